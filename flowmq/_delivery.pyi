@@ -1,0 +1,5 @@
+class UnackedWindow:
+    count: int
+
+class ConfirmLedger:
+    last_sequence: int

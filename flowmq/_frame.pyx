@@ -1,0 +1,146 @@
+# See _frame.pxd for what this module is and is not.
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_FillInfo
+from cpython.ref cimport Py_DECREF, Py_XDECREF
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
+
+cdef extern from "Python.h":
+    PyObject *new_bytes "PyBytes_FromStringAndSize"(const char *data, Py_ssize_t size) except NULL
+    int _PyBytes_Resize(PyObject **storage, Py_ssize_t size) except -1
+    char *bytes_data "PyBytes_AS_STRING"(PyObject *storage)
+
+cdef enum:
+    OUTPUT_BYTES_MIN = 480           # small answers stay in the interpreter's own small-object allocator
+    OUTPUT_USUAL_BYTES_MAX = 262144
+    UNFINISHED_BYTES_MAX = 262144    # room in front of a read for an unfinished frame put back
+
+
+def check_contract(bytes contract):
+    """Refuse to run beside a module that was compiled against other .pxd files.
+
+    A stale extension reads fields at wrong offsets and corrupts memory silently; better not to start.
+    """
+    if contract != <bytes>FLOWMQ_CONTRACT:
+        raise ImportError(
+            "FlowMQ's compiled modules are of different builds: rebuild them all (make build, or pip install again)"
+        )
+
+
+# ---------------------------------------------------------------------------------------------------- reading
+
+cdef bint read_octet(Cursor *cursor, uint8_t *value) noexcept nogil:
+    if cursor.position >= cursor.end:
+        return False
+    value[0] = cursor.position[0]
+    cursor.position += 1
+    return True
+
+
+cdef bint skip_bytes(Cursor *cursor, size_t count) noexcept nogil:
+    if <size_t>(cursor.end - cursor.position) < count:
+        return False
+    cursor.position += count
+    return True
+
+
+cdef bint read_short_string(Cursor *cursor, const uint8_t **text, uint8_t *text_bytes) noexcept nogil:
+    if not read_octet(cursor, text_bytes):
+        return False
+    text[0] = cursor.position
+    return skip_bytes(cursor, text_bytes[0])
+
+
+cdef bint skip_short_string(Cursor *cursor) noexcept nogil:
+    cdef uint8_t text_bytes
+    return read_octet(cursor, &text_bytes) and skip_bytes(cursor, text_bytes)
+
+
+# ---------------------------------------------------------------------------------------------------- writing
+
+cdef int output_grow(OutputBuffer *output, Py_ssize_t more) except -1:
+    cdef Py_ssize_t capacity
+    if output.storage == NULL:
+        capacity = max(more, max(output.usual_bytes, <Py_ssize_t>OUTPUT_BYTES_MIN))
+        output.storage = new_bytes(NULL, capacity)
+    else:
+        capacity = max(output.used + more, output.capacity * 2)
+        try:
+            _PyBytes_Resize(&output.storage, capacity)
+        except MemoryError:
+            # The old octets are gone with the failed call: forget them too, so that nothing half-sent follows.
+            output.data = NULL
+            output.used = output.capacity = 0
+            raise
+    output.data = bytes_data(output.storage)
+    output.capacity = capacity
+    return 0
+
+
+cdef object output_take(OutputBuffer *output):
+    """All gathered octets as one bytes object; the buffer is empty afterwards."""
+    cdef PyObject *storage = output.storage
+    cdef Py_ssize_t used = output.used
+    if storage == NULL:
+        return b""
+    output.storage = NULL
+    output.data = NULL
+    output.used = output.capacity = 0
+    # Follows a growing need at once and a shrinking one slowly, so that a steady flow allocates once per write.
+    output.usual_bytes = min(max(used + (used >> 3), output.usual_bytes - (output.usual_bytes >> 3)),
+                             <Py_ssize_t>OUTPUT_USUAL_BYTES_MAX)
+    if used != len(<bytes>storage):
+        _PyBytes_Resize(&storage, used)
+    taken = <object>storage
+    Py_DECREF(taken)
+    return taken
+
+
+cdef void output_clear(OutputBuffer *output) noexcept:
+    Py_XDECREF(output.storage)
+    output.storage = NULL
+    output.data = NULL
+    output.used = output.capacity = 0
+
+
+cdef int output_frame(OutputBuffer *output, uint8_t kind, uint16_t channel, const char *payload,
+                      Py_ssize_t payload_bytes) except -1:
+    cdef char *at = output_reserve(output, payload_bytes + FRAME_OVERHEAD_BYTES)
+    at = put_frame_prefix(at, kind, channel, <uint32_t>payload_bytes)
+    memcpy(at, payload, payload_bytes)
+    at[payload_bytes] = <char>FRAME_END
+    output.used += payload_bytes + FRAME_OVERHEAD_BYTES
+    return 0
+
+
+cdef int output_confirm(OutputBuffer *output, uint16_t channel, uint64_t delivery_tag, bint multiple,
+                        bint positive) except -1:
+    """basic.ack (60, 80) or basic.nack (60, 120) to a publisher."""
+    cdef char *start = output_reserve(output, FRAME_OVERHEAD_BYTES + 13)
+    cdef char *at = put_frame_prefix(start, FRAME_METHOD, channel, 13)
+    store_short(at, 60)
+    store_short(at + 2, 80 if positive else 120)
+    store_long_long(at + 4, delivery_tag)
+    at[12] = <char>multiple
+    at[13] = <char>FRAME_END
+    output.used += FRAME_OVERHEAD_BYTES + 13
+    return 0
+
+
+# -------------------------------------------------------------------------------------------- the read buffer
+
+cdef class ReadBuffer:
+    """The one buffer that all connections of a process read into; exports its current window, writable."""
+
+    def __cinit__(self):
+        self.data = <char *>malloc(UNFINISHED_BYTES_MAX + READ_BUFFER_BYTES)
+        if self.data == NULL:
+            raise MemoryError("the read buffer")
+        self.limit = READ_BUFFER_BYTES
+
+    def __dealloc__(self):
+        free(self.data)
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, self.data + self.offset, self.limit, False, flags)

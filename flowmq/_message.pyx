@@ -1,0 +1,250 @@
+# See _message.pxd for what this module is, and the layout of a message.
+
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcmp, memcpy, memset
+
+from flowmq._frame cimport (
+    FLOWMQ_CONTRACT, FRAME_BODY, FRAME_END, FRAME_HEADER, Cursor, load_long, load_short, put_frame_prefix, read_octet,
+    read_short_string, skip_bytes, skip_short_string,
+)
+
+from flowmq._frame import check_contract
+
+check_contract(FLOWMQ_CONTRACT)
+
+cdef enum:
+    SIZE_CLASSES = 10
+    HEADER_FIXED_BYTES = 14            # class, weight, body size, property flags
+    FREE_BYTES_PER_CLASS_MAX = 4194304
+    BODY_RESERVED_BYTES_MAX = 1048576  # a declared size alone reserves no more than this
+
+cdef struct FreeBlock:
+    FreeBlock *next
+
+cdef uint32_t CLASS_BYTES[SIZE_CLASSES]
+CLASS_BYTES[:] = [128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 4096]
+
+cdef FreeBlock *free_blocks[SIZE_CLASSES]
+cdef uint32_t free_count[SIZE_CLASSES]
+memset(free_blocks, 0, sizeof(free_blocks))
+memset(free_count, 0, sizeof(free_count))
+
+cdef uint64_t alive = 0
+cdef uint64_t bytes_alive = 0
+
+
+def live_messages() -> int:
+    """How many messages the process holds: queued, unacknowledged or being received."""
+    return alive
+
+
+def live_message_bytes() -> int:
+    """Memory of those messages in octets."""
+    return bytes_alive
+
+
+cdef uint64_t messages_alive() noexcept nogil:
+    return alive
+
+
+cdef uint64_t message_bytes_alive() noexcept nogil:
+    return bytes_alive
+
+
+# ------------------------------------------------------------------------------------------------- properties
+
+cdef bint scan_properties(const uint8_t *payload, uint32_t payload_bytes, Properties *properties) noexcept nogil:
+    cdef Cursor cursor
+    cdef uint16_t flags
+    cdef uint8_t length
+    memset(properties, 0, sizeof(Properties))
+    if payload_bytes < HEADER_FIXED_BYTES:
+        return False
+    flags = load_short(payload + 12)
+    cursor.position = payload + HEADER_FIXED_BYTES
+    cursor.end = payload + payload_bytes
+    if flags & 0x8000 and not skip_short_string(&cursor):  # content-type
+        return False
+    if flags & 0x4000 and not skip_short_string(&cursor):  # content-encoding
+        return False
+    if flags & 0x2000 and not scan_headers(payload, &cursor, properties):
+        return False
+    if flags & 0x1000 and not read_octet(&cursor, &properties.delivery_mode):
+        return False
+    if flags & 0x0800 and not read_octet(&cursor, &properties.priority):
+        return False
+    if flags & 0x0400 and not skip_short_string(&cursor):  # correlation-id
+        return False
+    if flags & 0x0200 and not scan_text(payload, &cursor, &properties.reply_to_at, &properties.reply_to_bytes):
+        return False
+    if flags & 0x0100 and not scan_text(payload, &cursor, &properties.expiration_at, &properties.expiration_bytes):
+        return False
+    if flags & 0x0080 and not skip_short_string(&cursor):  # message-id
+        return False
+    if flags & 0x0040 and not skip_bytes(&cursor, 8):      # timestamp
+        return False
+    if flags & 0x0020 and not skip_short_string(&cursor):  # type
+        return False
+    if flags & 0x0010 and not scan_text(payload, &cursor, &properties.user_id_at, &properties.user_id_bytes):
+        return False
+    if flags & 0x0008 and not skip_short_string(&cursor):  # app-id
+        return False
+    if flags & 0x0004 and not skip_short_string(&cursor):  # cluster-id
+        return False
+    return cursor.position == cursor.end
+
+
+cdef bint scan_text(const uint8_t *payload, Cursor *cursor, uint32_t *at, uint8_t *text_bytes) noexcept nogil:
+    cdef const uint8_t *text
+    if not read_short_string(cursor, &text, text_bytes):
+        return False
+    at[0] = <uint32_t>(text - payload)
+    return True
+
+
+cdef bint scan_headers(const uint8_t *payload, Cursor *cursor, Properties *properties) noexcept nogil:
+    cdef uint32_t table_bytes
+    if cursor.end - cursor.position < 4:
+        return False
+    table_bytes = load_long(cursor.position)
+    cursor.position += 4
+    properties.headers_at = <uint32_t>(cursor.position - payload)
+    properties.headers_bytes = table_bytes
+    return skip_bytes(cursor, table_bytes)
+
+
+cdef bint has_sender_selected_keys(const uint8_t *table, uint32_t table_bytes) noexcept nogil:
+    cdef Cursor cursor
+    cdef const uint8_t *name
+    cdef uint8_t name_bytes
+    cursor.position = table
+    cursor.end = table + table_bytes
+    while cursor.position < cursor.end:
+        if not read_short_string(&cursor, &name, &name_bytes):
+            return False
+        if name_bytes == 2 and memcmp(name, b"CC", 2) == 0:
+            return True
+        if name_bytes == 3 and memcmp(name, b"BCC", 3) == 0:
+            return True
+        if not skip_field_value(&cursor):
+            return False
+    return False
+
+
+cdef bint skip_field_value(Cursor *cursor) noexcept nogil:
+    cdef uint8_t kind
+    if not read_octet(cursor, &kind):
+        return False
+    if kind == c't' or kind == c'b' or kind == c'B':
+        return skip_bytes(cursor, 1)
+    if kind == c's' or kind == c'u':
+        return skip_bytes(cursor, 2)
+    if kind == c'I' or kind == c'i' or kind == c'f':
+        return skip_bytes(cursor, 4)
+    if kind == c'D':
+        return skip_bytes(cursor, 5)
+    if kind == c'l' or kind == c'd' or kind == c'T':
+        return skip_bytes(cursor, 8)
+    if kind == c'V':
+        return True
+    if kind == c'S' or kind == c'x' or kind == c'A' or kind == c'F':
+        if cursor.end - cursor.position < 4:
+            return False
+        return skip_bytes(cursor, <size_t>load_long(cursor.position) + 4)
+    return False
+
+
+# ------------------------------------------------------------------------------------------------------ blocks
+
+cdef void *allocate(uint64_t size, uint16_t *size_class, uint64_t *capacity) noexcept nogil:
+    cdef uint16_t which = 0
+    cdef FreeBlock *block
+    while which < SIZE_CLASSES and CLASS_BYTES[which] < size:
+        which += 1
+    size_class[0] = which
+    if which == SIZE_CLASSES:
+        capacity[0] = size
+        return malloc(size)
+    capacity[0] = CLASS_BYTES[which]
+    block = free_blocks[which]
+    if block == NULL:
+        return malloc(CLASS_BYTES[which])
+    free_blocks[which] = block.next
+    free_count[which] -= 1
+    return block
+
+
+cdef void message_free(Message *message) noexcept nogil:
+    global alive, bytes_alive
+    cdef uint16_t which = message.size_class
+    cdef FreeBlock *block = <FreeBlock *>message
+    alive -= 1
+    bytes_alive -= message.capacity_bytes
+    if which == SIZE_CLASSES or free_count[which] * CLASS_BYTES[which] >= FREE_BYTES_PER_CLASS_MAX:
+        free(message)
+        return
+    block.next = free_blocks[which]
+    free_blocks[which] = block
+    free_count[which] += 1
+
+
+cdef Message *message_new(const char *names, uint32_t names_bytes, const uint8_t *header, uint32_t header_bytes,
+                          uint64_t body_bytes, const Properties *properties) noexcept nogil:
+    global alive, bytes_alive
+    cdef uint64_t fixed = sizeof(Message) + names_bytes + 1 + header_bytes + FRAME_OVERHEAD_BYTES
+    cdef uint64_t body_room = 0
+    cdef uint16_t size_class
+    cdef uint64_t capacity
+    cdef Message *message
+    cdef char *at
+    if body_bytes:
+        body_room = min(body_bytes, <uint64_t>BODY_RESERVED_BYTES_MAX) + FRAME_OVERHEAD_BYTES
+    message = <Message *>allocate(fixed + body_room, &size_class, &capacity)
+    if message == NULL:
+        return NULL
+    alive += 1
+    bytes_alive += capacity
+    message.references = 1
+    message.size_class = size_class
+    message.capacity_bytes = capacity
+    message.delivery_mode = properties.delivery_mode
+    message.priority = properties.priority
+    message.names_bytes = names_bytes
+    message.header_bytes = header_bytes
+    message.headers_at = properties.headers_at
+    message.headers_bytes = properties.headers_bytes
+    message.body_bytes = body_bytes
+    at = message_names(message)
+    memcpy(at, names, names_bytes)
+    at[names_bytes] = <char>FRAME_END
+    at = put_frame_prefix(at + names_bytes + 1, FRAME_HEADER, 0, header_bytes)
+    memcpy(at, header, header_bytes)
+    at[header_bytes] = <char>FRAME_END
+    if body_bytes:
+        # The size field only means something where the body fits one frame; a larger body is cut when it is sent.
+        put_frame_prefix(at + header_bytes + 1, FRAME_BODY, 0, <uint32_t>body_bytes)
+        if body_bytes <= BODY_RESERVED_BYTES_MAX:
+            message_body(message)[body_bytes] = <char>FRAME_END
+    return message
+
+
+cdef Message *message_make_room(Message *message, uint64_t body_bytes) noexcept nogil:
+    global bytes_alive
+    cdef uint64_t before_body = <uint64_t>(message_body(message) - <char *>message)
+    cdef uint64_t need = before_body + body_bytes + 1
+    cdef uint64_t whole = before_body + message.body_bytes + 1
+    cdef uint64_t capacity
+    cdef Message *moved
+    if need <= message.capacity_bytes:
+        return message
+    # Doubling follows what has really been received, so that a large declared size costs nothing by itself. Only
+    # bodies beyond BODY_RESERVED_BYTES_MAX come here, hence never a block of a free list.
+    capacity = min(max(need, message.capacity_bytes * 2), whole)
+    moved = <Message *>realloc(message, capacity)
+    if moved == NULL:
+        return NULL
+    bytes_alive += capacity - moved.capacity_bytes
+    moved.capacity_bytes = capacity
+    if capacity == whole:
+        message_body(moved)[moved.body_bytes] = <char>FRAME_END
+    return moved

@@ -1,0 +1,111 @@
+# Queue = order + consumers + credit. Consumer = who may take from a queue, and how much.
+#
+# A queue does not know sockets, channels, files or clocks: a consumer's deliveries go through an abstract Outlet, and what
+# must be durable goes through an abstract MessageLog. Expiry, limits and dead letters are not here.
+#
+# Order: every message gets the queue's next sequence number. New ones wait in a ring; ones that came back wait in a heap
+# ordered by sequence, which is served first (all in it are older than anything in the ring), so that a requeued message
+# returns to its place.
+#
+# Consumers that can take a message now stand in a round-robin line per priority level. One that turns out not to (prefetch
+# full, socket full, flow stopped) is taken out of line; whoever lifts the reason calls wake().
+
+from cpython.object cimport PyObject
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from flowmq._message cimport Message
+
+cdef struct Entry:
+    Message *message            # owned
+    uint64_t sequence
+    uint32_t delivery_count     # how often it was handed out and came back
+
+cdef class Outlet:
+    # Where a consumer's deliveries go: a channel.
+    # Can this consumer's channel take a delivery at this moment? (socket, channel.flow, channel-wide prefetch)
+    cdef bint is_open(self, Consumer consumer) noexcept
+    # Hands one message out. Takes over the entry's reference to the message.
+    cdef int deliver(self, Consumer consumer, Entry *entry) except -1
+
+cdef class MessageLog:
+    # Makes a durable queue's persistent messages outlive the process.
+    # A message has entered the queue. Returns the number of the commit that will hold it; 0 when there is none to wait for.
+    cdef uint64_t append(self, Queue queue, Entry *entry) except? 0
+    # The message will never be needed in this queue again.
+    cdef int settle(self, Queue queue, uint64_t sequence) except -1
+
+cdef class Consumer:
+    cdef readonly Queue queue
+    cdef readonly Outlet outlet
+    cdef readonly bytes tag
+    cdef readonly bint no_ack
+    cdef readonly bint exclusive
+    cdef readonly int32_t priority
+    cdef readonly uint32_t prefetch_count   # 0 is unlimited
+    cdef readonly object arguments
+    cdef uint32_t unacked       # delivered under this consumer and not settled
+    cdef readonly uint64_t delivered
+    cdef readonly bint active               # False once cancelled
+    cdef bytes deliver_prefix   # frame prefix, class, method and consumer tag of its basic.deliver
+    cdef Level level            # the line it stands in when it can take a message
+    cdef bint in_line
+    cdef PyObject *next         # neighbours in line; the queue's list of consumers holds the references
+    cdef PyObject *previous
+
+    cdef inline bint can_take(self) noexcept:
+        if not self.no_ack and self.prefetch_count and self.unacked >= self.prefetch_count:
+            return False
+        return self.outlet.is_open(self)
+
+cdef class Level:
+    # The consumers of one priority that are in line, in turn.
+    cdef int32_t priority
+    cdef PyObject *head
+    cdef PyObject *tail
+    cdef void join(self, Consumer consumer) noexcept
+    cdef void leave(self, Consumer consumer) noexcept
+
+cdef class Queue:
+    cdef readonly bytes name
+    cdef readonly bint deleted
+    cdef MessageLog log         # None for a queue whose messages live in memory only
+
+    cdef Entry *ring
+    cdef uint64_t mask
+    cdef uint64_t head
+    cdef uint64_t tail
+    cdef Entry *returned        # binary heap by sequence
+    cdef Py_ssize_t returned_count
+    cdef Py_ssize_t returned_capacity
+    cdef uint64_t next_sequence
+    cdef readonly uint64_t ready_bytes      # body octets of ready messages
+    cdef readonly uint64_t unacked_count
+    cdef readonly uint64_t published_count
+    cdef readonly uint64_t delivered_count
+
+    cdef list consumers_        # every consumer, in order of arrival
+    cdef list levels            # Level, highest priority first
+
+    cdef inline uint64_t ready(self) noexcept:
+        return self.tail - self.head + self.returned_count
+
+    # Takes its own reference. Returns True when a consumer got the message at once. `commit` receives the log's answer.
+    cdef bint publish(self, Message *message, uint64_t *commit) except -1
+    # Moves the next message out for basic.get. False when there is none.
+    cdef bint take(self, Entry *entry) except -1
+    # A delivered message is done with. Releases nothing: the caller owns the message.
+    cdef int settle(self, uint64_t sequence) except -1
+    # A delivered message comes back to its place, with one more delivery counted. Takes over the reference.
+    cdef int requeue(self, Message *message, uint64_t sequence, uint32_t delivery_count) except -1
+    # Hands out what can be handed out.
+    cdef int dispatch(self) except -1
+    # A consumer may be able to take messages again.
+    cdef int wake(self, Consumer consumer) except -1
+
+    cdef Consumer next_consumer(self)
+    cdef int hand_out(self, Consumer consumer, Entry *entry) except -1
+    cdef int resize(self, uint64_t capacity) except -1
+    cdef int push(self, Entry *entry) except -1
+    cdef void pop(self, Entry *entry) noexcept
+    cdef int push_returned(self, Entry *entry) except -1
+    cdef void pop_returned(self, Entry *entry) noexcept

@@ -1,0 +1,51 @@
+from collections.abc import Mapping
+
+class Outlet: ...
+class MessageLog: ...
+
+class Consumer:
+    queue: Queue
+    outlet: Outlet
+    tag: bytes
+    no_ack: bool
+    exclusive: bool
+    priority: int
+    prefetch_count: int
+    arguments: Mapping[str, object]
+    delivered: int
+    active: bool
+    def __init__(
+        self,
+        queue: Queue,
+        outlet: Outlet,
+        channel: int,
+        tag: bytes,
+        *,
+        no_ack: bool,
+        exclusive: bool,
+        priority: int,
+        prefetch_count: int,
+        arguments: Mapping[str, object],
+    ) -> None: ...
+    @property
+    def unacked_count(self) -> int: ...
+
+class Queue:
+    name: bytes
+    deleted: bool
+    ready_bytes: int
+    unacked_count: int
+    published_count: int
+    delivered_count: int
+    def __init__(self, name: bytes) -> None: ...
+    @property
+    def message_count(self) -> int: ...
+    @property
+    def consumer_count(self) -> int: ...
+    @property
+    def consumers(self) -> list[Consumer]: ...
+    def add_consumer(self, consumer: Consumer) -> None: ...
+    def start(self, consumer: Consumer) -> None: ...
+    def remove_consumer(self, consumer: Consumer) -> None: ...
+    def purge(self) -> int: ...
+    def delete(self) -> int: ...

@@ -1,0 +1,349 @@
+# See _queue.pxd for what this module is and is not.
+
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy
+
+from flowmq._frame cimport FLOWMQ_CONTRACT, FRAME_METHOD, put_frame_prefix, store_short
+from flowmq._message cimport message_release, message_retain
+
+from flowmq._frame import check_contract
+
+check_contract(FLOWMQ_CONTRACT)
+
+cdef enum:
+    RING_CAPACITY_MIN = 16
+    RING_CAPACITY_KEPT = 4096    # an emptied ring larger than this is given back
+
+
+cdef class Outlet:
+    """Abstract: where deliveries go. Implemented by Channel."""
+
+    cdef bint is_open(self, Consumer consumer) noexcept:
+        return False
+
+    cdef int deliver(self, Consumer consumer, Entry *entry) except -1:
+        raise NotImplementedError("Outlet.deliver")
+
+
+cdef class MessageLog:
+    """Abstract: what makes messages durable. Implemented by the journal."""
+
+    cdef uint64_t append(self, Queue queue, Entry *entry) except? 0:
+        raise NotImplementedError("MessageLog.append")
+
+    cdef int settle(self, Queue queue, uint64_t sequence) except -1:
+        raise NotImplementedError("MessageLog.settle")
+
+
+cdef class Consumer:
+    """One basic.consume: joins its queue's line when the queue is given it by Queue.add_consumer.
+
+    prefetch_count 0 means unlimited. `arguments` is kept for those who list consumers.
+    """
+
+    def __init__(self, Queue queue, Outlet outlet, uint16_t channel, bytes tag, *, bint no_ack, bint exclusive,
+                 int32_t priority, uint32_t prefetch_count, object arguments):
+        cdef char prefix[7 + 4 + 1]
+        cdef char *at
+        self.queue = queue
+        self.outlet = outlet
+        self.tag = tag
+        self.no_ack = no_ack
+        self.exclusive = exclusive
+        self.priority = priority
+        self.prefetch_count = prefetch_count
+        self.arguments = arguments
+        self.active = False
+        at = put_frame_prefix(prefix, FRAME_METHOD, channel, 0)
+        store_short(at, 60)
+        store_short(at + 2, 60)
+        at[4] = <char>len(tag)
+        self.deliver_prefix = prefix[:12] + tag
+
+    @property
+    def unacked_count(self) -> int:
+        return self.unacked
+
+
+cdef class Level:
+
+    cdef void join(self, Consumer consumer) noexcept:
+        consumer.in_line = True
+        consumer.next = NULL
+        consumer.previous = self.tail
+        if self.tail == NULL:
+            self.head = <PyObject *>consumer
+        else:
+            (<Consumer>self.tail).next = <PyObject *>consumer
+        self.tail = <PyObject *>consumer
+
+    cdef void leave(self, Consumer consumer) noexcept:
+        if consumer.previous == NULL:
+            self.head = consumer.next
+        else:
+            (<Consumer>consumer.previous).next = consumer.next
+        if consumer.next == NULL:
+            self.tail = consumer.previous
+        else:
+            (<Consumer>consumer.next).previous = consumer.previous
+        consumer.next = consumer.previous = NULL
+        consumer.in_line = False
+
+
+cdef class Queue:
+    """A queue's messages and consumers. What it is called, whose it is and what was declared belongs to the broker."""
+
+    def __cinit__(self, bytes name, *args, **options):
+        self.name = name
+        self.consumers_ = []
+        self.levels = []
+        self.next_sequence = 1
+
+    def __dealloc__(self):
+        cdef Entry entry
+        while self.ready():
+            self.pop(&entry)
+            message_release(entry.message)
+        free(self.ring)
+        free(self.returned)
+
+    # ------------------------------------------------------------------------------- what the control plane asks
+
+    @property
+    def message_count(self) -> int:
+        """Messages ready for delivery."""
+        return self.ready()
+
+    @property
+    def consumer_count(self) -> int:
+        return len(self.consumers_)
+
+    @property
+    def consumers(self) -> list:
+        return list(self.consumers_)
+
+    def add_consumer(self, Consumer consumer):
+        """Register a consumer; start() lets it take messages."""
+        cdef Level level
+        consumer.level = None
+        for position, level in enumerate(self.levels):
+            if level.priority == consumer.priority:
+                consumer.level = level
+                break
+            if level.priority < consumer.priority:
+                consumer.level = Level()
+                self.levels.insert(position, consumer.level)
+                break
+        if consumer.level is None:
+            consumer.level = Level()
+            self.levels.append(consumer.level)
+        consumer.level.priority = consumer.priority
+        self.consumers_.append(consumer)
+
+    def start(self, Consumer consumer):
+        """Let a registered consumer take messages, beginning with the backlog: after its consume-ok is written."""
+        consumer.active = True
+        self.wake(consumer)
+
+    def remove_consumer(self, Consumer consumer):
+        """Forget a consumer. Its unacknowledged messages stay with its channel."""
+        consumer.active = False
+        if consumer.in_line:
+            consumer.level.leave(consumer)
+        self.consumers_.remove(consumer)
+        if not any((<Consumer>other).level is consumer.level for other in self.consumers_):
+            self.levels.remove(consumer.level)
+        consumer.level = None
+
+    def purge(self) -> int:
+        """Drop every ready message; returns how many."""
+        cdef Entry entry
+        cdef uint64_t dropped = self.ready()
+        while self.ready():
+            self.pop(&entry)
+            if self.log is not None:
+                self.log.settle(self, entry.sequence)
+            message_release(entry.message)
+        return dropped
+
+    def delete(self) -> int:
+        """Drop every ready message for good; messages in flight are dropped when they come back."""
+        dropped = self.purge()
+        self.deleted = True
+        return dropped
+
+    # -------------------------------------------------------------------------------------------- per message
+
+    cdef bint publish(self, Message *message, uint64_t *commit) except -1:
+        cdef Entry entry
+        cdef Consumer consumer
+        if self.deleted:
+            return False
+        entry.message = message
+        entry.sequence = self.next_sequence
+        entry.delivery_count = 0
+        self.next_sequence += 1
+        self.published_count += 1
+        if self.log is not None and message.delivery_mode == 2:
+            commit[0] = self.log.append(self, &entry)
+        message_retain(message)
+        if self.tail == self.head and self.returned_count == 0:
+            consumer = self.next_consumer()
+            if consumer is not None:
+                self.hand_out(consumer, &entry)
+                return True
+        self.push(&entry)
+        self.ready_bytes += message.body_bytes
+        return False
+
+    cdef int hand_out(self, Consumer consumer, Entry *entry) except -1:
+        self.delivered_count += 1
+        consumer.delivered += 1
+        if consumer.no_ack:
+            if self.log is not None:
+                self.log.settle(self, entry.sequence)
+        else:
+            self.unacked_count += 1
+            consumer.unacked += 1
+        return consumer.outlet.deliver(consumer, entry)
+
+    cdef bint take(self, Entry *entry) except -1:
+        if self.ready() == 0:
+            return False
+        self.pop(entry)
+        self.delivered_count += 1
+        return True
+
+    cdef int settle(self, uint64_t sequence) except -1:
+        self.unacked_count -= 1
+        if self.log is not None:
+            self.log.settle(self, sequence)
+        return 0
+
+    cdef int requeue(self, Message *message, uint64_t sequence, uint32_t delivery_count) except -1:
+        cdef Entry entry
+        self.unacked_count -= 1
+        if self.deleted:
+            message_release(message)
+            return 0
+        entry.message = message
+        entry.sequence = sequence
+        entry.delivery_count = delivery_count + 1
+        self.push_returned(&entry)
+        self.ready_bytes += message.body_bytes
+        return 0
+
+    cdef int dispatch(self) except -1:
+        cdef Entry entry
+        cdef Consumer consumer
+        while self.ready():
+            consumer = self.next_consumer()
+            if consumer is None:
+                return 0
+            self.pop(&entry)
+            self.hand_out(consumer, &entry)
+        return 0
+
+    cdef int wake(self, Consumer consumer) except -1:
+        if not consumer.active:
+            return 0
+        if not consumer.in_line and consumer.can_take():
+            consumer.level.join(consumer)
+        if self.ready():
+            self.dispatch()
+        return 0
+
+    cdef Consumer next_consumer(self):
+        """The consumer whose turn it is, moved to the end of its line; None when no one can take a message."""
+        cdef Level level
+        cdef Consumer consumer
+        for level in self.levels:
+            while level.head != NULL:
+                consumer = <Consumer>level.head
+                if not consumer.can_take():
+                    level.leave(consumer)
+                    continue
+                if level.tail != level.head:
+                    level.leave(consumer)
+                    level.join(consumer)
+                return consumer
+        return None
+
+    # --------------------------------------------------------------------------------------------------- order
+
+    cdef int push(self, Entry *entry) except -1:
+        cdef uint64_t capacity
+        if self.ring == NULL or self.tail - self.head > self.mask:
+            capacity = RING_CAPACITY_MIN if self.ring == NULL else (self.mask + 1) * 2
+            self.resize(capacity)
+        self.ring[self.tail & self.mask] = entry[0]
+        self.tail += 1
+        return 0
+
+    cdef int resize(self, uint64_t capacity) except -1:
+        cdef uint64_t position
+        cdef Entry *ring = <Entry *>malloc(capacity * sizeof(Entry))
+        if ring == NULL:
+            raise MemoryError("queue")
+        for position in range(self.head, self.tail):
+            ring[position & (capacity - 1)] = self.ring[position & self.mask]
+        free(self.ring)
+        self.ring = ring
+        self.mask = capacity - 1
+        return 0
+
+    cdef void pop(self, Entry *entry) noexcept:
+        if self.returned_count:
+            self.pop_returned(entry)
+        else:
+            entry[0] = self.ring[self.head & self.mask]
+            self.head += 1
+            if self.head == self.tail and self.mask >= RING_CAPACITY_KEPT:
+                free(self.ring)
+                self.ring = NULL
+                self.mask = 0
+        self.ready_bytes -= entry.message.body_bytes
+
+    cdef int push_returned(self, Entry *entry) except -1:
+        cdef Py_ssize_t at = self.returned_count
+        cdef Py_ssize_t parent
+        cdef Entry *moved
+        if at == self.returned_capacity:
+            moved = <Entry *>realloc(self.returned, max(8, at * 2) * sizeof(Entry))
+            if moved == NULL:
+                raise MemoryError("queue")
+            self.returned = moved
+            self.returned_capacity = max(8, at * 2)
+        self.returned_count += 1
+        while at:
+            parent = (at - 1) // 2
+            if self.returned[parent].sequence < entry.sequence:
+                break
+            self.returned[at] = self.returned[parent]
+            at = parent
+        self.returned[at] = entry[0]
+        return 0
+
+    cdef void pop_returned(self, Entry *entry) noexcept:
+        cdef Py_ssize_t at = 0
+        cdef Py_ssize_t child
+        cdef Entry last
+        entry[0] = self.returned[0]
+        self.returned_count -= 1
+        last = self.returned[self.returned_count]
+        while True:
+            child = 2 * at + 1
+            if child >= self.returned_count:
+                break
+            if child + 1 < self.returned_count and self.returned[child + 1].sequence < self.returned[child].sequence:
+                child += 1
+            if last.sequence <= self.returned[child].sequence:
+                break
+            self.returned[at] = self.returned[child]
+            at = child
+        if self.returned_count:
+            self.returned[at] = last
+        else:
+            free(self.returned)
+            self.returned = NULL
+            self.returned_capacity = 0
