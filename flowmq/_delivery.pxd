@@ -21,6 +21,7 @@ cdef struct Unacked:
     PyObject *queue             # owned
     PyObject *consumer          # owned; NULL after basic.get
     uint64_t sequence           # the message's place in its queue
+    uint64_t expires_at_ms      # as the queue keeps it
     uint32_t delivery_count     # how often it had come back before this delivery
 
 cdef class UnackedWindow:

@@ -57,6 +57,7 @@ cdef enum:
     FRAME_PREFIX_BYTES = 7      # type, channel, size
     FRAME_OVERHEAD_BYTES = 8    # prefix and end octet
     READ_BUFFER_BYTES = 262144  # one read at most: also the budget of one connection's turn
+    UNFINISHED_BYTES_MAX = 262144   # room in front of a read for an unfinished frame put back
 
 cdef struct Cursor:
     # A view of received octets that knows its end. Dies with the frame it was opened on.
@@ -104,4 +105,3 @@ cdef class ReadBuffer:
     cdef char *data
     cdef Py_ssize_t offset      # where the transport may write now
     cdef Py_ssize_t limit       # how much it may write there
-    cdef int exports

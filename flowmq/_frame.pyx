@@ -14,7 +14,6 @@ cdef extern from "Python.h":
 cdef enum:
     OUTPUT_BYTES_MIN = 480           # small answers stay in the interpreter's own small-object allocator
     OUTPUT_USUAL_BYTES_MAX = 262144
-    UNFINISHED_BYTES_MAX = 262144    # room in front of a read for an unfinished frame put back
 
 
 def check_contract(bytes contract):
@@ -137,6 +136,7 @@ cdef class ReadBuffer:
         self.data = <char *>malloc(UNFINISHED_BYTES_MAX + READ_BUFFER_BYTES)
         if self.data == NULL:
             raise MemoryError("the read buffer")
+        self.offset = UNFINISHED_BYTES_MAX
         self.limit = READ_BUFFER_BYTES
 
     def __dealloc__(self):

@@ -1,7 +1,8 @@
 # Queue = order + consumers + credit. Consumer = who may take from a queue, and how much.
 #
 # A queue does not know sockets, channels, files or clocks: a consumer's deliveries go through an abstract Outlet, and what
-# must be durable goes through an abstract MessageLog. Expiry, limits and dead letters are not here.
+# must be durable goes through an abstract MessageLog. Limits and dead letters are not here; of expiry only this: an expired
+# message is never handed out, and expire() drops those that have expired.
 #
 # Order: every message gets the queue's next sequence number. New ones wait in a ring; ones that came back wait in a heap
 # ordered by sequence, which is served first (all in it are older than anything in the ring), so that a requeued message
@@ -19,6 +20,11 @@ cdef struct Entry:
     Message *message            # owned
     uint64_t sequence
     uint32_t delivery_count     # how often it was handed out and came back
+    uint64_t expires_at_ms      # on the clock of queue_clock(); 0 is never
+
+# What time it is, in milliseconds since any fixed moment: told by whoever owns a clock before queues are used.
+cdef void queue_clock(uint64_t now_ms) noexcept nogil
+cdef uint64_t queue_now() noexcept nogil
 
 cdef class Outlet:
     # Where a consumer's deliveries go: a channel.
@@ -82,6 +88,8 @@ cdef class Queue:
     cdef readonly uint64_t unacked_count
     cdef readonly uint64_t published_count
     cdef readonly uint64_t delivered_count
+    cdef readonly uint64_t expired_count
+    cdef readonly uint64_t expires_next_ms  # nothing ready expires before; 0 when nothing ever does
 
     cdef list consumers_        # every consumer, in order of arrival
     cdef list levels            # Level, highest priority first
@@ -90,13 +98,14 @@ cdef class Queue:
         return self.tail - self.head + self.returned_count
 
     # Takes its own reference. Returns True when a consumer got the message at once. `commit` receives the log's answer.
-    cdef bint publish(self, Message *message, uint64_t *commit) except -1
+    cdef bint publish(self, Message *message, uint64_t expires_at_ms, uint64_t *commit) except -1
     # Moves the next message out for basic.get. False when there is none.
-    cdef bint take(self, Entry *entry) except -1
+    cdef bint take(self, bint no_ack, Entry *entry) except -1
     # A delivered message is done with. Releases nothing: the caller owns the message.
     cdef int settle(self, uint64_t sequence) except -1
     # A delivered message comes back to its place, with one more delivery counted. Takes over the reference.
-    cdef int requeue(self, Message *message, uint64_t sequence, uint32_t delivery_count) except -1
+    cdef int requeue(self, Message *message, uint64_t sequence, uint32_t delivery_count,
+                     uint64_t expires_at_ms) except -1
     # Hands out what can be handed out.
     cdef int dispatch(self) except -1
     # A consumer may be able to take messages again.
@@ -107,5 +116,8 @@ cdef class Queue:
     cdef int resize(self, uint64_t capacity) except -1
     cdef int push(self, Entry *entry) except -1
     cdef void pop(self, Entry *entry) noexcept
+    cdef bint pop_unexpired(self, Entry *entry) except -1
+    cdef int drop_expired(self, Entry *entry) except -1
+    cdef void note_expiry(self, uint64_t expires_at_ms) noexcept
     cdef int push_returned(self, Entry *entry) except -1
     cdef void pop_returned(self, Entry *entry) noexcept

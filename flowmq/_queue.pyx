@@ -14,6 +14,17 @@ cdef enum:
     RING_CAPACITY_MIN = 16
     RING_CAPACITY_KEPT = 4096    # an emptied ring larger than this is given back
 
+cdef uint64_t clock_ms = 0
+
+
+cdef void queue_clock(uint64_t now_ms) noexcept nogil:
+    global clock_ms
+    clock_ms = now_ms
+
+
+cdef uint64_t queue_now() noexcept nogil:
+    return clock_ms
+
 
 cdef class Outlet:
     """Abstract: where deliveries go. Implemented by Channel."""
@@ -174,7 +185,7 @@ cdef class Queue:
 
     # -------------------------------------------------------------------------------------------- per message
 
-    cdef bint publish(self, Message *message, uint64_t *commit) except -1:
+    cdef bint publish(self, Message *message, uint64_t expires_at_ms, uint64_t *commit) except -1:
         cdef Entry entry
         cdef Consumer consumer
         if self.deleted:
@@ -182,6 +193,7 @@ cdef class Queue:
         entry.message = message
         entry.sequence = self.next_sequence
         entry.delivery_count = 0
+        entry.expires_at_ms = expires_at_ms
         self.next_sequence += 1
         self.published_count += 1
         if self.log is not None and message.delivery_mode == 2:
@@ -192,6 +204,7 @@ cdef class Queue:
             if consumer is not None:
                 self.hand_out(consumer, &entry)
                 return True
+        self.note_expiry(expires_at_ms)
         self.push(&entry)
         self.ready_bytes += message.body_bytes
         return False
@@ -207,11 +220,14 @@ cdef class Queue:
             consumer.unacked += 1
         return consumer.outlet.deliver(consumer, entry)
 
-    cdef bint take(self, Entry *entry) except -1:
-        if self.ready() == 0:
+    cdef bint take(self, bint no_ack, Entry *entry) except -1:
+        if not self.pop_unexpired(entry):
             return False
-        self.pop(entry)
         self.delivered_count += 1
+        if not no_ack:
+            self.unacked_count += 1
+        elif self.log is not None:
+            self.log.settle(self, entry.sequence)
         return True
 
     cdef int settle(self, uint64_t sequence) except -1:
@@ -220,7 +236,8 @@ cdef class Queue:
             self.log.settle(self, sequence)
         return 0
 
-    cdef int requeue(self, Message *message, uint64_t sequence, uint32_t delivery_count) except -1:
+    cdef int requeue(self, Message *message, uint64_t sequence, uint32_t delivery_count,
+                     uint64_t expires_at_ms) except -1:
         cdef Entry entry
         self.unacked_count -= 1
         if self.deleted:
@@ -229,6 +246,8 @@ cdef class Queue:
         entry.message = message
         entry.sequence = sequence
         entry.delivery_count = delivery_count + 1
+        entry.expires_at_ms = expires_at_ms
+        self.note_expiry(expires_at_ms)
         self.push_returned(&entry)
         self.ready_bytes += message.body_bytes
         return 0
@@ -240,8 +259,8 @@ cdef class Queue:
             consumer = self.next_consumer()
             if consumer is None:
                 return 0
-            self.pop(&entry)
-            self.hand_out(consumer, &entry)
+            if self.pop_unexpired(&entry):
+                self.hand_out(consumer, &entry)
         return 0
 
     cdef int wake(self, Consumer consumer) except -1:
@@ -268,6 +287,60 @@ cdef class Queue:
                     level.join(consumer)
                 return consumer
         return None
+
+    # -------------------------------------------------------------------------------------------------- expiry
+
+    def expire(self) -> int:
+        """Drop every ready message whose time is over; returns how many."""
+        cdef uint64_t before = self.expired_count
+        cdef uint64_t waiting = self.tail - self.head
+        cdef Py_ssize_t returned_count = self.returned_count
+        cdef Entry *returned = self.returned
+        cdef Entry entry
+        cdef uint64_t turn
+        cdef Py_ssize_t at
+        if self.expires_next_ms == 0 or clock_ms < self.expires_next_ms:
+            return 0
+        self.expires_next_ms = 0
+        self.returned = NULL
+        self.returned_count = self.returned_capacity = 0
+        for at in range(returned_count):
+            if is_expired(&returned[at]):
+                self.ready_bytes -= returned[at].message.body_bytes
+                self.drop_expired(&returned[at])
+            else:
+                self.note_expiry(returned[at].expires_at_ms)
+                self.push_returned(&returned[at])
+        free(returned)
+        for turn in range(waiting):
+            entry = self.ring[self.head & self.mask]
+            self.head += 1
+            if is_expired(&entry):
+                self.ready_bytes -= entry.message.body_bytes
+                self.drop_expired(&entry)
+            else:
+                self.note_expiry(entry.expires_at_ms)
+                self.push(&entry)
+        return self.expired_count - before
+
+    cdef bint pop_unexpired(self, Entry *entry) except -1:
+        while self.ready():
+            self.pop(entry)
+            if not is_expired(entry):
+                return True
+            self.drop_expired(entry)
+        return False
+
+    cdef int drop_expired(self, Entry *entry) except -1:
+        self.expired_count += 1
+        if self.log is not None:
+            self.log.settle(self, entry.sequence)
+        message_release(entry.message)
+        return 0
+
+    cdef void note_expiry(self, uint64_t expires_at_ms) noexcept:
+        if expires_at_ms and (self.expires_next_ms == 0 or expires_at_ms < self.expires_next_ms):
+            self.expires_next_ms = expires_at_ms
 
     # --------------------------------------------------------------------------------------------------- order
 
@@ -347,3 +420,7 @@ cdef class Queue:
             free(self.returned)
             self.returned = NULL
             self.returned_capacity = 0
+
+
+cdef inline bint is_expired(Entry *entry) noexcept nogil:
+    return entry.expires_at_ms != 0 and entry.expires_at_ms <= clock_ms

@@ -1,0 +1,82 @@
+# The targets a person and the continuous integration use alike. `make` alone lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# Bytes into the compiled modules and through the front door: what the checked builds run.
+CORE_TESTS = $(wildcard tests/unit tests/protocol tests/fuzz)
+FUZZ_SECONDS ?= 60
+BUILD = $(BIN)/python setup.py -q build_ext --inplace
+PYTEST = $(BIN)/python -m pytest -q
+PYTHON_FILES = setup.py flowmq tests $(wildcard bench)
+CYTHON_FILES = $(wildcard flowmq/*.pyx flowmq/*.pxd bench/*.pyx)
+
+.DEFAULT_GOAL := help
+.PHONY: help build run test check bench debug asan cover fuzz wheel clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "make %-7s %s\n", $$1, $$2 }'
+
+build: $(READY) ## compile the extensions into the tree
+	FLOWMQ_BUILD=release $(BUILD)
+
+run: build ## start a broker: AMQP on port 5672, data in ./data
+	exec $(BIN)/python -m flowmq serve
+
+test: build ## run all tests
+	$(PYTEST)
+
+check: $(READY) ## formatting, lint, types, layers
+	$(BIN)/ruff format --check $(PYTHON_FILES)
+	$(BIN)/ruff check $(PYTHON_FILES)
+	$(BIN)/cython-lint $(CYTHON_FILES)
+	$(BIN)/mypy
+	$(PYTEST) tests/test_architecture.py
+
+bench: $(READY) ## measure this broker; PEER=amqp://... measures another one beside it; ARGS="..." for the rest
+	FLOWMQ_BUILD=release FLOWMQ_BENCH=1 $(BUILD)
+	$(BIN)/python -m bench $(if $(PEER),--peer '$(PEER)') $(ARGS)
+
+debug: $(READY) ## core tests with index checks, asserts and counters; warnings are errors
+	FLOWMQ_BUILD=debug $(BUILD)
+	$(PYTEST) $(CORE_TESTS)
+
+asan: $(READY) ## core tests under the address and undefined-behaviour sanitizers
+	FLOWMQ_BUILD=asan $(BUILD)
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
+	  ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc $(PYTEST) --timeout 300 $(CORE_TESTS)
+
+cover: $(READY) ## core tests with line coverage, .pyx files included
+	FLOWMQ_BUILD=cover $(BUILD)
+	rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest -q --timeout 300 $(CORE_TESTS)
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report
+
+fuzz: build ## feed the broker broken sessions for FUZZ_SECONDS=60
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(ARGS)
+
+wheel: $(READY) ## build a wheel, install it elsewhere, try it there
+	rm -rf dist
+	FLOWMQ_BUILD=release $(BIN)/python -m pip wheel -q --no-deps --wheel-dir dist .
+	$(BIN)/python tests/smoke/wheel.py dist/flowmq-*.whl
+
+clean: ## remove everything that was built, the virtual environment included
+	rm -rf $(VENV) build dist flowmq.egg-info .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -f flowmq/*.so flowmq/_*.c bench/*.so bench/_load.c
+	find flowmq tests bench -name __pycache__ -prune -exec rm -rf {} +
+
+# The tools of building and testing, and FlowMQ itself as an editable installation.
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "FlowMQ needs Python 3.11 or newer as $(PYTHON); name one with: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo "FlowMQ needs Python's venv module: install your system's package of it (Debian: python3-venv)" >&2; exit 1; }
+	@command -v $${CC:-gcc} >/dev/null || \
+	  { echo "FlowMQ needs a C compiler: install gcc (Debian: apt-get install gcc libc6-dev python3-dev)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check --upgrade 'setuptools>=77' wheel 'Cython>=3.1,<4'
+	FLOWMQ_BUILD=release $(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation \
+	  -e '.[test,check]'
+	touch $@

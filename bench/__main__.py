@@ -1,0 +1,105 @@
+"""python -m bench: FlowMQ under every load, beside a peer if one is named. Exit code 1 when a message went wrong."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+try:
+    from bench import measure
+except ModuleNotFoundError as missing:
+    if missing.name != "bench._load":
+        raise
+    sys.exit("the load generator is not built: FLOWMQ_BENCH=1 python setup.py build_ext --inplace")
+
+from bench import report
+from bench._load import LoadError
+from bench.broker import BrokerError, OwnBroker, PeerBroker
+from bench.scenarios import SCENARIOS, Scenario
+from bench.wire import ProtocolError
+
+SECONDS, QUICK_SECONDS = 3.0, 0.5
+REPEATS = 3
+OWN, PEER = "FlowMQ", "peer"
+
+Brokers = dict[str, OwnBroker | PeerBroker]
+
+
+class Bench:
+    def __init__(self, peer_url: str | None, *, own: bool, seconds: float, repeats: int) -> None:
+        self.peer_url = peer_url
+        self.own = own
+        self.seconds = seconds
+        self.repeats = repeats
+        self.results: list[dict[str, object]] = []
+        self.failed = False
+
+    def play(self, scenario: Scenario) -> None:
+        """All repeats on all brokers in turn, so that what else the machine does meets them alike."""
+        runs: dict[str, list[measure.Run]] = {}
+        try:
+            with self.brokers() as brokers:
+                for _ in range(self.repeats):
+                    for name, broker in brokers.items():
+                        runs.setdefault(name, []).append(measure.measure(scenario, broker, self.seconds))
+        except (LoadError, ProtocolError, BrokerError, OSError) as error:
+            self.failed = True
+            click.echo(f"{scenario.title}\n  ! failed: {error}")
+        if all(len(of_broker) == self.repeats for of_broker in runs.values()):
+            self.show(scenario, runs)
+
+    @contextlib.contextmanager
+    def brokers(self) -> Iterator[Brokers]:
+        """A fresh FlowMQ for every scenario, so that the memory seen is this scenario's."""
+        brokers: Brokers = {}
+        if self.own:
+            brokers[OWN] = OwnBroker()
+        try:
+            if self.peer_url:
+                brokers[PEER] = PeerBroker(self.peer_url)
+            yield brokers
+        finally:
+            if self.own:
+                brokers[OWN].stop()
+
+    def show(self, scenario: Scenario, runs: dict[str, list[measure.Run]]) -> None:
+        medians = {name: measure.median_of(of_broker) for name, of_broker in runs.items()}
+        for name, median in medians.items():
+            click.echo(report.row(scenario, name, median))
+            self.failed = self.failed or median.faults > 0
+            self.results.append(report.as_json(scenario, name, median, runs[name]))
+        if len(medians) > 1:
+            click.echo(report.ratio_row(medians[OWN], medians[PEER]))
+
+
+@click.command()
+@click.option("--peer", metavar="URL", help="Another broker, amqp://user:password@host:port/vhost, for the same loads.")
+@click.option("--peer-only", is_flag=True, help="Measure the peer alone.")
+@click.option("--only", multiple=True, type=click.Choice([each.name for each in SCENARIOS]), help="Only this scenario.")
+@click.option("--quick", is_flag=True, help=f"Runs of {QUICK_SECONDS} s instead of {SECONDS} s, each once.")
+@click.option("--repeats", type=click.IntRange(min=1), help=f"Runs per scenario ({REPEATS}, or 1 when quick).")
+@click.option(
+    "--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Also write the figures here."
+)
+def main(
+    peer: str | None, peer_only: bool, only: tuple[str, ...], quick: bool, repeats: int | None, json_path: Path | None
+) -> None:
+    """Put FlowMQ under load in a process of its own and print what it did."""
+    if peer_only and not peer:
+        raise click.UsageError("--peer-only needs --peer")
+    seconds = QUICK_SECONDS if quick else SECONDS
+    bench = Bench(peer, own=not peer_only, seconds=seconds, repeats=repeats or (1 if quick else REPEATS))
+    click.echo(report.machine_line())
+    click.echo(report.header())
+    for scenario in SCENARIOS:
+        if not only or scenario.name in only:
+            bench.play(scenario)
+    if json_path:
+        report.write_json(json_path, seconds, bench.results)
+    sys.exit(1 if bench.failed else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""Playing one scenario on one broker: set up, warm up, measure, drain, tear down.
+
+Rates and latencies are those of the measured window. CPU is that of everything between the first publish and the last
+delivery, divided by the deliveries, so that a backlog left by the window is paid for like the rest.
+"""
+
+import contextlib
+import os
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bench._load import Load
+from bench.broker import OwnBroker, PeerBroker
+from bench.scenarios import PREFETCH, Scenario
+from bench.wire import Address, Connection, publish_image
+
+WARM_UP_SHARE = 0.15
+QUIET_SECONDS = 5.0
+# Publishers pause while so much waits in the broker: a broker that does not keep up must not exhaust the machine.
+BACKLOG_BYTES_MAX = 1 << 30
+BACKLOG_BYTES_PER_MESSAGE = 264
+
+
+@dataclass(frozen=True)
+class Run:
+    """The figures of one run, or the medians of several."""
+
+    published_per_second: float
+    consumed_per_second: float
+    broker_cpu_us: float | None
+    generator_cpu_us: float
+    latency_p50_us: float | None
+    latency_p99_us: float | None
+    rss_bytes: float | None
+    lost: int
+    duplicated: int
+    out_of_order: int
+    returned: int
+    nacked: int
+    unconfirmed: int
+    held_back: bool
+
+    @property
+    def faults(self) -> int:
+        wrong = self.lost + self.duplicated + self.out_of_order
+        return wrong + self.returned + self.nacked + self.unconfirmed
+
+
+MEDIANS = (
+    "published_per_second",
+    "consumed_per_second",
+    "broker_cpu_us",
+    "generator_cpu_us",
+    "latency_p50_us",
+    "latency_p99_us",
+    "rss_bytes",
+)
+SUMS = ("lost", "duplicated", "out_of_order", "returned", "nacked", "unconfirmed")
+
+
+def median_of(runs: list[Run]) -> Run:
+    """The median of every figure by itself; what went wrong is added up."""
+    values: dict[str, float | None] = {}
+    for name in MEDIANS:
+        known = [value for run in runs if (value := getattr(run, name)) is not None]
+        values[name] = statistics.median(known) if known else None
+    counts = {name: sum(getattr(run, name) for run in runs) for name in SUMS}
+    return Run(**values, **counts, held_back=any(run.held_back for run in runs))  # type: ignore[arg-type]
+
+
+class Stage:
+    """The connections of a scenario, with everything declared, and the load on top of them."""
+
+    def __init__(self, scenario: Scenario, address: Address) -> None:
+        self.scenario = scenario
+        self.address = address
+        self.prefix = f"flowmq-bench-{os.getpid()}"
+        self.queues = [f"{self.prefix}-{i}" for i in range(scenario.queues)]
+        self.exchange = self.prefix if scenario.exchange_type else ""
+        body_room = scenario.body_bytes + BACKLOG_BYTES_PER_MESSAGE
+        self.load = Load(
+            publishers=scenario.publishers,
+            groups=scenario.copies,
+            body_bytes=scenario.body_bytes,
+            backlog_max=BACKLOG_BYTES_MAX // body_room,
+        )
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[Load]:
+        """Everything this makes on the broker is gone afterwards, whatever happens in between."""
+        with contextlib.ExitStack() as cleanup:
+            control = cleanup.enter_context(Connection(self.address))
+            self.declare(control, cleanup)
+            connections = cleanup.enter_context(contextlib.ExitStack())
+            self.add_consumers(connections)
+            self.add_publishers(connections)
+            if self.scenario.rate:
+                self.load.limit_rate(self.scenario.batch * 1_000_000_000 // self.scenario.rate)
+            yield self.load
+
+    def declare(self, control: Connection, cleanup: contextlib.ExitStack) -> None:
+        if self.exchange:
+            control.declare_exchange(self.exchange, self.scenario.exchange_type)
+            cleanup.callback(control.delete_exchange, self.exchange)
+        for queue in self.queues:
+            control.declare_queue(queue, durable=self.scenario.persistent)
+            cleanup.callback(control.delete_queue, queue)
+        for binding in self.scenario.bindings:
+            control.bind_queue(self.queues[binding.queue], self.exchange, binding.key)
+
+    def add_consumers(self, connections: contextlib.ExitStack) -> None:
+        for i, queue in enumerate(self.queues):
+            for _ in range(self.scenario.consumers_per_queue):
+                connection = connections.enter_context(Connection(self.address))
+                if self.scenario.ack_every:
+                    connection.prefetch(PREFETCH)
+                connection.consume(queue, no_ack=not self.scenario.ack_every)
+                connection.socket.setblocking(False)
+                self.load.add_consumer(
+                    connection.socket.fileno(),
+                    group=i if self.scenario.every_queue_gets_all else 0,
+                    ack_every=self.scenario.ack_every,
+                )
+
+    def add_publishers(self, connections: contextlib.ExitStack) -> None:
+        images = self.images()
+        for _ in range(self.scenario.publishers):
+            connection = connections.enter_context(Connection(self.address))
+            if self.scenario.confirm_window:
+                connection.select_confirms()
+            connection.socket.setblocking(False)
+            self.load.add_publisher(
+                connection.socket.fileno(),
+                images=images,
+                batch=self.scenario.batch,
+                window=self.scenario.confirm_window,
+            )
+
+    def images(self) -> list[tuple[bytes, int]]:
+        """Whole batches, in which every routing key has its turn."""
+        keys = self.scenario.routing_keys or (self.queues[0],)
+        batches = -(-len(keys) // self.scenario.batch)
+        body = bytes(self.scenario.body_bytes)
+        return [
+            publish_image(self.exchange, keys[i % len(keys)], body, persistent=self.scenario.persistent)
+            for i in range(batches * self.scenario.batch)
+        ]
+
+
+def measure(scenario: Scenario, broker: OwnBroker | PeerBroker, seconds: float) -> Run:
+    with Stage(scenario, broker.address).opened() as load:
+        cpu_ns = broker.process.cpu_ns() if broker.process else 0
+        generator_ns = time.thread_time_ns()
+        load.run(seconds * WARM_UP_SHARE)
+        load.forget_latencies()
+        published, consumed, started = load.published, load.consumed, time.monotonic()
+        load.run(seconds)
+        elapsed = time.monotonic() - started
+        published, consumed = load.published - published, load.consumed - consumed
+        latencies = load.latency_us(0.5), load.latency_us(0.99)
+        rss_bytes = broker.process.rss_bytes() if broker.process else None
+        load.drain(QUIET_SECONDS)
+        deliveries = max(load.consumed, 1)
+        generator_ns = time.thread_time_ns() - generator_ns
+        cpu_ns = broker.process.cpu_ns() - cpu_ns if broker.process else 0
+        return Run(
+            published_per_second=published / elapsed,
+            consumed_per_second=consumed / elapsed,
+            broker_cpu_us=cpu_ns / 1000 / deliveries if broker.process else None,
+            generator_cpu_us=generator_ns / 1000 / deliveries,
+            latency_p50_us=latencies[0],
+            latency_p99_us=latencies[1],
+            rss_bytes=rss_bytes,
+            lost=load.lost,
+            duplicated=load.duplicated,
+            out_of_order=load.out_of_order,
+            returned=load.returned,
+            nacked=load.nacked,
+            unconfirmed=load.published - load.confirmed if scenario.confirm_window else 0,
+            held_back=load.held_back,
+        )

@@ -1,0 +1,117 @@
+"""What a bench run says: the machine, a table row per scenario and broker, ratios to the peer, the same as JSON."""
+
+import dataclasses
+import json
+import os
+import platform
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.measure import Run
+from bench.scenarios import Scenario
+
+TITLE_WIDTH = 48
+BROKER_WIDTH = 7
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    title: str
+    width: int
+    text: Callable[[Run, Scenario], str]
+
+
+def number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def share_consumed(run: Run, scenario: Scenario) -> float:
+    return run.consumed_per_second / max(run.published_per_second * scenario.copies, 1.0)
+
+
+COLUMNS = (
+    Column("published/s", 11, lambda run, _: number(run.published_per_second, ",.0f")),
+    Column("consumed/s", 11, lambda run, _: number(run.consumed_per_second, ",.0f")),
+    Column("kept up", 7, lambda run, scenario: number(share_consumed(run, scenario), ".0%")),
+    Column("CPU us/msg", 10, lambda run, _: number(run.broker_cpu_us, ".3f")),
+    Column("generator", 9, lambda run, _: number(run.generator_cpu_us, ".3f")),
+    Column("p50 us", 9, lambda run, _: number(run.latency_p50_us, ",.0f")),
+    Column("p99 us", 9, lambda run, _: number(run.latency_p99_us, ",.0f")),
+    Column("lost/dup/order", 14, lambda run, _: f"{run.lost}/{run.duplicated}/{run.out_of_order}"),
+    Column("RSS MiB", 7, lambda run, _: number(run.rss_bytes / 2**20 if run.rss_bytes else None, ".0f")),
+)
+
+
+def header() -> str:
+    titles = (column.title.rjust(column.width) for column in COLUMNS)
+    return " ".join(["scenario".ljust(TITLE_WIDTH), "broker".ljust(BROKER_WIDTH), *titles])
+
+
+def row(scenario: Scenario, broker: str, run: Run) -> str:
+    cells = (column.text(run, scenario).rjust(column.width) for column in COLUMNS)
+    line = " ".join([scenario.title.ljust(TITLE_WIDTH), broker.ljust(BROKER_WIDTH), *cells])
+    return "\n".join([line, *(f"  ! {remark}" for remark in remarks(run))])
+
+
+def remarks(run: Run) -> list[str]:
+    """What the columns have no room for, and what a reader must know before believing them."""
+    found = []
+    if run.returned:
+        found.append(f"{run.returned} messages came back as unroutable")
+    if run.nacked:
+        found.append(f"{run.nacked} publishes were refused")
+    if run.unconfirmed:
+        found.append(f"{run.unconfirmed} publishes were never confirmed")
+    if run.held_back:
+        found.append("the publisher had to wait: the backlog reached its limit")
+    if run.broker_cpu_us is not None and run.generator_cpu_us > run.broker_cpu_us:
+        found.append("the generator cost more CPU than the broker: the rates may be the generator's limit")
+    return found
+
+
+def ratio_row(own: Run, peer: Run) -> str:
+    texts = [f"{own.consumed_per_second / max(peer.consumed_per_second, 1.0):.1f} x the peer's consumed/s"]
+    if own.broker_cpu_us and peer.broker_cpu_us:
+        texts.append(f"1/{peer.broker_cpu_us / own.broker_cpu_us:.1f} of its CPU per message")
+    if own.latency_p99_us and peer.latency_p99_us:
+        texts.append(f"p99 1/{peer.latency_p99_us / own.latency_p99_us:.1f}")
+    return "  = " + ", ".join(texts)
+
+
+def machine() -> dict[str, str | int | list[float]]:
+    return {
+        "cores": len(os.sched_getaffinity(0)),
+        "cpu": cpu_model(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "load_average": [round(load, 2) for load in os.getloadavg()],
+    }
+
+
+def cpu_model() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def machine_line() -> str:
+    facts = machine()
+    return (
+        f"{facts['cores']} cores, {facts['cpu']}, Linux {facts['kernel']}, Python {facts['python']}, "
+        f"load average {' '.join(f'{load:.2f}' for load in os.getloadavg())}"
+    )
+
+
+def write_json(path: Path, seconds: float, results: list[dict[str, object]]) -> None:
+    document = {"machine": machine(), "seconds": seconds, "results": results}
+    path.write_text(json.dumps(document, indent=2) + "\n")
+
+
+def as_json(scenario: Scenario, broker: str, median: Run, runs: list[Run]) -> dict[str, object]:
+    return {
+        "scenario": scenario.name,
+        "broker": broker,
+        "median": dataclasses.asdict(median),
+        "runs": [dataclasses.asdict(run) for run in runs],
+    }

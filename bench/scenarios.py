@@ -1,0 +1,99 @@
+"""What is measured: a table of loads. A row says what the clients do, nothing of how it is measured.
+
+The bodies hold a stamp of 16 octets, so that is the smallest size. `batch` is how many publishes go out in one send();
+1 shows what a wake-up costs, 64 what a message costs.
+"""
+
+from dataclasses import dataclass
+
+KIB = 1024
+PREFETCH = 1000
+
+
+@dataclass(frozen=True)
+class Binding:
+    queue: int
+    key: str
+
+
+@dataclass(frozen=True)
+class Scenario:
+    name: str
+    title: str
+    body_bytes: int = 16
+    batch: int = 64
+    publishers: int = 1
+    consumers_per_queue: int = 1
+    queues: int = 1
+    exchange_type: str = ""  # the default exchange
+    bindings: tuple[Binding, ...] = ()
+    routing_keys: tuple[str, ...] = ()  # published in turn; empty: the name of the first queue
+    every_queue_gets_all: bool = False
+    ack_every: int = 0  # 0: auto-ack
+    confirm_window: int = 0  # 0: no confirms
+    persistent: bool = False  # then the queues are durable, too
+    rate: int = 0  # messages per second and publisher; 0: as fast as it goes
+
+    @property
+    def copies(self) -> int:
+        """Deliveries per publish."""
+        return self.queues if self.every_queue_gets_all else 1
+
+
+def topic_bindings(count: int, queues: int) -> tuple[Binding, ...]:
+    """Wildcards in every position; the key of topic_key(i) matches binding i and no other."""
+    patterns = ("plant{}.*.temperature", "plant{}.#", "*.device{}.temperature", "#.room{}.humidity", "plant{}.*.*.door")
+    return tuple(Binding(i % queues, patterns[i % len(patterns)].format(i)) for i in range(count))
+
+
+def topic_key(i: int) -> str:
+    keys = (
+        "plant{}.device.temperature",
+        "plant{}.hall.room.light",
+        "plant.device{}.temperature",
+        "plant.hall.room{}.humidity",
+        "plant{}.hall.room.door",
+    )
+    return keys[i % len(keys)].format(i)
+
+
+def fanout(name: str, title: str, body_bytes: int) -> Scenario:
+    return Scenario(
+        name,
+        title,
+        body_bytes=body_bytes,
+        queues=10,
+        exchange_type="fanout",
+        bindings=tuple(Binding(queue, "") for queue in range(10)),
+        routing_keys=("",),
+        every_queue_gets_all=True,
+    )
+
+
+SCENARIOS = (
+    Scenario("auto-ack", "16 B, auto-ack"),
+    Scenario("single-send", "16 B, auto-ack, one publish per send", batch=1),
+    Scenario("ack-each", "16 B, ack each", ack_every=1),
+    Scenario("ack-multiple", "16 B, ack multiple every 100", ack_every=100),
+    Scenario("1k", "1 KiB, auto-ack", body_bytes=KIB),
+    Scenario("1k-confirms", "1 KiB, auto-ack, confirm window 1000", body_bytes=KIB, confirm_window=1000),
+    Scenario(
+        "1k-persistent",
+        "1 KiB persistent, ack each, confirm window 1000",
+        body_bytes=KIB,
+        confirm_window=1000,
+        persistent=True,
+        ack_every=1,
+    ),
+    fanout("fanout", "16 B, fanout to 10 queues", 16),
+    fanout("fanout-1k", "1 KiB, fanout to 10 queues", KIB),
+    Scenario(
+        "topic",
+        "16 B, topic exchange, 1000 wildcard bindings",
+        queues=10,
+        exchange_type="topic",
+        bindings=topic_bindings(1000, 10),
+        routing_keys=tuple(topic_key(i) for i in range(1000)),
+    ),
+    Scenario("latency", "16 B, 1000 messages per second", batch=1, rate=1000),
+)

@@ -1,0 +1,200 @@
+"""The few AMQP frames a benchmark needs before and after the load: log in, declare, bind, consume, close.
+
+Blocking and slow on purpose, with no code of the broker's in it. It reads exactly one frame at a time, so a socket can
+be handed to the load generator at any moment with nothing left behind in a buffer.
+"""
+
+import contextlib
+import socket
+import struct
+from types import TracebackType
+from typing import NamedTuple, Self
+from urllib.parse import unquote, urlsplit
+
+FRAME_METHOD, FRAME_HEADER, FRAME_BODY, FRAME_HEARTBEAT = 1, 2, 3, 8
+FRAME_END = b"\xce"
+FRAME_OVERHEAD_BYTES = 8
+FRAME_BYTES_MAX = 131072
+CHANNEL = 1
+TIMEOUT_SECONDS = 20.0
+
+CONNECTION_START, CONNECTION_START_OK = (10, 10), (10, 11)
+CONNECTION_TUNE, CONNECTION_TUNE_OK = (10, 30), (10, 31)
+CONNECTION_OPEN, CONNECTION_OPEN_OK = (10, 40), (10, 41)
+CONNECTION_CLOSE, CONNECTION_CLOSE_OK = (10, 50), (10, 51)
+CHANNEL_OPEN, CHANNEL_OPEN_OK = (20, 10), (20, 11)
+CHANNEL_CLOSE = (20, 40)
+EXCHANGE_DECLARE, EXCHANGE_DECLARE_OK = (40, 10), (40, 11)
+EXCHANGE_DELETE, EXCHANGE_DELETE_OK = (40, 20), (40, 21)
+QUEUE_DECLARE, QUEUE_DECLARE_OK = (50, 10), (50, 11)
+QUEUE_BIND, QUEUE_BIND_OK = (50, 20), (50, 21)
+QUEUE_DELETE, QUEUE_DELETE_OK = (50, 40), (50, 41)
+BASIC_QOS, BASIC_QOS_OK = (60, 10), (60, 11)
+BASIC_CONSUME, BASIC_CONSUME_OK = (60, 20), (60, 21)
+CONFIRM_SELECT, CONFIRM_SELECT_OK = (85, 10), (85, 11)
+
+DELIVERY_MODE_FLAG = 0x1000
+PERSISTENT = 2
+
+
+class ProtocolError(Exception):
+    """The broker closed, or answered what was not asked."""
+
+
+class Address(NamedTuple):
+    host: str
+    port: int
+    user: str = "guest"
+    password: str = "guest"
+    vhost: str = "/"
+
+    @classmethod
+    def from_url(cls, url: str) -> Self:
+        """amqp://user:password@host:port/vhost, the vhost percent-encoded; an empty one is the vhost `/`."""
+        parts = urlsplit(url)
+        if parts.scheme != "amqp" or not parts.hostname:
+            raise ValueError(f"not an amqp:// address: {url}")
+        return cls(
+            parts.hostname,
+            parts.port or 5672,
+            unquote(parts.username or "guest"),
+            unquote(parts.password or "guest"),
+            unquote(parts.path[1:]) or "/",
+        )
+
+
+def short_string(text: str) -> bytes:
+    octets = text.encode()
+    return struct.pack(">B", len(octets)) + octets
+
+
+def long_string(octets: bytes) -> bytes:
+    return struct.pack(">I", len(octets)) + octets
+
+
+def frame(kind: int, channel: int, payload: bytes) -> bytes:
+    return struct.pack(">BHI", kind, channel, len(payload)) + payload + FRAME_END
+
+
+def method_frame(channel: int, method: tuple[int, int], arguments: bytes) -> bytes:
+    return frame(FRAME_METHOD, channel, struct.pack(">HH", *method) + arguments)
+
+
+def publish_image(exchange: str, routing_key: str, body: bytes, *, persistent: bool) -> tuple[bytes, int]:
+    """One basic.publish as it goes out on channel 1, and where in it the body begins."""
+    method = struct.pack(">HHH", 60, 40, 0) + short_string(exchange) + short_string(routing_key) + b"\0"
+    properties = struct.pack(">HB", DELIVERY_MODE_FLAG, PERSISTENT) if persistent else struct.pack(">H", 0)
+    header = struct.pack(">HHQ", 60, 0, len(body)) + properties
+    head = frame(FRAME_METHOD, CHANNEL, method) + frame(FRAME_HEADER, CHANNEL, header)
+    room = FRAME_BYTES_MAX - FRAME_OVERHEAD_BYTES
+    cuts = [body[start : start + room] for start in range(0, len(body), room)]
+    return head + b"".join(frame(FRAME_BODY, CHANNEL, cut) for cut in cuts), len(head) + 7
+
+
+class Connection:
+    """A blocking connection with channel 1 open."""
+
+    def __init__(self, address: Address) -> None:
+        self.socket = socket.create_connection((address.host, address.port), TIMEOUT_SECONDS)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.open(address)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def open(self, address: Address) -> None:
+        self.socket.sendall(b"AMQP\0\0\x09\x01")
+        self.expect(CONNECTION_START)
+        login = b"\0" + address.user.encode() + b"\0" + address.password.encode()
+        start_ok = long_string(b"") + short_string("PLAIN") + long_string(login) + short_string("en_US")
+        self.send(0, CONNECTION_START_OK, start_ok)
+        channel_max, frame_max, _ = struct.unpack(">HIH", self.expect(CONNECTION_TUNE)[:8])
+        if 0 < frame_max < FRAME_BYTES_MAX:
+            raise ProtocolError(f"the broker allows only frames of {frame_max} octets")
+        self.send(0, CONNECTION_TUNE_OK, struct.pack(">HIH", channel_max, FRAME_BYTES_MAX, 0))
+        self.send(0, CONNECTION_OPEN, short_string(address.vhost) + b"\0\0")
+        self.expect(CONNECTION_OPEN_OK)
+        self.call(CHANNEL_OPEN, b"\0", CHANNEL_OPEN_OK)
+
+    def send(self, channel: int, method: tuple[int, int], arguments: bytes) -> None:
+        self.socket.sendall(method_frame(channel, method, arguments))
+
+    def call(self, method: tuple[int, int], arguments: bytes, answer: tuple[int, int]) -> bytes:
+        self.send(CHANNEL, method, arguments)
+        return self.expect(answer)
+
+    def expect(self, method: tuple[int, int]) -> bytes:
+        """The arguments of the next method, which has to be this one."""
+        came, arguments = self.read_method()
+        if came == method:
+            return arguments
+        if came in (CONNECTION_CLOSE, CHANNEL_CLOSE):
+            (code,) = struct.unpack(">H", arguments[:2])
+            raise ProtocolError(f"the broker closed: {code} {arguments[3 : 3 + arguments[2]].decode(errors='replace')}")
+        raise ProtocolError(f"method {came} came instead of {method}")
+
+    def read_method(self) -> tuple[tuple[int, int], bytes]:
+        kind, payload = self.read_frame()
+        while kind == FRAME_HEARTBEAT:
+            kind, payload = self.read_frame()
+        if kind != FRAME_METHOD:
+            raise ProtocolError(f"a frame of type {kind} came instead of a method")
+        class_id, method_id = struct.unpack(">HH", payload[:4])
+        return (class_id, method_id), payload[4:]
+
+    def read_frame(self) -> tuple[int, bytes]:
+        kind, _, size = struct.unpack(">BHI", self.read_exactly(7))
+        payload = self.read_exactly(size + 1)
+        if payload[-1:] != FRAME_END:
+            raise ProtocolError("a frame that does not end in 0xCE")
+        return kind, payload[:-1]
+
+    def read_exactly(self, count: int) -> bytes:
+        octets = b""
+        while len(octets) < count:
+            more = self.socket.recv(count - len(octets))
+            if not more:
+                raise ProtocolError("the broker closed the connection without a word")
+            octets += more
+        return octets
+
+    def declare_queue(self, queue: str, *, durable: bool = False) -> None:
+        arguments = b"\0\0" + short_string(queue) + bytes([durable << 1]) + long_string(b"")
+        self.call(QUEUE_DECLARE, arguments, QUEUE_DECLARE_OK)
+
+    def delete_queue(self, queue: str) -> None:
+        self.call(QUEUE_DELETE, b"\0\0" + short_string(queue) + b"\0", QUEUE_DELETE_OK)
+
+    def declare_exchange(self, exchange: str, kind: str) -> None:
+        arguments = b"\0\0" + short_string(exchange) + short_string(kind) + b"\0" + long_string(b"")
+        self.call(EXCHANGE_DECLARE, arguments, EXCHANGE_DECLARE_OK)
+
+    def delete_exchange(self, exchange: str) -> None:
+        self.call(EXCHANGE_DELETE, b"\0\0" + short_string(exchange) + b"\0", EXCHANGE_DELETE_OK)
+
+    def bind_queue(self, queue: str, exchange: str, key: str) -> None:
+        names = short_string(queue) + short_string(exchange) + short_string(key)
+        self.call(QUEUE_BIND, b"\0\0" + names + b"\0" + long_string(b""), QUEUE_BIND_OK)
+
+    def prefetch(self, count: int) -> None:
+        self.call(BASIC_QOS, struct.pack(">IHB", 0, count, 0), BASIC_QOS_OK)
+
+    def consume(self, queue: str, *, no_ack: bool) -> None:
+        arguments = b"\0\0" + short_string(queue) + short_string("") + bytes([no_ack << 1]) + long_string(b"")
+        self.call(BASIC_CONSUME, arguments, BASIC_CONSUME_OK)
+
+    def select_confirms(self) -> None:
+        self.call(CONFIRM_SELECT, b"\0", CONFIRM_SELECT_OK)
+
+    def close(self) -> None:
+        """Say good-bye in order, past whatever is still in flight; a broker that is gone needs no good-bye."""
+        with contextlib.suppress(OSError, ProtocolError), self.socket:
+            self.socket.settimeout(TIMEOUT_SECONDS)
+            self.send(0, CONNECTION_CLOSE, struct.pack(">H", 200) + short_string("bench is done") + bytes(4))
+            while self.read_frame()[1][:4] != struct.pack(">HH", *CONNECTION_CLOSE_OK):
+                pass

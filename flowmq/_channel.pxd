@@ -1,0 +1,145 @@
+# A channel's part in every message: publish, deliver, get, ack / nack / reject, confirms, tx.
+#
+# What is declared, who may do it and what a method's answer is belong to the server's Python; it calls the public methods
+# here. Sockets belong to the connection, seen from here as a Peer: an output buffer and whether there is room in it.
+#
+# Nothing here calls back into Python or the transport while a message is on its way, so that queues and channels can call
+# each other freely; touched peers are marked dirty and written out once, by whoever called in.
+
+from cpython.object cimport PyObject
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+from flowmq._delivery cimport ConfirmLedger, Unacked, UnackedWindow
+from flowmq._frame cimport OutputBuffer
+from flowmq._message cimport Message, Properties
+from flowmq._queue cimport Consumer, Entry, Outlet, Queue
+from flowmq._router cimport Exchange, RouteSet
+
+cdef class Peer:
+    # The output side of a client's connection.
+    cdef OutputBuffer output
+    cdef readonly uint32_t body_frame_bytes     # largest body frame payload the client takes
+    cdef readonly uint64_t message_bytes_max    # largest body it may publish
+    cdef readonly Py_ssize_t outgoing_bytes_max # deliveries stop while more than this waits in `output`
+    cdef readonly bytes user
+    cdef readonly bint paused       # the transport's own buffer is full
+    cdef readonly bint closing      # connection.close sent or received: no more deliveries
+    cdef bint starved               # a delivery was refused since there was room last: consumers need waking
+    cdef bint dirty
+    cdef list owing                 # channels that owe confirms, told before the next write
+
+    cdef int mark_dirty(self) except -1
+    # Writes everything gathered to the transport.
+    cdef int flush(self) except -1
+
+    cdef inline bint has_room(self) noexcept:
+        if not self.paused and not self.closing and self.output.used < self.outgoing_bytes_max:
+            return True
+        self.starved = True
+        return False
+
+cdef enum Expecting:
+    METHOD_FRAME = 0
+    HEADER_FRAME = 1
+    BODY_FRAME = 2
+
+cdef enum Outcome:
+    ACKED = 0
+    REQUEUED = 1
+    DROPPED = 2                     # rejected without requeue
+
+cdef struct StagedPublish:
+    # A publish of a transaction.
+    Message *message                # owned
+    PyObject *routes                # RouteSet, owned
+    uint64_t expires_at_ms
+    bint mandatory
+
+cdef struct StagedSettlement:
+    Unacked entry                   # moved here from the window
+    Outcome outcome
+
+cdef class Channel(Outlet):
+    cdef readonly Peer peer
+    cdef readonly uint16_t number
+    cdef readonly object vhost
+    cdef readonly bint closing      # channel.close sent: nothing but close and close-ok counts any more
+    cdef readonly dict consumers    # consumer tag -> Consumer
+    cdef readonly uint32_t prefetch_count           # for consumers that start later; 0 is unlimited
+    cdef readonly uint32_t global_prefetch_count    # over all consumers; 0 is unlimited
+    cdef readonly uint64_t published_count
+
+    # the publish being received
+    cdef Expecting expecting
+    cdef char names[512]            # exchange and routing key, as received
+    cdef uint32_t names_bytes
+    cdef bint mandatory
+    cdef bint memo_holds            # `memo_names` is what is being published to
+    cdef Message *message
+    cdef uint64_t received_bytes
+    cdef uint64_t expires_at_ms
+    cdef list selected_keys         # routing key, CC and BCC when the publisher named more than one
+
+    # the last place published to, and where that leads
+    cdef char memo_names[512]
+    cdef uint32_t memo_names_bytes
+    cdef Exchange exchange
+    cdef RouteSet memo_routes
+    cdef uint64_t memo_generation
+
+    cdef UnackedWindow window
+    cdef uint64_t next_delivery_tag
+    cdef uint64_t unacked_of_consumers      # without those of basic.get
+
+    cdef ConfirmLedger ledger       # None outside confirm mode
+    cdef bint owes
+
+    cdef readonly bint transactional
+    cdef StagedPublish *publishes
+    cdef Py_ssize_t publishes_count
+    cdef Py_ssize_t publishes_capacity
+    cdef StagedSettlement *settlements
+    cdef Py_ssize_t settlements_count
+    cdef Py_ssize_t settlements_capacity
+
+    cdef readonly Consumer reply_consumer   # of amq.rabbitmq.reply-to
+    cdef readonly bytes reply_key
+
+    # Hot methods: `arguments` is a method frame's payload behind class and method. They raise AMQPError.
+    cdef int basic_publish(self, const uint8_t *arguments, const uint8_t *end) except -1
+    cdef int content_header(self, const uint8_t *payload, uint32_t payload_bytes) except -1
+    cdef int content_body(self, const uint8_t *octets, uint64_t count) except -1
+    cdef int basic_ack(self, const uint8_t *arguments, const uint8_t *end) except -1
+    cdef int basic_nack(self, const uint8_t *arguments, const uint8_t *end) except -1
+    cdef int basic_reject(self, const uint8_t *arguments, const uint8_t *end) except -1
+    # Consumers that could not be served may be now.
+    cdef int wake_consumers(self) except -1
+    cdef int tell_confirms(self) except -1
+
+    cdef int find_exchange(self) except -1
+    cdef int check_user(self, const uint8_t *payload, Properties *properties) except -1
+    cdef int read_expiration(self, const uint8_t *payload, Properties *properties) except -1
+    cdef bytes rewrite_header(self, const uint8_t *payload, uint32_t payload_bytes, Properties *properties)
+    cdef int finish_publish(self) except -1
+    cdef RouteSet find_routes(self)
+    cdef bint deliver_reply(self) except -1
+    cdef bint enqueue(self, Message *message, RouteSet routes, uint64_t expires_at_ms) except -1
+    cdef int return_message(self, Message *message) except -1
+    cdef int settle(self, uint64_t delivery_tag, bint multiple, Outcome outcome) except -1
+    cdef int settle_all(self, uint64_t up_to, Outcome outcome) except -1
+    cdef int settle_entry(self, Unacked *entry, Outcome outcome, bint wake) except -1
+    cdef int stage_publish(self, RouteSet routes) except -1
+    cdef int stage_settlement(self, Unacked *entry, Outcome outcome) except -1
+    cdef int put_content(self, Message *message, char *at) except -1
+    cdef int abandon_publish(self) except -1
+    cdef bint is_reply(self) noexcept
+    cdef int owe(self) except -1
+    cdef int remember(self, Entry *entry, Queue queue, Consumer consumer) except -1
+    cdef int restore_settlements(self) except -1
+    cdef void drop_publishes(self) noexcept
+    cdef void drop_settlements(self) noexcept
+
+# Until the next flush_dirty() whoever calls this answers for writing out what gets dirty.
+cdef void begin_turn() noexcept
+# Writes out every peer that was marked dirty.
+cdef int flush_dirty() except -1

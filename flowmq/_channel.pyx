@@ -1,0 +1,801 @@
+# See _channel.pxd for what this module is and is not.
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.stdlib cimport free, realloc
+from libc.string cimport memcmp, memcpy, memset
+
+from flowmq._delivery cimport release_unacked
+from flowmq._frame cimport (
+    FLOWMQ_CONTRACT, FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_METHOD, FRAME_OVERHEAD_BYTES, FRAME_PREFIX_BYTES, Cursor,
+    load_long, load_long_long, load_short, output_clear, output_reserve, put_frame_prefix, read_octet, read_short_string,
+    skip_bytes, store_long, store_long_long, store_short,
+)
+from flowmq._message cimport (
+    has_sender_selected_keys, message_body, message_header, message_image_bytes, message_make_room, message_names,
+    message_new, message_release, message_retain, scan_properties,
+)
+from flowmq._queue cimport queue_now
+
+from flowmq._frame import check_contract
+from flowmq.amqp.errors import (
+    AccessRefused, FrameError, NotFound, NotImplementedByBroker, PreconditionFailed, ResourceError, UnexpectedFrame,
+)
+from flowmq.amqp.methods import undecodable
+from flowmq.broker.publishing import expiration_ms, without_bcc, sender_selected_keys
+
+check_contract(FLOWMQ_CONTRACT)
+
+cdef enum:
+    HEADER_FIXED_BYTES = 14     # class, weight, body size, property flags
+    DELIVER_TAIL_BYTES = 9      # delivery tag and redelivered, between consumer tag and exchange
+    BODY_CLASS = 60
+
+cdef bytes REPLY_TO = b"amq.rabbitmq.reply-to"
+cdef bytes REPLY_KEY_PREFIX = b"amq.rabbitmq.reply-to."
+cdef bytes RETURN_PREFIX = b"\x01\x00\x00\x00\x00\x00\x00" + b"\x00\x3c\x00\x32" + b"\x01\x38" + b"\x08NO_ROUTE"
+
+
+# ------------------------------------------------------------------------------------------------------- peers
+
+cdef list dirty_peers = []
+cdef object schedule_flush = None
+cdef bint flush_scheduled = False
+
+
+def set_flush_scheduler(schedule):
+    """`schedule(callback)` runs a callback soon: for output that was written outside of a read, such as by a timer."""
+    global schedule_flush
+    schedule_flush = schedule
+
+
+def flush():
+    """Write out every connection that has something gathered."""
+    flush_dirty()
+
+
+cdef void begin_turn() noexcept:
+    global flush_scheduled
+    flush_scheduled = True
+
+
+cdef int flush_dirty() except -1:
+    global dirty_peers, flush_scheduled
+    cdef Peer peer
+    cdef list peers
+    flush_scheduled = False
+    # A write can tell a protocol at once that its transport is full; that dirties nobody, so one round is enough. Were
+    # there more, the scheduled callback would take them.
+    if dirty_peers:
+        peers = dirty_peers
+        dirty_peers = []
+        for peer in peers:
+            peer.dirty = False
+            peer.flush()
+    return 0
+
+
+cdef class Peer:
+    """Abstract: the output side of a client's connection. Implemented by Connection."""
+
+    cdef int mark_dirty(self) except -1:
+        global flush_scheduled
+        if self.dirty:
+            return 0
+        self.dirty = True
+        dirty_peers.append(self)
+        if not flush_scheduled and schedule_flush is not None:
+            flush_scheduled = True
+            schedule_flush(flush)
+        return 0
+
+    cdef int flush(self) except -1:
+        raise NotImplementedError("Peer.flush")
+
+    def __dealloc__(self):
+        output_clear(&self.output)
+
+
+# ----------------------------------------------------------------------------------------------------- channel
+
+cdef class Channel(Outlet):
+    """One open channel. `vhost` gives `exchanges` (name -> Exchange), `reply_channels` (key -> Channel) and `name`."""
+
+    def __init__(self, Peer peer, uint16_t number, vhost):
+        self.peer = peer
+        self.number = number
+        self.vhost = vhost
+        self.consumers = {}
+        self.window = UnackedWindow()
+        self.next_delivery_tag = 1
+
+    def __dealloc__(self):
+        if self.message != NULL:
+            message_release(self.message)
+        self.drop_publishes()
+        self.drop_settlements()
+        free(self.publishes)
+        free(self.settlements)
+
+    # ------------------------------------------------------------------------------ receiving what is published
+
+    cdef int basic_publish(self, const uint8_t *arguments, const uint8_t *end) except -1:
+        cdef Cursor cursor
+        cdef const uint8_t *names
+        cdef uint8_t flags
+        if self.expecting != METHOD_FRAME:
+            self.refuse_method()
+        cursor.position = arguments
+        cursor.end = end
+        names = arguments + 2
+        if not (skip_bytes(&cursor, 2) and skip_name(&cursor) and skip_name(&cursor)):
+            raise undecodable((<const char *>arguments)[:end - arguments])
+        self.names_bytes = <uint32_t>(cursor.position - names)
+        if not read_octet(&cursor, &flags) or cursor.position != end:
+            raise undecodable((<const char *>arguments)[:end - arguments])
+        if flags & 2:
+            raise NotImplementedByBroker("immediate=true")
+        self.mandatory = flags & 1
+        self.memo_holds = (self.names_bytes == self.memo_names_bytes
+                           and memcmp(names, self.memo_names, self.names_bytes) == 0)
+        if not self.memo_holds:
+            memcpy(self.names, names, self.names_bytes)
+        self.expecting = HEADER_FRAME
+        return 0
+
+    def refuse_method(self):
+        kind = "header for class 60" if self.expecting == HEADER_FRAME else "body"
+        self.expecting = METHOD_FRAME
+        raise UnexpectedFrame(f"expected content {kind}, got non content {kind.split()[0]} frame instead")
+
+    cdef int content_header(self, const uint8_t *payload, uint32_t payload_bytes) except -1:
+        cdef Properties properties
+        cdef uint64_t body_bytes
+        cdef bytes rewritten
+        if self.expecting != HEADER_FRAME:
+            self.refuse_content("header")
+        if payload_bytes < HEADER_FIXED_BYTES or not scan_properties(payload, payload_bytes, &properties):
+            raise undecodable((<const char *>payload)[:payload_bytes])
+        if load_short(payload) != BODY_CLASS:
+            raise UnexpectedFrame(
+                f"expected content header for class 60, got one for class {load_short(payload)} instead"
+            )
+        body_bytes = load_long_long(payload + 4)
+        if body_bytes > self.peer.message_bytes_max:
+            raise PreconditionFailed(
+                f"message size {body_bytes} is larger than configured max size {self.peer.message_bytes_max}"
+            )
+        if not self.memo_holds:
+            self.find_exchange()
+        self.selected_keys = None
+        self.expires_at_ms = 0
+        if properties.reply_to_at or properties.expiration_at or properties.headers_at or properties.user_id_at:
+            rewritten = self.rewrite_header(payload, payload_bytes, &properties)
+            if rewritten is not None:
+                payload = <const uint8_t *>PyBytes_AS_STRING(rewritten)
+                payload_bytes = <uint32_t>PyBytes_GET_SIZE(rewritten)
+                scan_properties(payload, payload_bytes, &properties)
+        self.message = message_new(self.memo_names, self.memo_names_bytes, payload, payload_bytes, body_bytes, &properties)
+        if self.message == NULL:
+            raise ResourceError("out of memory")
+        self.received_bytes = 0
+        if body_bytes == 0:
+            self.finish_publish()
+        else:
+            self.expecting = BODY_FRAME
+        return 0
+
+    def refuse_content(self, kind):
+        if self.expecting == METHOD_FRAME:
+            raise UnexpectedFrame("expected method frame, got non method frame instead")
+        expected = "header for class 60" if self.expecting == HEADER_FRAME else "body"
+        raise UnexpectedFrame(f"expected content {expected}, got non content {expected.split()[0]} frame instead")
+
+    cdef int content_body(self, const uint8_t *octets, uint64_t count) except -1:
+        cdef Message *message = self.message
+        if self.expecting != BODY_FRAME:
+            self.refuse_content("body")
+        if count > message.body_bytes - self.received_bytes:
+            raise FrameError("content body frame exceeds remaining content size")
+        message = message_make_room(message, self.received_bytes + count)
+        if message == NULL:
+            raise ResourceError("out of memory")
+        self.message = message
+        memcpy(message_body(message) + self.received_bytes, octets, count)
+        self.received_bytes += count
+        if self.received_bytes == message.body_bytes:
+            self.finish_publish()
+        return 0
+
+    cdef int find_exchange(self) except -1:
+        """Make the names just received the remembered ones."""
+        cdef bytes name = self.names[1:1 + <uint8_t>self.names[0]]
+        cdef Exchange exchange = self.vhost.exchanges.get(name)
+        if exchange is None:
+            raise NotFound(f"no exchange '{text(name)}' in vhost '{self.vhost.name}'")
+        if exchange.internal:
+            raise AccessRefused(f"cannot publish to internal exchange '{text(name)}' in vhost '{self.vhost.name}'")
+        memcpy(self.memo_names, self.names, self.names_bytes)
+        self.memo_names_bytes = self.names_bytes
+        self.exchange = exchange
+        self.memo_routes = None
+        return 0
+
+    cdef bytes rewrite_header(self, const uint8_t *payload, uint32_t payload_bytes, Properties *properties):
+        """Act on the properties that mean something to a broker; a new header payload when it must change, or None."""
+        cdef bytes rewritten = None
+        cdef bytes headers
+        if properties.reply_to_bytes == PyBytes_GET_SIZE(REPLY_TO) and memcmp(
+            payload + properties.reply_to_at, PyBytes_AS_STRING(REPLY_TO), properties.reply_to_bytes
+        ) == 0:
+            if self.reply_consumer is None:
+                raise PreconditionFailed("fast reply consumer does not exist")
+            rewritten = replace_short_string(payload, payload_bytes, properties.reply_to_at,
+                                             properties.reply_to_bytes, self.reply_key)
+            payload = <const uint8_t *>PyBytes_AS_STRING(rewritten)
+            payload_bytes = <uint32_t>PyBytes_GET_SIZE(rewritten)
+            scan_properties(payload, payload_bytes, properties)
+        if properties.expiration_at:
+            self.read_expiration(payload, properties)
+        if properties.headers_bytes and has_sender_selected_keys(payload + properties.headers_at,
+                                                                 properties.headers_bytes):
+            headers = (<const char *>payload)[properties.headers_at:properties.headers_at + properties.headers_bytes]
+            self.selected_keys = sender_selected_keys(headers)
+            self.selected_keys.insert(0, self.routing_key())
+            headers = without_bcc(headers)
+            rewritten = replace_headers(payload, payload_bytes, properties, headers)
+        if properties.user_id_at:
+            self.check_user(payload, properties)
+        return rewritten
+
+    def routing_key(self):
+        cdef uint8_t exchange_bytes = <uint8_t>self.memo_names[0]
+        return self.memo_names[2 + exchange_bytes:self.memo_names_bytes]
+
+    cdef int read_expiration(self, const uint8_t *payload, Properties *properties) except -1:
+        cdef const uint8_t *digits = payload + properties.expiration_at
+        cdef uint64_t value = 0
+        cdef uint8_t at
+        for at in range(properties.expiration_bytes):
+            if digits[at] < c'0' or digits[at] > c'9' or at == 11:
+                value = expiration_ms((<const char *>digits)[:properties.expiration_bytes])
+                break
+            value = value * 10 + (digits[at] - c'0')
+        if properties.expiration_bytes == 0:
+            value = expiration_ms(b"")
+        self.expires_at_ms = queue_now() + value
+        return 0
+
+    cdef int check_user(self, const uint8_t *payload, Properties *properties) except -1:
+        cdef const char *claimed = <const char *>payload + properties.user_id_at
+        if properties.user_id_bytes == PyBytes_GET_SIZE(self.peer.user) and memcmp(
+            claimed, PyBytes_AS_STRING(self.peer.user), properties.user_id_bytes
+        ) == 0:
+            return 0
+        raise PreconditionFailed(
+            f"user_id property set to '{text(claimed[:properties.user_id_bytes])}' "
+            f"but authenticated user was '{text(self.peer.user)}'"
+        )
+
+    cdef int abandon_publish(self) except -1:
+        self.expecting = METHOD_FRAME
+        if self.message != NULL:
+            message_release(self.message)
+            self.message = NULL
+        return 0
+
+    # --------------------------------------------------------------------------------- passing it to its queues
+
+    cdef int finish_publish(self) except -1:
+        cdef Message *message = self.message
+        cdef RouteSet routes
+        cdef bint routed
+        self.expecting = METHOD_FRAME
+        self.published_count += 1
+        if self.memo_names[0] == 0 and self.is_reply():
+            routed = self.deliver_reply()
+        else:
+            routes = self.find_routes()
+            if self.transactional:
+                return self.stage_publish(routes)
+            routed = self.enqueue(message, routes, self.expires_at_ms)
+        if not routed and self.mandatory:
+            self.return_message(message)
+        if self.ledger is not None:
+            self.ledger.resolve(self.ledger.publish(), True)
+            self.owe()
+        self.message = NULL
+        message_release(message)
+        return 0
+
+    cdef int owe(self) except -1:
+        if not self.owes:
+            self.owes = True
+            if self.peer.owing is None:
+                self.peer.owing = []
+            self.peer.owing.append(self)
+            self.peer.mark_dirty()
+        return 0
+
+    cdef RouteSet find_routes(self):
+        cdef Message *message = self.message
+        cdef const uint8_t *headers = NULL
+        cdef uint8_t exchange_bytes
+        if self.exchange.deleted:
+            # Deleted, and perhaps declared anew, between this publish's method and its last octet.
+            memcpy(self.names, self.memo_names, self.memo_names_bytes)
+            self.names_bytes = self.memo_names_bytes
+            self.memo_names_bytes = 0
+            self.find_exchange()
+        if self.selected_keys is None and self.memo_routes is not None:
+            if self.exchange.generation == self.memo_generation:
+                return self.memo_routes
+        if message.headers_bytes:
+            headers = <const uint8_t *>message_header(message) + message.headers_at
+        if self.selected_keys is not None:
+            return self.exchange.route_keys(self.selected_keys, headers, message.headers_bytes)
+        exchange_bytes = <uint8_t>self.memo_names[0]
+        routes = self.exchange.route(<const uint8_t *>self.memo_names + 2 + exchange_bytes,
+                                     self.memo_names_bytes - 2 - exchange_bytes, headers, message.headers_bytes)
+        if self.exchange.by_headers:
+            self.memo_routes = None
+        else:
+            self.memo_routes = routes
+            self.memo_generation = self.exchange.generation
+        return routes
+
+    cdef bint enqueue(self, Message *message, RouteSet routes, uint64_t expires_at_ms) except -1:
+        """True when at least one queue took the message."""
+        cdef Py_ssize_t at
+        cdef uint64_t commit = 0
+        cdef bint routed = False
+        cdef Queue queue
+        for at in range(routes.count):
+            queue = <Queue>routes.targets[at]
+            if not queue.deleted:
+                queue.publish(message, expires_at_ms, &commit)
+                routed = True
+        return routed
+
+    cdef bint is_reply(self) noexcept:
+        return (self.memo_names_bytes > 2 + PyBytes_GET_SIZE(REPLY_KEY_PREFIX)
+                and memcmp(&self.memo_names[2], PyBytes_AS_STRING(REPLY_KEY_PREFIX),
+                           PyBytes_GET_SIZE(REPLY_KEY_PREFIX)) == 0)
+
+    cdef bint deliver_reply(self) except -1:
+        """Hand the message straight to the channel that asked; at most once, nothing is kept for a full socket."""
+        cdef Channel asker = self.vhost.reply_channels.get(self.routing_key())
+        cdef Entry entry
+        if asker is None or asker.reply_consumer is None or asker.closing:
+            return False
+        if not asker.peer.has_room():
+            return True
+        memset(&entry, 0, sizeof(Entry))
+        entry.message = self.message
+        message_retain(self.message)
+        asker.deliver(asker.reply_consumer, &entry)
+        return True
+
+    cdef int return_message(self, Message *message) except -1:
+        cdef Py_ssize_t prefix_bytes = PyBytes_GET_SIZE(RETURN_PREFIX)
+        cdef char *start = output_reserve(&self.peer.output, prefix_bytes + content_room(self.peer, message))
+        memcpy(start, PyBytes_AS_STRING(RETURN_PREFIX), prefix_bytes)
+        store_short(start + 1, self.number)
+        store_long(start + 3, <uint32_t>(prefix_bytes - FRAME_PREFIX_BYTES + message.names_bytes))
+        self.peer.output.used += prefix_bytes
+        self.put_content(message, start + prefix_bytes)
+        return self.peer.mark_dirty()
+
+    cdef int put_content(self, Message *message, char *at) except -1:
+        """Names, header and body of a content whose method frame has been begun; room for it is reserved."""
+        cdef uint64_t image_bytes = message_image_bytes(message)
+        cdef uint64_t before_body
+        cdef uint64_t sent = 0
+        cdef uint64_t part
+        cdef char *start = at
+        cdef char *header_frame = at + message.names_bytes + 1
+        if message.body_bytes <= self.peer.body_frame_bytes:
+            memcpy(at, message_names(message), image_bytes)
+            store_short(header_frame + 1, self.number)
+            if message.body_bytes:
+                store_short(header_frame + message.header_bytes + FRAME_OVERHEAD_BYTES + 1, self.number)
+            self.peer.output.used += <Py_ssize_t>image_bytes
+            return 0
+        before_body = message.names_bytes + 1 + message.header_bytes + FRAME_OVERHEAD_BYTES
+        memcpy(at, message_names(message), before_body)
+        store_short(header_frame + 1, self.number)
+        at += before_body
+        while sent < message.body_bytes:
+            part = min(message.body_bytes - sent, <uint64_t>self.peer.body_frame_bytes)
+            at = put_frame_prefix(at, FRAME_BODY, self.number, <uint32_t>part)
+            memcpy(at, message_body(message) + sent, part)
+            at[part] = <char>FRAME_END
+            at += part + 1
+            sent += part
+        self.peer.output.used += at - start
+        return 0
+
+    # -------------------------------------------------------------------------------------------- handing out
+
+    cdef bint is_open(self, Consumer consumer) noexcept:
+        if self.global_prefetch_count and not consumer.no_ack:
+            if self.unacked_of_consumers >= self.global_prefetch_count:
+                return False
+        return not self.closing and self.peer.has_room()
+
+    cdef int deliver(self, Consumer consumer, Entry *entry) except -1:
+        cdef Message *message = entry.message
+        cdef Py_ssize_t prefix_bytes = PyBytes_GET_SIZE(consumer.deliver_prefix)
+        cdef char *start = output_reserve(&self.peer.output,
+                                          prefix_bytes + DELIVER_TAIL_BYTES + content_room(self.peer, message))
+        cdef char *at = start + prefix_bytes
+        memcpy(start, PyBytes_AS_STRING(consumer.deliver_prefix), prefix_bytes)
+        store_long(start + 3, <uint32_t>(prefix_bytes - FRAME_PREFIX_BYTES + DELIVER_TAIL_BYTES + message.names_bytes))
+        store_long_long(at, self.next_delivery_tag)
+        at[8] = entry.delivery_count > 0
+        self.peer.output.used += prefix_bytes + DELIVER_TAIL_BYTES
+        self.put_content(message, at + DELIVER_TAIL_BYTES)
+        if consumer.no_ack:
+            message_release(message)
+        else:
+            self.remember(entry, consumer.queue, consumer)
+            self.unacked_of_consumers += 1
+        self.next_delivery_tag += 1
+        if not self.peer.dirty:
+            self.peer.mark_dirty()
+        return 0
+
+    cdef int remember(self, Entry *entry, Queue queue, Consumer consumer) except -1:
+        cdef Unacked *slot = self.window.push()
+        slot.delivery_tag = self.next_delivery_tag
+        slot.message = entry.message
+        slot.sequence = entry.sequence
+        slot.delivery_count = entry.delivery_count
+        slot.expires_at_ms = entry.expires_at_ms
+        Py_INCREF(queue)
+        slot.queue = <PyObject *>queue
+        slot.consumer = NULL
+        if consumer is not None:
+            Py_INCREF(consumer)
+            slot.consumer = <PyObject *>consumer
+        return 0
+
+    def get(self, Queue queue, *, bint no_ack):
+        """basic.get: writes get-ok and the message. False when the queue is empty; then nothing is written."""
+        cdef Entry entry
+        cdef Message *message
+        cdef char *start
+        if not queue.take(no_ack, &entry):
+            return False
+        message = entry.message
+        start = output_reserve(&self.peer.output, FRAME_PREFIX_BYTES + 4 + 9 + 4 + content_room(self.peer, message))
+        put_frame_prefix(start, FRAME_METHOD, self.number, 4 + 9 + message.names_bytes + 4)
+        store_short(start + 7, 60)
+        store_short(start + 9, 71)
+        store_long_long(start + 11, self.next_delivery_tag)
+        start[19] = entry.delivery_count > 0
+        self.peer.output.used += 20
+        # The count stands between the names and the end octet: the content is laid down behind it and the names
+        # moved forward over the gap.
+        self.put_content(message, start + 24)
+        memcpy(start + 20, message_names(message), message.names_bytes)
+        store_long(start + 20 + message.names_bytes, <uint32_t>min(queue.ready(), <uint64_t>0xFFFFFFFF))
+        self.peer.output.used += 4
+        if no_ack:
+            message_release(message)
+        else:
+            self.remember(&entry, queue, None)
+        self.next_delivery_tag += 1
+        self.peer.mark_dirty()
+        return True
+
+    cdef int wake_consumers(self) except -1:
+        cdef Consumer consumer
+        if self.consumers:
+            for consumer in list(self.consumers.values()):
+                if consumer.queue is not None:
+                    consumer.queue.wake(consumer)
+        return 0
+
+    # ----------------------------------------------------------------------------------------------- settling
+
+    cdef int basic_ack(self, const uint8_t *arguments, const uint8_t *end) except -1:
+        if end - arguments != 9:
+            raise undecodable((<const char *>arguments)[:end - arguments])
+        return self.settle(load_long_long(arguments), arguments[8] & 1, ACKED)
+
+    cdef int basic_nack(self, const uint8_t *arguments, const uint8_t *end) except -1:
+        if end - arguments != 9:
+            raise undecodable((<const char *>arguments)[:end - arguments])
+        return self.settle(load_long_long(arguments), arguments[8] & 1, REQUEUED if arguments[8] & 2 else DROPPED)
+
+    cdef int basic_reject(self, const uint8_t *arguments, const uint8_t *end) except -1:
+        if end - arguments != 9:
+            raise undecodable((<const char *>arguments)[:end - arguments])
+        return self.settle(load_long_long(arguments), False, REQUEUED if arguments[8] & 1 else DROPPED)
+
+    cdef int settle(self, uint64_t delivery_tag, bint multiple, Outcome outcome) except -1:
+        cdef Unacked entry
+        if self.expecting != METHOD_FRAME:
+            self.refuse_method()
+        if multiple:
+            if delivery_tag == 0:
+                delivery_tag = self.next_delivery_tag - 1
+            elif not self.window.contains(delivery_tag):
+                raise PreconditionFailed(f"unknown delivery tag {delivery_tag}")
+            return self.settle_all(delivery_tag, outcome)
+        if not self.window.take(delivery_tag, &entry):
+            raise PreconditionFailed(f"unknown delivery tag {delivery_tag}")
+        if self.transactional:
+            return self.stage_settlement(&entry, outcome)
+        return self.settle_entry(&entry, outcome, True)
+
+    cdef int settle_all(self, uint64_t up_to, Outcome outcome) except -1:
+        cdef Unacked entry
+        cdef Consumer waiting = None
+        cdef Consumer consumer
+        cdef dict touched = None
+        while self.window.take_oldest(up_to, &entry):
+            if self.transactional:
+                self.stage_settlement(&entry, outcome)
+                continue
+            if outcome == REQUEUED:
+                # Deliveries begin again only when all have come back, or the first would be out of order.
+                if touched is None:
+                    touched = {}
+                touched[<Queue>entry.queue] = None
+            elif entry.consumer != NULL and entry.consumer != <PyObject *>waiting:
+                consumer = <Consumer>entry.consumer
+                if waiting is not None:
+                    waiting.queue.wake(waiting)
+                waiting = consumer
+            self.settle_entry(&entry, outcome, False)
+        if waiting is not None:
+            waiting.queue.wake(waiting)
+        if touched is not None:
+            self.wake_consumers()
+            for queue in touched:
+                (<Queue>queue).dispatch()
+        elif self.global_prefetch_count and not self.transactional:
+            self.wake_consumers()
+        return 0
+
+    cdef int settle_entry(self, Unacked *entry, Outcome outcome, bint wake) except -1:
+        """Settle one delivery; its consumer can take another when `wake`. Gives up the entry."""
+        cdef Queue queue = <Queue>entry.queue
+        cdef Consumer consumer = None
+        if entry.consumer != NULL:
+            consumer = <Consumer>entry.consumer
+            consumer.unacked -= 1
+            self.unacked_of_consumers -= 1
+        if outcome == REQUEUED:
+            message_retain(entry.message)
+            queue.requeue(entry.message, entry.sequence, entry.delivery_count, entry.expires_at_ms)
+        else:
+            queue.settle(entry.sequence)
+        release_unacked(entry)
+        if wake:
+            if self.global_prefetch_count:
+                self.wake_consumers()
+            elif consumer is not None:
+                queue.wake(consumer)
+            if outcome == REQUEUED:
+                queue.dispatch()
+        return 0
+
+    def recover(self):
+        """basic.recover with requeue: everything unacknowledged goes back to its place."""
+        self.settle_all(self.next_delivery_tag - 1, REQUEUED)
+
+    # ------------------------------------------------------------------------------------- confirms and tx
+
+    cdef int tell_confirms(self) except -1:
+        self.owes = False
+        if not self.closing:
+            self.ledger.tell(&self.peer.output, self.number)
+        return 0
+
+    def confirm_select(self):
+        if self.transactional:
+            raise PreconditionFailed("cannot switch from tx to confirm mode")
+        if self.ledger is None:
+            self.ledger = ConfirmLedger()
+
+    def tx_select(self):
+        if self.ledger is not None:
+            raise PreconditionFailed("cannot switch from confirm to tx mode")
+        self.transactional = True
+
+    def tx_commit(self):
+        """Publishes in their order, then settlements."""
+        cdef StagedPublish *publish
+        cdef Py_ssize_t at
+        self.check_transactional()
+        for at in range(self.publishes_count):
+            publish = &self.publishes[at]
+            if not self.enqueue(publish.message, <RouteSet>publish.routes, publish.expires_at_ms) and publish.mandatory:
+                self.return_message(publish.message)
+        self.drop_publishes()
+        for at in range(self.settlements_count):
+            self.settle_entry(&self.settlements[at].entry, self.settlements[at].outcome, False)
+        touched = self.settlements_count
+        self.settlements_count = 0
+        if touched:
+            self.wake_consumers()
+
+    def tx_rollback(self):
+        """Forget the publishes; what was settled is unacknowledged again."""
+        self.check_transactional()
+        self.drop_publishes()
+        self.restore_settlements()
+
+    cdef int restore_settlements(self) except -1:
+        cdef Py_ssize_t at
+        # The window wants bare entries: they lie at a larger stride here, so close the gaps in place.
+        cdef Unacked *entries = <Unacked *>self.settlements
+        if self.settlements_count == 0:
+            return 0
+        for at in range(self.settlements_count):
+            entries[at] = self.settlements[at].entry
+        self.window.restore(entries, self.settlements_count)
+        self.settlements_count = 0
+        return 0
+
+    def check_transactional(self):
+        if not self.transactional:
+            raise PreconditionFailed("channel is not transactional")
+
+    cdef int stage_publish(self, RouteSet routes) except -1:
+        cdef StagedPublish *publish
+        if self.publishes_count == self.publishes_capacity:
+            grow(<void **>&self.publishes, &self.publishes_capacity, sizeof(StagedPublish))
+        publish = &self.publishes[self.publishes_count]
+        publish.message = self.message
+        Py_INCREF(routes)
+        publish.routes = <PyObject *>routes
+        publish.expires_at_ms = self.expires_at_ms
+        publish.mandatory = self.mandatory
+        self.publishes_count += 1
+        self.message = NULL
+        return 0
+
+    cdef int stage_settlement(self, Unacked *entry, Outcome outcome) except -1:
+        if self.settlements_count == self.settlements_capacity:
+            grow(<void **>&self.settlements, &self.settlements_capacity, sizeof(StagedSettlement))
+        self.settlements[self.settlements_count].entry = entry[0]
+        self.settlements[self.settlements_count].outcome = outcome
+        self.settlements_count += 1
+        return 0
+
+    cdef void drop_publishes(self) noexcept:
+        cdef Py_ssize_t at
+        for at in range(self.publishes_count):
+            message_release(self.publishes[at].message)
+            Py_DECREF(<RouteSet>self.publishes[at].routes)
+        self.publishes_count = 0
+
+    cdef void drop_settlements(self) noexcept:
+        cdef Py_ssize_t at
+        for at in range(self.settlements_count):
+            release_unacked(&self.settlements[at].entry)
+        self.settlements_count = 0
+
+    # ---------------------------------------------------------------------------------- what the server calls
+
+    @property
+    def unacked_count(self) -> int:
+        return self.window.count + self.settlements_count
+
+    @property
+    def confirming(self) -> bool:
+        return self.ledger is not None
+
+    def set_prefetch(self, uint32_t prefetch_count, *, bint for_channel):
+        """basic.qos: for the whole channel (global=true), or for each consumer that starts later."""
+        if for_channel:
+            self.global_prefetch_count = prefetch_count
+            self.wake_consumers()
+        else:
+            self.prefetch_count = prefetch_count
+
+    def consume(self, Queue queue, bytes tag, *, bint no_ack, bint exclusive, int priority, arguments):
+        """Register a consumer; it gets messages once Queue.start() is called on it."""
+        consumer = Consumer(queue, self, self.number, tag, no_ack=no_ack, exclusive=exclusive, priority=priority,
+                            prefetch_count=self.prefetch_count, arguments=arguments)
+        self.consumers[tag] = consumer
+        queue.add_consumer(consumer)
+        return consumer
+
+    def cancel(self, bytes tag):
+        """Forget a consumer of this channel; None when there is none of that tag."""
+        cdef Consumer consumer = self.consumers.pop(tag, None)
+        if consumer is None:
+            if self.reply_consumer is not None and self.reply_consumer.tag == tag:
+                self.forget_replies()
+            return None
+        consumer.queue.remove_consumer(consumer)
+        return consumer
+
+    def consume_replies(self, bytes tag, bytes key):
+        """Become the receiver of direct replies under a routing key nobody can guess."""
+        if self.reply_consumer is not None:
+            raise PreconditionFailed("reply consumer already set")
+        self.reply_consumer = Consumer(None, self, self.number, tag, no_ack=True, exclusive=False, priority=0,
+                                       prefetch_count=0, arguments={})
+        self.reply_key = key
+        self.vhost.reply_channels[key] = self
+
+    def forget_replies(self):
+        if self.reply_consumer is not None:
+            del self.vhost.reply_channels[self.reply_key]
+            self.reply_consumer = None
+
+    def fail(self):
+        """An error closes the channel: say what confirms can be said, then take part in nothing any more."""
+        if self.owes:
+            self.ledger.tell(&self.peer.output, self.number)
+        self.close()
+
+    def close(self):
+        """Consumers go, everything unacknowledged returns to its queue. Twice is once."""
+        cdef Consumer consumer
+        cdef Unacked entry
+        cdef dict touched = {}
+        self.closing = True
+        self.abandon_publish()
+        self.drop_publishes()
+        self.restore_settlements()
+        self.forget_replies()
+        for consumer in list(self.consumers.values()):
+            consumer.queue.remove_consumer(consumer)
+        self.consumers.clear()
+        while self.window.take_oldest(<uint64_t>-1, &entry):
+            touched[<Queue>entry.queue] = None
+            self.settle_entry(&entry, REQUEUED, False)
+        for queue in touched:
+            (<Queue>queue).dispatch()
+        self.exchange = None
+        self.memo_routes = None
+        self.memo_names_bytes = 0
+
+
+# ------------------------------------------------------------------------------------------------------ leaves
+
+cdef inline bint skip_name(Cursor *cursor) noexcept nogil:
+    cdef const uint8_t *name
+    cdef uint8_t name_bytes
+    return read_short_string(cursor, &name, &name_bytes)
+
+
+cdef inline Py_ssize_t content_room(Peer peer, Message *message) noexcept:
+    """Octets that put_content() may write."""
+    cdef Py_ssize_t room = <Py_ssize_t>message_image_bytes(message)
+    if message.body_bytes > peer.body_frame_bytes:
+        room += <Py_ssize_t>(message.body_bytes // peer.body_frame_bytes) * FRAME_OVERHEAD_BYTES
+    return room
+
+
+cdef int grow(void **array, Py_ssize_t *capacity, size_t item_bytes) except -1:
+    cdef Py_ssize_t wanted = max(<Py_ssize_t>16, capacity[0] * 2)
+    cdef void *moved = realloc(array[0], wanted * item_bytes)
+    if moved == NULL:
+        raise MemoryError("transaction")
+    array[0] = moved
+    capacity[0] = wanted
+    return 0
+
+
+cdef bytes replace_short_string(const uint8_t *payload, uint32_t payload_bytes, uint32_t at, uint8_t old_bytes,
+                                bytes new):
+    cdef bytes old = (<const char *>payload)[:payload_bytes]
+    return old[:at - 1] + bytes((len(new),)) + new + old[at + old_bytes:]
+
+
+cdef bytes replace_headers(const uint8_t *payload, uint32_t payload_bytes, Properties *properties, bytes new):
+    cdef bytes old = (<const char *>payload)[:payload_bytes]
+    cdef uint32_t at = properties.headers_at
+    return old[:at - 4] + len(new).to_bytes(4, "big") + new + old[at + properties.headers_bytes:]
+
+
+cdef str text(bytes name):
+    return name.decode("utf-8", "surrogateescape")

@@ -1,0 +1,445 @@
+# See _connection.pxd for what this module is and is not.
+
+from libc.stdlib cimport free, realloc
+from libc.string cimport memcmp, memcpy
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+
+from flowmq._channel cimport METHOD_FRAME, begin_turn, flush_dirty
+from flowmq._frame cimport (
+    FLOWMQ_CONTRACT, FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_HEARTBEAT, FRAME_METHOD, FRAME_OVERHEAD_BYTES,
+    FRAME_PREFIX_BYTES, UNFINISHED_BYTES_MAX, load_long, load_short, output_clear, output_frame, output_reserve, output_take,
+)
+from flowmq._message cimport message_bytes_alive
+from flowmq._queue cimport queue_clock
+
+import logging
+
+from flowmq._frame import check_contract
+from flowmq.amqp.errors import AMQPError, ChannelError, FrameError, UnexpectedFrame
+from flowmq.amqp.erlang import binary
+from flowmq.amqp.methods import undecodable
+
+check_contract(FLOWMQ_CONTRACT)
+
+cdef enum:
+    # class and method in one number, as they stand at the front of a method frame
+    BASIC_PUBLISH = 0x003C0028
+    BASIC_ACK = 0x003C0050
+    BASIC_REJECT = 0x003C005A
+    BASIC_NACK = 0x003C0078
+    CONNECTION_CLOSE = 0x000A0032
+    CONNECTION_CLOSE_OK = 0x000A0033
+    HANDSHAKE_FRAME_BYTES = 4096
+    SHOWN_OCTETS_MAX = 16
+    CLOSE_OK_BYTES = 12
+
+cdef const char *CLOSE_OK = b"\x01\x00\x00\x00\x00\x00\x04\x00\x0a\x00\x33\xce"
+cdef const uint8_t *BODY_TYPE = b"\x03"
+cdef const char *HEARTBEAT = b"\x08\x00\x00\x00\x00\x00\x00\xce"
+cdef uint64_t memory_limit_bytes = <uint64_t>-1
+cdef ReadBuffer shared_buffer = ReadBuffer()
+log = logging.getLogger("flowmq")
+
+
+def set_memory_limit(uint64_t limit_bytes):
+    """Above so many octets of messages a publishing connection's session is told, once per read."""
+    global memory_limit_bytes
+    memory_limit_bytes = limit_bytes
+
+
+def set_clock():
+    """Tell queues the time, for those that act outside of a read."""
+    tell_time()
+
+
+cdef int tell_time() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    queue_clock(<uint64_t>now.tv_sec * 1000 + <uint64_t>(now.tv_nsec // 1000000))
+    return 0
+
+
+cdef class Connection(Peer):
+    """asyncio's BufferedProtocol for one client; `session` is described in the .pyi."""
+
+    def __init__(self, session, loop, *, uint64_t message_bytes_max, Py_ssize_t outgoing_bytes_max):
+        self.session = session
+        self.loop = loop
+        self.buffer = shared_buffer
+        self.channels = {}
+        self.last_number = -1
+        self.message_bytes_max = message_bytes_max
+        self.outgoing_bytes_max = outgoing_bytes_max
+        self.user = b""
+        self.limit_frames(HANDSHAKE_FRAME_BYTES)
+
+    def __dealloc__(self):
+        free(self.unfinished)
+
+    # ------------------------------------------------------------------------------------ called by the transport
+
+    def connection_made(self, transport):
+        self.transport = transport
+        begin_turn()
+        self.session.connected(transport)
+        flush_dirty()
+
+    def get_buffer(self, size_hint):
+        return self.buffer
+
+    def buffer_updated(self, Py_ssize_t count):
+        cdef const uint8_t *start = <const uint8_t *>self.buffer.data + self.buffer.offset
+        cdef const uint8_t *end = start + count
+        self.received_bytes += count
+        self.reads += 1
+        tell_time()
+        begin_turn()
+        try:
+            if self.unfinished_bytes + count < self.needed_bytes:
+                self.append_unfinished(start, count)
+                return
+            if self.unfinished_bytes:
+                start -= self.unfinished_bytes
+                memcpy(<void *>start, self.unfinished, self.unfinished_bytes)
+                self.forget_unfinished()
+            self.needed_bytes = 0
+            self.read(start, end)
+        finally:
+            flush_dirty()
+
+    def eof_received(self):
+        return False
+
+    def pause_writing(self):
+        self.paused = True
+
+    def resume_writing(self):
+        self.paused = False
+        if self.starved:
+            self.refill()
+
+    def connection_lost(self, error):
+        self.closing = True
+        self.transport = None
+        tell_time()
+        begin_turn()
+        try:
+            self.session.lost(error)
+        finally:
+            flush_dirty()
+            output_clear(&self.output)
+            self.owing = None
+            self.body_channel = None
+
+    # ------------------------------------------------------------------------------------- called by the session
+
+    @property
+    def outgoing_bytes(self) -> int:
+        """Octets that the client has not taken from us yet, the transport's own included."""
+        waiting = self.output.used
+        if self.transport is not None:
+            waiting += self.transport.get_write_buffer_size()
+        return waiting
+
+    def begin_handshake(self):
+        self.stage = HANDSHAKE
+
+    def begin_running(self, bytes user):
+        self.user = user
+        self.stage = RUNNING
+
+    def begin_closing(self):
+        """From now on only connection.close and close-ok count."""
+        self.closing = True
+
+    def become_deaf(self):
+        """The octets received can no longer be told apart into frames."""
+        self.closing = True
+        self.stage = DEAF
+
+    def limit_frames(self, uint32_t frame_max):
+        """`frame_max` octets is a whole frame; eight more than agreed are tolerated, as RabbitMQ does."""
+        self.body_frame_bytes = frame_max - FRAME_OVERHEAD_BYTES
+        self.frame_payload_max = frame_max
+
+    def send(self, uint16_t number, bytes payload):
+        """A method frame."""
+        output_frame(&self.output, FRAME_METHOD, number, payload, len(payload))
+        self.mark_dirty()
+
+    def send_heartbeat(self):
+        self.send_octets(HEARTBEAT[:8])
+
+    def send_octets(self, bytes octets):
+        memcpy(output_reserve(&self.output, len(octets)), <const char *>octets, len(octets))
+        self.output.used += len(octets)
+        self.mark_dirty()
+
+    def open_channel(self, uint16_t number, vhost):
+        channel = Channel(self, number, vhost)
+        self.channels[number] = channel
+        self.last_number = -1
+        return channel
+
+    def forget_channel(self, uint16_t number):
+        self.channels.pop(number, None)
+        self.last_number = -1
+        self.last_channel = None
+
+    def close_channels(self):
+        cdef Channel channel
+        for channel in list(self.channels.values()):
+            channel.close()
+        self.channels.clear()
+        self.last_number = -1
+        self.last_channel = None
+
+    # --------------------------------------------------------------------------------------------------- writing
+
+    cdef int flush(self) except -1:
+        cdef Channel channel
+        if self.owing is not None:
+            for channel in self.owing:
+                channel.tell_confirms()
+            self.owing = None
+        if self.output.used == 0:
+            return 0
+        if self.transport is None:
+            output_clear(&self.output)
+            return 0
+        octets = output_take(&self.output)
+        self.sent_bytes += len(<bytes>octets)
+        self.writes += 1
+        self.transport.write(octets)
+        if self.starved and not self.paused and not self.refill_scheduled:
+            # There is room again and nobody will say so: the transport only tells when it had been full.
+            self.refill_scheduled = True
+            self.loop.call_soon(self.refill)
+        return 0
+
+    def refill(self):
+        """Consumers that were refused for want of room take what waits for them."""
+        self.refill_scheduled = False
+        if self.paused or not self.starved or self.closing:
+            return
+        self.starved = False
+        tell_time()
+        begin_turn()
+        try:
+            self.wake_consumers()
+        finally:
+            flush_dirty()
+
+    cdef int wake_consumers(self) except -1:
+        cdef Channel channel
+        for channel in list(self.channels.values()):
+            channel.wake_consumers()
+        return 0
+
+    # --------------------------------------------------------------------------------------------------- reading
+
+    cdef int read(self, const uint8_t *start, const uint8_t *end) except -1:
+        self.position = start
+        while True:
+            try:
+                self.consume(end)
+                break
+            except Exception as error:
+                self.session.failed(self.number, self.method >> 16, self.method & 0xFFFF, error)
+        if self.stage == DEAF:
+            self.listen_for_close_ok(self.position, end)
+        elif self.position < end:
+            self.keep_unfinished(end)
+        if self.publishing:
+            self.publishing = False
+            if message_bytes_alive() > memory_limit_bytes:
+                self.session.memory_is_short()
+        return 0
+
+    cdef int keep_unfinished(self, const uint8_t *end) except -1:
+        cdef Py_ssize_t count = end - self.position
+        self.needed_bytes = FRAME_OVERHEAD_BYTES
+        if self.stage != PROTOCOL_HEADER and count >= FRAME_PREFIX_BYTES:
+            self.needed_bytes += load_long(self.position + 3)
+        return self.append_unfinished(self.position, count)
+
+    cdef int append_unfinished(self, const uint8_t *octets, Py_ssize_t count) except -1:
+        cdef Py_ssize_t wanted = self.unfinished_bytes + count
+        cdef void *moved
+        if wanted > self.unfinished_capacity:
+            # Follows what came, not what was announced: a size alone must not cost memory.
+            wanted = max(wanted, min(self.unfinished_capacity * 2, self.needed_bytes))
+            moved = realloc(self.unfinished, wanted)
+            if moved == NULL:
+                raise MemoryError("an unfinished frame")
+            self.unfinished = <uint8_t *>moved
+            self.unfinished_capacity = wanted
+        memcpy(self.unfinished + self.unfinished_bytes, octets, count)
+        self.unfinished_bytes += count
+        return 0
+
+    cdef int forget_unfinished(self) except -1:
+        free(self.unfinished)
+        self.unfinished = NULL
+        self.unfinished_bytes = self.unfinished_capacity = 0
+        return 0
+
+    cdef int listen_for_close_ok(self, const uint8_t *start, const uint8_t *end) except -1:
+        if end - start >= CLOSE_OK_BYTES and memcmp(end - CLOSE_OK_BYTES, CLOSE_OK, CLOSE_OK_BYTES) == 0:
+            self.session.method(0, CONNECTION_CLOSE_OK >> 16, CONNECTION_CLOSE_OK & 0xFFFF, b"")
+        return 0
+
+    # --------------------------------------------------------------------------------------------------- frames
+
+    cdef int consume(self, const uint8_t *end) except -1:
+        """Dispatch every whole frame from `position` on, and what has come of a body frame."""
+        cdef const uint8_t *at
+        cdef uint32_t payload_bytes
+        cdef uint16_t number
+        while self.stage != DEAF:
+            if self.in_body:
+                if not self.continue_body(end):
+                    return 0
+                continue
+            at = self.position
+            if end - at < FRAME_OVERHEAD_BYTES:
+                return 0
+            if self.stage == PROTOCOL_HEADER:
+                self.position = at + FRAME_OVERHEAD_BYTES
+                self.session.protocol_header((<const char *>at)[:FRAME_OVERHEAD_BYTES])
+                continue
+            self.number = 0
+            self.method = 0
+            number = load_short(at + 1)
+            payload_bytes = load_long(at + 3)
+            if payload_bytes > self.frame_payload_max or (
+                at[0] != FRAME_BODY and payload_bytes > UNFINISHED_BYTES_MAX - FRAME_OVERHEAD_BYTES
+            ):
+                raise self.frame_error(at, b"", f"{{frame_too_large,{payload_bytes},{self.body_frame_bytes}}}")
+            if at[0] == FRAME_BODY and self.stage == RUNNING:
+                self.position = at + FRAME_PREFIX_BYTES
+                self.begin_body(number, payload_bytes)
+                continue
+            if end - at < <Py_ssize_t>payload_bytes + FRAME_OVERHEAD_BYTES:
+                return 0
+            self.position = at + payload_bytes + FRAME_OVERHEAD_BYTES
+            at += FRAME_PREFIX_BYTES
+            if at[payload_bytes] != FRAME_END:
+                raise self.frame_error(
+                    at - FRAME_PREFIX_BYTES, (<const char *>at)[:payload_bytes],
+                    f"{{invalid_frame_end_marker,{at[payload_bytes]}}}",
+                )
+            self.whole_frame(at[-FRAME_PREFIX_BYTES], number, at, payload_bytes)
+        self.position = end
+        return 0
+
+    cdef object frame_error(self, const uint8_t *frame, bytes payload, str reason):
+        """Framing is lost with this frame. Texts are RabbitMQ's, which shows the first octets in Erlang's notation."""
+        self.stage = DEAF
+        return FrameError(f"type {frame[0]}, all octets = {binary(payload[:SHOWN_OCTETS_MAX])}: {reason}")
+
+    cdef int whole_frame(self, uint8_t kind, uint16_t number, const uint8_t *payload, uint32_t payload_bytes) except -1:
+        cdef Channel channel
+        if kind == FRAME_METHOD:
+            return self.method_frame(number, payload, payload_bytes)
+        if kind == FRAME_HEARTBEAT and number == 0:
+            return 0
+        if self.closing:
+            return 0
+        if kind == FRAME_HEADER and number != 0 and self.stage == RUNNING:
+            self.number = number
+            self.method = BASIC_PUBLISH
+            channel = self.find_channel(number)
+            if not channel.closing:
+                self.publishing = True
+                channel.content_header(payload, payload_bytes)
+            return 0
+        if kind == FRAME_HEADER or kind == FRAME_BODY or kind == FRAME_HEARTBEAT:
+            raise UnexpectedFrame(f"type {kind}, all octets = {binary((<const char *>payload)[:payload_bytes][:16])}")
+        raise self.frame_error(payload - FRAME_PREFIX_BYTES, (<const char *>payload)[:payload_bytes], "unknown_frame")
+
+    cdef Channel find_channel(self, uint16_t number):
+        cdef Channel channel
+        if number == self.last_number:
+            return self.last_channel
+        channel = self.channels.get(number)
+        if channel is None:
+            raise ChannelError("expected 'channel.open'")
+        self.last_number = number
+        self.last_channel = channel
+        return channel
+
+    cdef int method_frame(self, uint16_t number, const uint8_t *payload, uint32_t payload_bytes) except -1:
+        cdef Channel channel
+        cdef uint32_t method
+        if payload_bytes < 4:
+            raise undecodable((<const char *>payload)[:payload_bytes])
+        method = load_long(payload)
+        self.number = number
+        self.method = method
+        if method != BASIC_PUBLISH and method != BASIC_ACK and method != BASIC_NACK and method != BASIC_REJECT:
+            return self.cold_method(number, payload, payload_bytes)
+        if self.stage != RUNNING or number == 0 or self.closing:
+            return self.cold_method(number, payload, payload_bytes)
+        channel = self.find_channel(number)
+        if channel.closing:
+            return 0
+        if method == BASIC_PUBLISH:
+            return channel.basic_publish(payload + 4, payload + payload_bytes)
+        if method == BASIC_ACK:
+            return channel.basic_ack(payload + 4, payload + payload_bytes)
+        if method == BASIC_NACK:
+            return channel.basic_nack(payload + 4, payload + payload_bytes)
+        return channel.basic_reject(payload + 4, payload + payload_bytes)
+
+    cdef int cold_method(self, uint16_t number, const uint8_t *payload, uint32_t payload_bytes) except -1:
+        cdef Channel channel
+        if self.closing and self.method != CONNECTION_CLOSE and self.method != CONNECTION_CLOSE_OK:
+            return 0
+        channel = self.channels.get(number)
+        if channel is not None and not channel.closing and channel.expecting != METHOD_FRAME:
+            channel.refuse_method()
+        self.session.method(number, self.method >> 16, self.method & 0xFFFF, (<const char *>payload)[4:payload_bytes])
+        return 0
+
+    cdef int begin_body(self, uint16_t number, uint32_t payload_bytes) except -1:
+        cdef Channel channel
+        self.in_body = True
+        self.body_left = payload_bytes
+        self.body_channel = None
+        if self.closing:
+            return 0
+        self.number = number
+        self.method = BASIC_PUBLISH
+        if number == 0:
+            raise UnexpectedFrame("type 3, all octets = <<>>")
+        channel = self.find_channel(number)
+        if not channel.closing:
+            self.body_channel = channel
+        return 0
+
+    cdef bint continue_body(self, const uint8_t *end) except -1:
+        """Take in what there is of a body frame. True when the frame is complete, its end octet included."""
+        cdef uint64_t count = min(<uint64_t>(end - self.position), self.body_left)
+        cdef const uint8_t *octets = self.position
+        cdef Channel channel = self.body_channel
+        self.position += count
+        self.body_left -= count
+        if self.body_left == 0 and self.position < end and self.position[0] != FRAME_END:
+            self.number = 0
+            self.method = 0
+            raise self.frame_error(BODY_TYPE, (<const char *>octets)[:min(count, <uint64_t>SHOWN_OCTETS_MAX)],
+                                   f"{{invalid_frame_end_marker,{self.position[0]}}}")
+        if channel is not None and not channel.closing:
+            # A frame may come in several reads, each moving `number` on for other errors: none is dispatched between.
+            try:
+                channel.content_body(octets, count)
+            except AMQPError:
+                self.body_channel = None
+                raise
+        if self.body_left or self.position == end:
+            return False
+        self.position += 1
+        self.in_body = False
+        self.body_channel = None
+        return True

@@ -1,0 +1,148 @@
+"""What all methods share: how a dataclass of annotated fields becomes octets and comes back from them.
+
+The fields of a class, in their order, are the layout of its arguments on the wire. What stands among them as a ClassVar
+is a reserved field: read over, and written as the zero it is. Neighbouring bits share an octet, the lowest bit first.
+The methods themselves stand in methods.py.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar, NamedTuple, Self, TypeVar, dataclass_transform, get_args, get_origin
+
+from flowmq.amqp import wire
+from flowmq.amqp.erlang import binary_of_numbers
+from flowmq.amqp.errors import REPLY_TEXT_BYTES_MAX, AMQPError, CommandInvalid, FrameError
+from flowmq.amqp.tables import Table, encode_table, read_table
+from flowmq.amqp.wire import Reader, Truncated
+
+BITS_OF_OCTET = 8
+
+
+class Wire(NamedTuple):
+    """How the values of one type are read and written."""
+
+    read: Callable[[Reader], Any]
+    write: Callable[[Any], bytes]
+
+
+Bit = Annotated[bool, None]  # no octets of its own
+Octet = Annotated[int, Wire(Reader.octet, wire.write_octet)]
+Short = Annotated[int, Wire(Reader.short, wire.write_short)]
+Long = Annotated[int, Wire(Reader.long, wire.write_long)]
+LongLong = Annotated[int, Wire(Reader.longlong, wire.write_longlong)]
+ShortString = Annotated[str, Wire(Reader.short_string, wire.write_short_string)]
+LongString = Annotated[str, Wire(Reader.long_string, wire.write_long_string)]
+LongOctets = Annotated[bytes, Wire(Reader.long_octets, wire.write_long_octets)]
+FieldTable = Annotated[Table, Wire(read_table, encode_table)]
+
+
+class Part(NamedTuple):
+    """One field of the wire, or up to eight bits in an octet (wire is None)."""
+
+    names: tuple[str, ...]
+    wire: Wire | None
+
+
+class Method:
+    """A method as a value. Its octets are the payload of a method frame: class id, method id, arguments."""
+
+    __slots__ = ()
+
+    CLASS_ID: ClassVar[int]
+    METHOD_ID: ClassVar[int]
+    NAME: ClassVar[str]
+    SYNCHRONOUS: ClassVar[bool]  # the sender waits for an answer, or this is the answer
+    HAS_CONTENT: ClassVar[bool]  # a content header and body frames follow
+    FIELDS: ClassVar[tuple[str, ...]]
+    LAYOUT: ClassVar[tuple[Part, ...]]
+
+    def encode(self) -> bytes:
+        arguments = (_write_part(self, part) for part in self.LAYOUT)
+        return wire.write_short(self.CLASS_ID) + wire.write_short(self.METHOD_ID) + b"".join(arguments)
+
+    @classmethod
+    def decode(cls, arguments: bytes) -> Self:
+        """The method of all these octets. FrameError where they are too few or too many."""
+        try:
+            return cls._read(Reader(arguments))
+        except Truncated:
+            # Only the beginning: no more of it fits into a reply text.
+            shown = binary_of_numbers(arguments[:REPLY_TEXT_BYTES_MAX])
+            ids = {"class_id": cls.CLASS_ID, "method_id": cls.METHOD_ID}
+            raise FrameError(f"cannot decode {shown}", **ids) from None
+        except AMQPError as error:
+            error.class_id, error.method_id = cls.CLASS_ID, cls.METHOD_ID
+            raise
+
+    @classmethod
+    def _read(cls, reader: Reader) -> Self:
+        values: dict[str, Any] = {}
+        for part in cls.LAYOUT:
+            values.update(_read_part(part, reader))
+        if not reader.done:
+            raise Truncated
+        return cls(**{name: values[name] for name in cls.FIELDS})
+
+
+METHODS: dict[tuple[int, int], type[Method]] = {}
+
+
+def decode_method(class_id: int, method_id: int, arguments: bytes) -> Method:
+    """CommandInvalid for a method that does not exist, FrameError for one that cannot be decoded."""
+    kind = METHODS.get((class_id, method_id))
+    if kind is None:
+        raise CommandInvalid(f"unknown method {{{class_id},{method_id}}}", class_id=class_id, method_id=method_id)
+    return kind.decode(arguments)
+
+
+def _read_part(part: Part, reader: Reader) -> dict[str, Any]:
+    if part.wire is not None:
+        return {part.names[0]: part.wire.read(reader)}
+    octet = reader.octet()
+    return {name: bool(octet >> bit & 1) for bit, name in enumerate(part.names)}
+
+
+def _write_part(values: Method, part: Part) -> bytes:
+    if part.wire is not None:
+        return part.wire.write(getattr(values, part.names[0]))
+    return wire.write_octet(sum(bool(getattr(values, name)) << bit for bit, name in enumerate(part.names)))
+
+
+# --------------------------------------------------------------------------------------------- declaring a method
+
+M = TypeVar("M", bound=Method)
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field,))
+def method(
+    class_id: int, method_id: int, name: str, *, synchronous: bool = True, has_content: bool = False
+) -> Callable[[type[M]], type[M]]:
+    """Make a frozen dataclass of annotated fields the method with these ids."""
+
+    def declare(fields: type[M]) -> type[M]:
+        declared = dataclasses.dataclass(frozen=True, slots=True)(fields)
+        declared.CLASS_ID, declared.METHOD_ID, declared.NAME = class_id, method_id, name
+        declared.SYNCHRONOUS, declared.HAS_CONTENT = synchronous, has_content
+        declared.FIELDS = tuple(field.name for field in dataclasses.fields(declared))  # type: ignore[arg-type]
+        declared.LAYOUT = _layout(fields.__annotations__)
+        METHODS[class_id, method_id] = declared
+        return declared
+
+    return declare
+
+
+def _layout(annotations: dict[str, Any]) -> tuple[Part, ...]:
+    parts: list[Part] = []
+    for name, annotation in annotations.items():
+        of_wire = _wire_of(annotation)
+        if of_wire is None and parts and parts[-1].wire is None and len(parts[-1].names) < BITS_OF_OCTET:
+            parts[-1] = Part((*parts[-1].names, name), None)
+        else:
+            parts.append(Part((name,), of_wire))
+    return tuple(parts)
+
+
+def _wire_of(annotation: Any) -> Wire | None:
+    plain = get_args(annotation)[0] if get_origin(annotation) is ClassVar else annotation
+    found: Wire | None = plain.__metadata__[0]
+    return found

@@ -1,0 +1,117 @@
+"""The properties of a message and the content header that carries them, as values.
+
+For the few places that look at all of them (management, tests). On a message's way nothing is decoded: the header goes
+out as the octets that came in.
+
+    class id    2 octets, 60
+    weight      2 octets, 0
+    body size   8 octets
+    flags       2 octets, one bit per property that is present, content-type the highest
+    properties  those that are present, in the order of their flags
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from flowmq.amqp import wire
+from flowmq.amqp.constants import CLASS_BASIC, FLAGS_WITHOUT_PROPERTY
+from flowmq.amqp.errors import FrameError, MalformedSyntax
+from flowmq.amqp.tables import Table, Timestamp, encode_table, read_table
+from flowmq.amqp.wire import Reader, Truncated
+
+FLAG_HIGHEST = 15
+
+
+@dataclass(slots=True)
+class BasicProperties:
+    """The fourteen properties, in the order of the wire. None is one that is not there."""
+
+    content_type: str | None = None
+    content_encoding: str | None = None
+    headers: Table | None = None
+    delivery_mode: int | None = None
+    priority: int | None = None
+    correlation_id: str | None = None
+    reply_to: str | None = None
+    expiration: str | None = None
+    message_id: str | None = None
+    timestamp: Timestamp | None = None
+    type: str | None = None
+    user_id: str | None = None
+    app_id: str | None = None
+    cluster_id: str | None = None
+
+    def encode(self) -> bytes:
+        """Flags and properties."""
+        flags, values = 0, b""
+        for name, kind in PROPERTIES.items():
+            value = getattr(self, name)
+            if value is not None:
+                flags |= kind.flag
+                values += kind.write(value)
+        return wire.write_short(flags) + values
+
+
+def decode_properties(data: bytes) -> BasicProperties:
+    """Flags and properties; MalformedSyntax where they are not exactly that."""
+    reader = Reader(data)
+    try:
+        properties = _read_properties(reader)
+    except Truncated:
+        raise MalformedSyntax("the properties end within a value") from None
+    if not reader.done:
+        raise MalformedSyntax(f"{reader.end - reader.position} octets are left over behind the properties")
+    return properties
+
+
+def _read_properties(reader: Reader) -> BasicProperties:
+    flags = reader.short()
+    if flags & FLAGS_WITHOUT_PROPERTY:
+        raise MalformedSyntax(f"property flags {flags:#06x} name properties that do not exist")
+    present = {name: kind.read(reader) for name, kind in PROPERTIES.items() if flags & kind.flag}
+    return BasicProperties(**present)
+
+
+class ContentHeader(NamedTuple):
+    body_bytes: int
+    properties: BasicProperties
+
+    def encode(self) -> bytes:
+        """The payload of a content header frame."""
+        start = wire.write_short(CLASS_BASIC) + wire.write_short(0) + wire.write_longlong(self.body_bytes)
+        return start + self.properties.encode()
+
+
+def decode_content_header(payload: bytes) -> ContentHeader:
+    reader = Reader(payload)
+    try:
+        class_id, weight, body_bytes = reader.short(), reader.short(), reader.longlong()
+    except Truncated:
+        raise FrameError("a content header ends before the properties") from None
+    if class_id != CLASS_BASIC or weight:
+        raise FrameError(f"a content header of class {class_id} and weight {weight}")
+    return ContentHeader(body_bytes, decode_properties(payload[reader.position :]))
+
+
+class PropertyType(NamedTuple):
+    flag: int
+    read: Callable[[Reader], Any]
+    write: Callable[[Any], bytes]
+
+
+def _read_timestamp(reader: Reader) -> Timestamp:
+    return Timestamp(reader.longlong())
+
+
+_TEXT = (Reader.short_string, wire.write_short_string)
+_OTHERS: dict[str, tuple[Callable[[Reader], Any], Callable[[Any], bytes]]] = {
+    "headers": (read_table, encode_table),
+    "delivery_mode": (Reader.octet, wire.write_octet),
+    "priority": (Reader.octet, wire.write_octet),
+    "timestamp": (_read_timestamp, wire.write_longlong),
+}
+PROPERTIES = {
+    name: PropertyType(1 << (FLAG_HIGHEST - index), *_OTHERS.get(name, _TEXT))
+    for index, name in enumerate(BasicProperties.__slots__)
+}

@@ -1,0 +1,103 @@
+"""Arguments of queues, exchanges and consumers: which mean something, what values they take, when two sets are the same.
+
+Unknown arguments are kept and mean nothing, as with RabbitMQ. A known one that does nothing here yet is refused: to
+accept it would promise what is not done.
+"""
+
+from collections.abc import Callable, Mapping
+
+from flowmq.amqp.errors import PreconditionFailed
+from flowmq.amqp.tables import Table, TYPE_NAMES
+
+NOTHING = object()
+
+
+def queue_type(value: object) -> str | None:
+    if not isinstance(value, str):
+        return "{unacceptable_type,table}" if isinstance(value, dict) else f'"expected longstr, got {type(value).__name__}"'
+    return None if value == "classic" else f"\"unsupported queue type '{value}'\""
+
+
+def anything(value: object) -> str | None:
+    return None
+
+
+# Arguments that tune how RabbitMQ keeps a queue; there is nothing to tune here, whatever they say.
+QUEUE_ARGUMENTS: dict[str, Callable[[object], str | None]] = {
+    "x-queue-type": queue_type,
+    "x-queue-mode": anything,
+    "x-queue-version": anything,
+    "x-queue-master-locator": anything,
+    "x-queue-leader-locator": anything,
+}
+NOT_YET = (
+    "x-message-ttl",
+    "x-expires",
+    "x-dead-letter-exchange",
+    "x-dead-letter-routing-key",
+    "x-dead-letter-strategy",
+    "x-max-length",
+    "x-max-length-bytes",
+    "x-overflow",
+    "x-max-priority",
+    "x-single-active-consumer",
+    "x-delivery-limit",
+)
+# What a queue without the argument is.
+DEFAULTS: dict[str, object] = {"x-queue-type": "classic"}
+INTEGER_LETTERS = "bBsuIilL"
+
+
+def check_queue_arguments(where: str, arguments: Mapping[str, object]) -> None:
+    """`where` is "queue 'Q' in vhost 'V'"."""
+    for name in NOT_YET:
+        if name in arguments:
+            raise PreconditionFailed(f"argument '{name}' for {where} is not supported by this broker yet")
+    for name, check in QUEUE_ARGUMENTS.items():
+        if name in arguments:
+            wrong = check(arguments[name])
+            if wrong:
+                raise PreconditionFailed(f"invalid arg '{name}' for {where}: {wrong}")
+
+
+def check_equivalent(where: str, names: tuple[str, ...], current: Table, received: Table) -> None:
+    """Redeclaring is fine with the same values of the arguments that matter; integer width does not matter."""
+    for name in names:
+        default = DEFAULTS.get(name, NOTHING)
+        ours, theirs = current.get(name, default), received.get(name, default)
+        if ours == theirs or (ours is NOTHING and theirs is NOTHING):
+            continue
+        raise PreconditionFailed(
+            f"inequivalent arg '{name}' for {where}: received {described(received, name, theirs)} "
+            f"but current is {described(current, name, ours)}"
+            if NOTHING in (ours, theirs)
+            else f"inequivalent arg '{name}' for {where}: received '{theirs}' but current is '{ours}'"
+        )
+
+
+def described(table: Table, name: str, value: object) -> str:
+    if value is NOTHING:
+        return "none"
+    kind = TYPE_NAMES[table.types[name]] if name in table else "longstr"
+    return f"the value '{value}' of type '{kind}'"
+
+
+def check_headers_match(arguments: Mapping[str, object]) -> None:
+    """x-match of a binding to a headers exchange."""
+    match = arguments.get("x-match", "all")
+    if match not in ("all", "any", "all-with-x", "any-with-x"):
+        shown = f'<<"{match}">>' if isinstance(match, str) else str(match)
+        raise PreconditionFailed(
+            f"Invalid x-match field value {shown}; expected all, any, all-with-x, or any-with-x"
+        )
+
+
+def consumer_priority(arguments: Table) -> int:
+    """x-priority of basic.consume; 0 when there is none."""
+    if "x-priority" not in arguments:
+        return 0
+    priority = arguments["x-priority"]
+    letter = arguments.types["x-priority"]
+    if letter not in INTEGER_LETTERS or not isinstance(priority, int):
+        raise PreconditionFailed(f'invalid arg \'x-priority\': "expected integer, got {TYPE_NAMES[letter]}"')
+    return max(-(2**31), min(2**31 - 1, priority))

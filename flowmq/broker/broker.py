@@ -1,0 +1,33 @@
+"""The broker: its virtual hosts and its users."""
+
+from collections.abc import Callable, Iterator
+
+from flowmq._queue import Consumer, Queue
+from flowmq.amqp.errors import NotAllowed
+from flowmq.broker.users import Users
+from flowmq.broker.vhost import VHost, no_one_to_tell
+
+DEFAULT_VHOST = "/"
+
+
+class Broker:
+    def __init__(self, users: Users, consumer_cancelled: Callable[[Consumer], None] = no_one_to_tell) -> None:
+        self.users = users
+        self.vhosts = {DEFAULT_VHOST: VHost(DEFAULT_VHOST, consumer_cancelled)}
+
+    def vhost(self, name: str) -> VHost:
+        vhost = self.vhosts.get(name)
+        if vhost is None:
+            raise NotAllowed(f"vhost {name} not found")
+        return vhost
+
+    def queues(self) -> Iterator[Queue]:
+        for vhost in self.vhosts.values():
+            for declared in vhost.queues.values():
+                yield declared.queue
+
+    def expire(self) -> None:
+        """Drop what has expired anywhere in any queue; deliveries never wait for this."""
+        for queue in self.queues():
+            if queue.expires_next_ms:
+                queue.expire()

@@ -1,0 +1,62 @@
+"""Queues as they were declared. Their messages and consumers are in flowmq._queue."""
+
+from dataclasses import dataclass, field
+
+from flowmq._queue import Queue
+from flowmq.amqp.errors import AccessRefused, PreconditionFailed, ResourceLocked
+from flowmq.amqp.tables import Table
+from flowmq.broker.arguments import QUEUE_ARGUMENTS, check_equivalent
+from flowmq.broker.exchanges import DeclaredExchange, check_flag
+
+
+@dataclass(slots=True, eq=False)
+class DeclaredQueue:
+    name: str
+    queue: Queue
+    vhost_name: str
+    durable: bool = False
+    auto_delete: bool = False
+    owner: object | None = None  # whoever declared it exclusive: nobody else may use it, and it goes with them
+    arguments: Table = field(default_factory=Table)
+    sources: set[DeclaredExchange] = field(default_factory=set)  # exchanges with bindings to it
+
+    @property
+    def exclusive(self) -> bool:
+        return self.owner is not None
+
+    @property
+    def where(self) -> str:
+        return f"queue '{self.name}' in vhost '{self.vhost_name}'"
+
+    def check_access(self, user: object) -> None:
+        """`user` is who would be its owner."""
+        if self.owner is not None and self.owner is not user:
+            raise self.locked()
+
+    def locked(self) -> ResourceLocked:
+        return ResourceLocked(
+            f"cannot obtain exclusive access to locked {self.where}. It could be originally declared on another "
+            "connection or the exclusive property value does not match that of the original declaration."
+        )
+
+    def check_equivalent(
+        self, *, durable: bool, exclusive: bool, auto_delete: bool, arguments: Table
+    ) -> None:
+        """A declaration of what exists must say the same."""
+        if exclusive != self.exclusive:
+            raise self.locked()
+        check_flag(self.where, "durable", durable and not exclusive, self.durable)
+        check_flag(self.where, "auto_delete", auto_delete, self.auto_delete)
+        check_equivalent(self.where, tuple(QUEUE_ARGUMENTS), self.arguments, arguments)
+
+    def check_deletable(self, *, if_unused: bool, if_empty: bool) -> None:
+        if if_unused and self.queue.consumer_count:
+            raise PreconditionFailed(f"{self.where} in use")
+        if if_empty and self.queue.message_count:
+            raise PreconditionFailed(f"{self.where} not empty")
+
+    def check_consumable(self, *, exclusive: bool) -> None:
+        """One exclusive consumer, or any number of others."""
+        consumers = self.queue.consumers
+        if consumers and (exclusive or any(consumer.exclusive for consumer in consumers)):
+            raise AccessRefused(f"{self.where} in exclusive use")

@@ -1,0 +1,254 @@
+"""A virtual host: the names of exchanges and queues, and what is bound to what.
+
+All rules about declaring, binding and deleting are here. Who asks, and how an answer looks, is the server's; `owner`
+is whoever an exclusive queue belongs to, compared by identity only.
+"""
+
+import secrets
+from base64 import urlsafe_b64encode
+from collections.abc import Callable
+
+from flowmq._queue import Consumer, Queue
+from flowmq._router import DefaultExchange, Exchange
+from flowmq.amqp.errors import AccessRefused, NotFound, PreconditionFailed
+from flowmq.amqp.tables import Table, encode_table
+from flowmq.broker.arguments import check_headers_match, check_queue_arguments
+from flowmq.broker.exchanges import ALTERNATE_EXCHANGE, EXCHANGE_TYPES, PREDECLARED, DeclaredExchange
+from flowmq.broker.names import RESERVED_PREFIX, octets, text, without_line_breaks
+from flowmq.broker.queues import DeclaredQueue
+
+SERVER_NAMED_PREFIX = "amq.gen-"
+REPLY_TO = "amq.rabbitmq.reply-to"
+
+
+def server_named() -> str:
+    return SERVER_NAMED_PREFIX + urlsafe_b64encode(secrets.token_bytes(16)).decode("ascii").rstrip("=")
+
+
+def no_one_to_tell(consumer: Consumer) -> None:
+    """For a broker without a server, as in tests."""
+
+
+class VHost:
+    """`consumer_cancelled` is told of every consumer that loses its queue."""
+
+    def __init__(self, name: str, consumer_cancelled: Callable[[Consumer], None] = no_one_to_tell) -> None:
+        self.name = name
+        self.consumer_cancelled = consumer_cancelled
+        self.exchanges: dict[bytes, Exchange] = {}  # what channels publish to
+        self.reply_channels: dict[bytes, object] = {}  # routing key -> Channel that waits for direct replies
+        self.declared_exchanges: dict[str, DeclaredExchange] = {}
+        self.queues: dict[str, DeclaredQueue] = {}
+        self.default_exchange = DefaultExchange()
+        self._add_exchange(DeclaredExchange("", self.default_exchange, "direct"))
+        for exchange_name, kind in PREDECLARED.items():
+            self._add_exchange(DeclaredExchange(exchange_name, Exchange(octets(exchange_name), kind), kind))
+
+    # ------------------------------------------------------------------------------------------------ exchanges
+
+    def exchange(self, name: str) -> DeclaredExchange:
+        declared = self.declared_exchanges.get(name)
+        if declared is None:
+            raise NotFound(f"no exchange '{name}' in vhost '{self.name}'")
+        return declared
+
+    def declare_exchange(
+        self,
+        name: str,
+        type: str,
+        *,
+        durable: bool = False,
+        auto_delete: bool = False,
+        internal: bool = False,
+        arguments: Table | None = None,
+    ) -> DeclaredExchange:
+        name = without_line_breaks(name)
+        arguments = Table() if arguments is None else arguments
+        self._check_not_default(name)
+        if type not in EXCHANGE_TYPES:
+            raise PreconditionFailed(f"unknown exchange type '{type}'")
+        existing = self.declared_exchanges.get(name)
+        if existing is not None:
+            existing.check_equivalent(
+                self.name, type=type, durable=durable, auto_delete=auto_delete, internal=internal, arguments=arguments
+            )
+            return existing
+        self._check_not_reserved("exchange", name)
+        self._check_alternate(name, arguments)
+        exchange = Exchange(octets(name), type, internal=internal)
+        return self._add_exchange(
+            DeclaredExchange(name, exchange, type, durable, auto_delete, internal, arguments)
+        )
+
+    def delete_exchange(self, name: str, *, if_unused: bool = False) -> None:
+        """Deleting what does not exist is fine."""
+        self._check_not_default(name)
+        if name in PREDECLARED:
+            raise AccessRefused(f"deletion of system exchange '{name}' in vhost '{self.name}' not allowed")
+        declared = self.declared_exchanges.get(name)
+        if declared is None:
+            return
+        if if_unused and declared.exchange.binding_count:
+            raise PreconditionFailed(f"exchange '{name}' in vhost '{self.name}' in use")
+        self._remove_exchange(declared)
+
+    def check_default_untouched(self, *names: str) -> None:
+        """The default exchange is bound to every queue and to nothing else, for ever."""
+        for name in names:
+            self._check_not_default(name)
+
+    def _add_exchange(self, declared: DeclaredExchange) -> DeclaredExchange:
+        self.declared_exchanges[declared.name] = declared
+        self.exchanges[octets(declared.name)] = declared.exchange
+        self._link_alternates(declared)
+        return declared
+
+    def _link_alternates(self, added: DeclaredExchange) -> None:
+        """An alternate exchange is known by name: it may be declared after those that name it, or anew."""
+        if added.alternate_name in self.declared_exchanges:
+            added.exchange.alternate = self.declared_exchanges[added.alternate_name].exchange
+        for other in self.declared_exchanges.values():
+            if other.alternate_name == added.name and other.alternate_name is not None:
+                other.exchange.alternate = added.exchange
+
+    def _remove_exchange(self, declared: DeclaredExchange) -> None:
+        del self.declared_exchanges[declared.name]
+        del self.exchanges[octets(declared.name)]
+        for queue in [queue for queue in self.queues.values() if declared in queue.sources]:
+            queue.sources.discard(declared)
+        sources = [other for other in self.declared_exchanges.values() if other.exchange.unbind_target(declared.exchange)]
+        for other in self.declared_exchanges.values():
+            if other.alternate_name == declared.name:
+                other.exchange.alternate = None
+        declared.exchange.delete()
+        for source in sources:
+            self._bindings_gone(source)
+
+    def _bindings_gone(self, source: DeclaredExchange) -> None:
+        """An auto-delete exchange goes when the last binding from it goes."""
+        if source.auto_delete and not source.exchange.binding_count and source.name in self.declared_exchanges:
+            self._remove_exchange(source)
+
+    def _check_alternate(self, name: str, arguments: Table) -> None:
+        if ALTERNATE_EXCHANGE in arguments and not isinstance(arguments[ALTERNATE_EXCHANGE], str):
+            raise PreconditionFailed(
+                f"invalid arg '{ALTERNATE_EXCHANGE}' for exchange '{name}' in vhost '{self.name}': expected longstr"
+            )
+
+    def _check_not_default(self, name: str) -> None:
+        if not name:
+            raise AccessRefused("operation not permitted on the default exchange")
+
+    def _check_not_reserved(self, kind: str, name: str) -> None:
+        if name.startswith(RESERVED_PREFIX):
+            raise AccessRefused(f"{kind} name '{name}' contains reserved prefix 'amq.*'")
+
+    # --------------------------------------------------------------------------------------------------- queues
+
+    def queue(self, name: str, owner: object) -> DeclaredQueue:
+        """A queue that `owner` may use."""
+        declared = self.queues.get(name)
+        if declared is None:
+            raise NotFound(f"no queue '{name}' in vhost '{self.name}'")
+        declared.check_access(owner)
+        return declared
+
+    def declare_queue(
+        self,
+        name: str,
+        owner: object,
+        *,
+        durable: bool = False,
+        exclusive: bool = False,
+        auto_delete: bool = False,
+        arguments: Table | None = None,
+    ) -> DeclaredQueue:
+        name = without_line_breaks(name)
+        arguments = Table() if arguments is None else arguments
+        existing = self.queues.get(name)
+        if existing is not None:
+            existing.check_access(owner)
+            existing.check_equivalent(
+                durable=durable, exclusive=exclusive, auto_delete=auto_delete, arguments=arguments
+            )
+            return existing
+        if name:
+            self._check_not_reserved("queue", name)
+        name = name or server_named()
+        check_queue_arguments(f"queue '{name}' in vhost '{self.name}'", arguments)
+        declared = DeclaredQueue(
+            name,
+            Queue(octets(name)),
+            self.name,
+            durable and not exclusive,
+            auto_delete,
+            owner if exclusive else None,
+            arguments,
+        )
+        self.queues[name] = declared
+        self.default_exchange.add(declared.queue)
+        return declared
+
+    def delete_queue(self, declared: DeclaredQueue) -> int:
+        """Returns how many ready messages went with it."""
+        del self.queues[declared.name]
+        self.default_exchange.remove(declared.queue)
+        for source in list(declared.sources):
+            source.exchange.unbind_target(declared.queue)
+            self._bindings_gone(source)
+        dropped = declared.queue.delete()
+        for consumer in declared.queue.consumers:
+            self.consumer_cancelled(consumer)
+        return dropped
+
+    def consumer_left(self, queue: Queue) -> None:
+        """An auto-delete queue goes when its last consumer goes."""
+        declared = self.queues.get(text(queue.name))
+        if declared is not None and declared.queue is queue and declared.auto_delete and not queue.consumer_count:
+            self.delete_queue(declared)
+
+    def owner_left(self, owner: object) -> None:
+        for declared in [queue for queue in self.queues.values() if queue.owner is owner]:
+            self.delete_queue(declared)
+
+    # ------------------------------------------------------------------------------------------------- bindings
+
+    def bind_queue(self, queue: DeclaredQueue, exchange_name: str, key: str, arguments: Table) -> None:
+        self._check_not_default(exchange_name)
+        source = self.exchange(exchange_name)
+        self._bind(source, queue.queue, key, arguments)
+        queue.sources.add(source)
+
+    def unbind_queue(self, queue: DeclaredQueue, exchange_name: str, key: str, arguments: Table) -> None:
+        """Unbinding what is not bound is fine."""
+        self._check_not_default(exchange_name)
+        source = self.declared_exchanges.get(exchange_name)
+        if source is not None:
+            self._unbind(source, queue.queue, key, arguments)
+
+    def bind_exchange(self, destination: str, source: str, key: str, arguments: Table) -> None:
+        self.check_default_untouched(source, destination)
+        origin = self.exchange(source)
+        self._bind(origin, self.exchange(destination).exchange, key, arguments)
+
+    def unbind_exchange(self, destination: str, source: str, key: str, arguments: Table) -> None:
+        self.check_default_untouched(source, destination)
+        origin, target = self.declared_exchanges.get(source), self.declared_exchanges.get(destination)
+        if origin is not None and target is not None:
+            self._unbind(origin, target.exchange, key, arguments)
+
+    def _bind(self, source: DeclaredExchange, target: Queue | Exchange, key: str, arguments: Table) -> None:
+        if source.type == "headers":
+            check_headers_match(arguments)
+        source.exchange.bind(target, octets(key), canonical(arguments))
+
+    def _unbind(self, source: DeclaredExchange, target: Queue | Exchange, key: str, arguments: Table) -> None:
+        if source.exchange.unbind(target, octets(key), canonical(arguments)):
+            self._bindings_gone(source)
+
+
+def canonical(arguments: Table) -> bytes:
+    """A binding's arguments as octets that are the same for the same arguments in any order."""
+    ordered = Table({name: arguments[name] for name in sorted(arguments)})
+    ordered.types.update(arguments.types)
+    return encode_table(ordered)[4:]

@@ -1,0 +1,259 @@
+"""The settings: what they are called, what they may be, and where they come from.
+
+A setting is `section.key`. The later source wins: built-in default, TOML file, environment (FLOWMQ_SECTION__KEY),
+command line. Whatever is wrong is one SettingsError of one line: where, what, and perhaps what was meant. Nothing here
+reads the clock, opens a socket, or acts on a setting.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+ENVIRONMENT_PREFIX = "FLOWMQ_"
+
+Short = Annotated[int, Meta(ge=1, le=65535)]
+Count = Annotated[int, Meta(ge=0)]
+Text = Annotated[str, Meta(min_length=1)]
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; the message is one line for the operator."""
+
+
+class AMQPSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    listen: list[str] = field(default_factory=lambda: ["0.0.0.0:5672"])
+    channel_max: Short = 2047
+    frame_max: Annotated[int, Meta(ge=4096, le=2147483647)] = 131072
+    heartbeat: Annotated[int, Meta(ge=0, le=65535)] = 60
+    handshake_timeout: Annotated[float, Meta(gt=0, le=86400)] = 10.0
+    backlog: Annotated[int, Meta(ge=1, le=2147483647)] = 1024
+
+
+class StorageSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    data_dir: Text = "./data"
+
+
+class LimitsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    message_bytes_max: Annotated[int, Meta(ge=1, le=536870912)] = 134217728
+    memory_bytes_max: Count = 0
+    outgoing_bytes_max: Annotated[int, Meta(ge=4096)] = 1048576
+    connections_max: Count = 0
+    consumers_per_channel_max: Count = 0
+    default_user_loopback_only: bool = True
+
+
+class LogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
+
+
+class User(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    name: Text
+    password: str
+    tags: list[str] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        return f"User(name={self.name!r}, tags={self.tags!r})"
+
+
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    amqp: AMQPSettings = field(default_factory=AMQPSettings)
+    storage: StorageSettings = field(default_factory=StorageSettings)
+    limits: LimitsSettings = field(default_factory=LimitsSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+    users: list[User] = field(default_factory=lambda: [User(name="guest", password="guest", tags=["administrator"])])
+
+
+class Assignment(NamedTuple):
+    """One value as its source gave it."""
+
+    value: object
+    where: str
+    is_text: bool = False
+
+
+Assignments = dict[str, Assignment]
+
+
+def load_settings(config_path: str | None, environ: Mapping[str, str], overrides: Mapping[str, object]) -> Settings:
+    """The effective settings; `overrides` are the command line's, by `section.key`."""
+    assignments: Assignments = {}
+    if config_path is not None:
+        assignments.update(from_table(config_path, read_toml(config_path)))
+    assignments.update(from_environment(environ))
+    assignments.update((name, Assignment(value, f"command line: {name}")) for name, value in overrides.items())
+    return build(assignments)
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """HOST:PORT or [IPV6]:PORT; port 0 lets the operating system choose one."""
+    host, colon, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if bracketed:
+        host = host[1:-1]
+    if not colon or not host or (":" in host) != bracketed or not (port.isascii() and port.isdigit()):
+        raise ValueError(f"{text!r} is not HOST:PORT (or [IPV6]:PORT)")
+    if int(port) > 65535:
+        raise ValueError(f"{text!r}: a port is at most 65535")
+    return host, int(port)
+
+
+# ---------------------------------------------------------------------------------------------------- the tables
+
+
+def sections() -> dict[str, type[Struct]]:
+    found = ((entry.name, entry.type) for entry in msgspec.structs.fields(Settings))
+    return {name: kind for name, kind in found if isinstance(kind, type) and issubclass(kind, Struct)}
+
+
+def keys_of(section: type[Struct]) -> dict[str, Any]:
+    return {entry.name: entry.type for entry in msgspec.structs.fields(section)}
+
+
+def environment_names() -> dict[str, str]:
+    """FLOWMQ_AMQP__LISTEN: amqp.listen, and so on."""
+    names = (f"{section}.{key}" for section, kind in sections().items() for key in keys_of(kind))
+    return {ENVIRONMENT_PREFIX + name.replace(".", "__").upper(): name for name in names}
+
+
+def check_listen(addresses: list[str]) -> None:
+    if not addresses:
+        raise ValueError("at least one HOST:PORT is needed")
+    for address in addresses:
+        parse_address(address)
+
+
+def check_users(users: list[User]) -> None:
+    names = [user.name for user in users]
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise ValueError(f"user {repeated!r} is given twice")
+
+
+CHECKS: dict[str, Callable[[Any], None]] = {"amqp.listen": check_listen, "users": check_users}
+
+
+# ---------------------------------------------------------------------------------------------------- the sources
+
+
+def read_toml(path: str) -> dict[str, object]:
+    try:
+        with open(path, "rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise SettingsError(f"{path}: not TOML: {error}") from error
+
+
+def from_table(path: str, table: Mapping[str, object]) -> Iterator[tuple[str, Assignment]]:
+    known = sections()
+    for section, content in table.items():
+        check_known(path, "section", section, [*known, "users"])
+        if section == "users":
+            check_user_keys(path, content)
+            yield section, Assignment(content, f"{path}: users")
+        elif not isinstance(content, dict):
+            raise SettingsError(f"{path}: {section} is a section: write [{section}] and its keys below")
+        else:
+            for key, value in content.items():
+                check_known(f"{path}: [{section}]", "key", key, keys_of(known[section]))
+                yield f"{section}.{key}", Assignment(value, f"{path}: [{section}] {key}")
+
+
+def from_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, Assignment]]:
+    """Only variables of our form: others of the prefix are build switches, or set by a container platform."""
+    known = environment_names()
+    misspelt = {name.replace("__", "_"): name for name in known}
+    for variable, value in environ.items():
+        if variable in misspelt:
+            raise SettingsError(f"environment: {variable}: two underscores part section and key: {misspelt[variable]}")
+        if not variable.startswith(ENVIRONMENT_PREFIX) or "__" not in variable:
+            continue
+        if variable.startswith(f"{ENVIRONMENT_PREFIX}USERS__"):
+            raise SettingsError(f"environment: {variable}: users can be set in the configuration file only")
+        check_known("environment", "variable", variable, known)
+        yield known[variable], Assignment(value, f"environment: {variable}", is_text=True)
+
+
+def check_user_keys(path: str, users: object) -> None:
+    tables = users if isinstance(users, list) else []
+    for table in tables:
+        for key in table if isinstance(table, dict) else ():
+            check_known(f"{path}: [[users]]", "key", key, keys_of(User))
+
+
+def check_known(where: str, what: str, name: str, known: Iterable[str]) -> None:
+    choices = list(known)
+    if name not in choices:
+        raise SettingsError(f"{where}: unknown {what} {printable(name)}{did_you_mean(name, choices)}")
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    by_folded = {choice.casefold(): choice for choice in choices}
+    close = difflib.get_close_matches(name.casefold(), by_folded, n=1)
+    return f"; did you mean {by_folded[close[0]]}?" if close else ""
+
+
+def printable(text: str) -> str:
+    return text if text.isprintable() and text else repr(text)
+
+
+# ---------------------------------------------------------------------------------------------------- the values
+
+
+def build(assignments: Assignments) -> Settings:
+    values: dict[str, Any] = {
+        section: kind(**converted(assignments, f"{section}.", keys_of(kind))) for section, kind in sections().items()
+    }
+    return Settings(**values, **converted(assignments, "", {"users": list[User]}))
+
+
+def converted(assignments: Assignments, prefix: str, types: Mapping[str, Any]) -> dict[str, Any]:
+    names = {key: prefix + key for key in types if prefix + key in assignments}
+    return {key: convert(name, assignments[name], types[key]) for key, name in names.items()}
+
+
+def convert(name: str, assignment: Assignment, kind: Any) -> object:
+    value = assignment.value
+    if assignment.is_text and get_origin(kind) is list:
+        value = [part.strip() for part in str(value).split(",") if part.strip()]
+    try:
+        result = msgspec.convert(value, kind, strict=not assignment.is_text)
+        if name in CHECKS:
+            CHECKS[name](result)
+    except ValueError as error:
+        raise SettingsError(f"{assignment.where}{complaint(assignment.value, kind, error)}") from error
+    return result
+
+
+def complaint(value: object, kind: Any, error: ValueError) -> str:
+    shown = f" = {value!r}" if isinstance(value, str | int | float) else ""
+    if get_origin(kind) is Literal:
+        choices = get_args(kind)
+        return f"{shown}: must be one of {', '.join(choices)}{did_you_mean(str(value), choices)}"
+    return f"{shown}: {str(error).replace('`', '')}"
+
+
+# ---------------------------------------------------------------------------------------------------- the printing
+
+
+def to_toml(settings: Settings) -> str:
+    """The settings as a configuration file, without the passwords."""
+    blocks = [toml_block(f"[{section}]", getattr(settings, section)) for section in sections()]
+    blocks += [toml_block("[[users]]", msgspec.structs.replace(user, password="********")) for user in settings.users]
+    return "\n".join(blocks)
+
+
+def toml_block(title: str, section: Struct) -> str:
+    lines = (f"{key} = {toml_value(value)}\n" for key, value in msgspec.structs.asdict(section).items())
+    return f"{title}\n{''.join(lines)}"
+
+
+def toml_value(value: object) -> str:
+    # JSON's scalars and arrays of them are TOML's, but for one control character that JSON leaves as it is.
+    return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")

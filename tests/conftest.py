@@ -1,0 +1,111 @@
+"""The broker the tests run against: started here once, or another one named by FLOWMQ_TEST_PEER.
+
+With FLOWMQ_TEST_PEER=amqp://user:password@host:port/vhost the protocol tests judge that peer instead, which is how
+they are themselves judged: what they expect is what RabbitMQ does, except where a test is marked `flowmq_only`.
+"""
+
+import itertools
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.broker import Broker
+from tests.support.peer import Peer, peer_from_url
+from tests.support.wire import Channel, Client, connect
+
+PEER_URL = os.environ.get("FLOWMQ_TEST_PEER", "")
+MARKERS = (
+    "flowmq_only: FlowMQ's own choice, or a test that needs FlowMQ's process: not run against another peer",
+    "newer: RabbitMQ's behaviour, but newer than the 3.10 the tests are compared with",
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for marker in MARKERS:
+        config.addinivalue_line("markers", marker)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not PEER_URL or _is_flowmq(PEER_URL):
+        return
+    skip = pytest.mark.skip(reason=f"not expected of the peer {PEER_URL}")
+    for item in items:
+        if item.get_closest_marker("flowmq_only") or item.get_closest_marker("newer"):
+            item.add_marker(skip)
+
+
+def _is_flowmq(url: str) -> bool:
+    with Client(peer_from_url(url, True)) as client:
+        return bytes(client.start().server_properties.get("product", ""), "utf-8") == b"FlowMQ"
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """The process most tests share. It must still be well when all of them are done."""
+    started = Broker(tmp_path_factory.mktemp("broker"))
+    try:
+        yield started
+        started.stop()
+    finally:
+        started.kill()
+
+
+@pytest.fixture(scope="session")
+def peer(request: pytest.FixtureRequest) -> Peer:
+    if PEER_URL:
+        return peer_from_url(PEER_URL, _is_flowmq(PEER_URL))
+    shared: Broker = request.getfixturevalue("broker")
+    return shared.peer
+
+
+@pytest.fixture
+def own_broker(tmp_path: Path) -> Iterator[Callable[..., Broker]]:
+    """Makes brokers for one test: `own_broker(FLOWMQ_AMQP__HEARTBEAT="1")`. Those still running at its end are killed."""
+    started: list[Broker] = []
+
+    def start(*arguments: str, **environ: str) -> Broker:
+        started.append(Broker(tmp_path / f"data-{len(started)}", environ, *arguments))
+        return started[-1]
+
+    yield start
+    for broker in started:
+        broker.kill()
+
+
+@pytest.fixture
+def client(peer: Peer) -> Iterator[Client]:
+    with connect(peer) as opened:
+        yield opened
+
+
+@pytest.fixture
+def other(peer: Peer) -> Iterator[Client]:
+    """A second connection: the neighbour, or the one who holds the lock."""
+    with connect(peer) as opened:
+        yield opened
+
+
+@pytest.fixture
+def channel(client: Client) -> Channel:
+    return client.channel()
+
+
+@pytest.fixture
+def name() -> str:
+    """A name nobody else in the shared broker has."""
+    return f"test-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def names(name: str) -> Iterator[str]:
+    """Any number of such names: `next(names)`."""
+    return (f"{name}-{number}" for number in itertools.count(1))
+
+
+@pytest.fixture
+def queue(channel: Channel, name: str) -> str:
+    """A queue that goes with the test's connection."""
+    return channel.queue(name, exclusive=True)

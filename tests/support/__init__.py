@@ -1,0 +1,1 @@
+"""What the tests stand on: an own codec and client of the protocol, and the broker as a process."""
