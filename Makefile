@@ -30,7 +30,7 @@ test: build ## run all tests
 check: $(READY) ## formatting, lint, types, layers
 	$(BIN)/ruff format --check $(PYTHON_FILES)
 	$(BIN)/ruff check $(PYTHON_FILES)
-	$(BIN)/cython-lint $(CYTHON_FILES)
+	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint $(CYTHON_FILES)
 	$(BIN)/mypy
 	$(PYTEST) tests/test_architecture.py
 

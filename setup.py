@@ -39,7 +39,7 @@ SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 
 # mode: (Cython directives, C macros, compiler arguments, linker arguments)
 MODES = {
-    "release": (UNCHECKED, {}, ["-O3", "-fno-plt", "-fvisibility=hidden"], []),
+    "release": (UNCHECKED, {}, ["-O3", "-g0", "-fno-plt", "-fvisibility=hidden"], []),
     "debug": (
         CHECKED,
         {"FLOWMQ_DEBUG": "1"},

@@ -16,13 +16,15 @@ except ModuleNotFoundError as missing:
 
 from bench import report
 from bench._load import LoadError
-from bench.broker import BrokerError, OwnBroker, PeerBroker
+from bench.broker import BrokerError, NotStarted, OwnBroker, PeerBroker
 from bench.scenarios import SCENARIOS, Scenario
 from bench.wire import ProtocolError
 
 SECONDS, QUICK_SECONDS = 3.0, 0.5
 REPEATS = 3
 OWN, PEER = "FlowMQ", "peer"
+
+FAILURES = (LoadError, ProtocolError, BrokerError, OSError)
 
 Brokers = dict[str, OwnBroker | PeerBroker]
 
@@ -44,9 +46,9 @@ class Bench:
                 for _ in range(self.repeats):
                     for name, broker in brokers.items():
                         runs.setdefault(name, []).append(measure.measure(scenario, broker, self.seconds))
-        except (LoadError, ProtocolError, BrokerError, OSError) as error:
+        except FAILURES as error:
             self.failed = True
-            click.echo(f"{scenario.title}\n  ! failed: {error}")
+            click.echo("\n".join([scenario.title, *(f"  ! failed: {text}" for text in story(error))]))
         if all(len(of_broker) == self.repeats for of_broker in runs.values()):
             self.show(scenario, runs)
 
@@ -74,6 +76,13 @@ class Bench:
             click.echo(report.ratio_row(medians[OWN], medians[PEER]))
 
 
+def story(error: BaseException | None) -> list[str]:
+    """What failed first, and what failed after it because of it."""
+    if not isinstance(error, FAILURES):
+        return []
+    return [*story(error.__cause__ or error.__context__), str(error) or type(error).__name__]
+
+
 @click.command()
 @click.option("--peer", metavar="URL", help="Another broker, amqp://user:password@host:port/vhost, for the same loads.")
 @click.option("--peer-only", is_flag=True, help="Measure the peer alone.")
@@ -93,9 +102,12 @@ def main(
     bench = Bench(peer, own=not peer_only, seconds=seconds, repeats=repeats or (1 if quick else REPEATS))
     click.echo(report.machine_line())
     click.echo(report.header())
-    for scenario in SCENARIOS:
-        if not only or scenario.name in only:
-            bench.play(scenario)
+    try:
+        for scenario in SCENARIOS:
+            if not only or scenario.name in only:
+                bench.play(scenario)
+    except NotStarted as error:
+        sys.exit(str(error))
     if json_path:
         report.write_json(json_path, seconds, bench.results)
     sys.exit(1 if bench.failed else 0)

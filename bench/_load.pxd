@@ -1,88 +1,14 @@
-# What the load generator is made of: the system calls it uses, the octets it knows, a struct per role of a connection.
+# What the load generator is made of: its limits, and a struct per role of a connection.
 #
 # A declaration file only to keep _load.pyx readable; nothing else may cimport it.
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-
-cdef extern from "endian.h" nogil:
-    uint16_t be16toh(uint16_t value)
-    uint32_t be32toh(uint32_t value)
-    uint64_t be64toh(uint64_t value)
-    uint64_t htobe64(uint64_t value)
-
-cdef extern from "time.h" nogil:
-    ctypedef long time_t
-    struct timespec:
-        time_t tv_sec
-        long tv_nsec
-    struct itimerspec:
-        timespec it_interval
-        timespec it_value
-    int CLOCK_MONOTONIC
-    int clock_gettime(int clock, timespec *now)
-
-cdef extern from "unistd.h" nogil:
-    ssize_t read(int descriptor, void *into, size_t count)
-    int close(int descriptor)
-
-cdef extern from "sys/socket.h" nogil:
-    int MSG_NOSIGNAL
-    ssize_t recv(int descriptor, void *into, size_t count, int flags)
-    ssize_t send(int descriptor, const void *data, size_t count, int flags)
-
-cdef extern from "sys/timerfd.h" nogil:
-    int TFD_NONBLOCK
-    int TFD_CLOEXEC
-    int timerfd_create(int clock, int flags)
-    int timerfd_settime(int descriptor, int flags, const itimerspec *new, itimerspec *old)
-
-cdef extern from "sys/epoll.h" nogil:
-    enum:
-        EPOLL_CLOEXEC
-        EPOLL_CTL_ADD
-        EPOLLIN
-        EPOLLOUT
-        EPOLLERR
-        EPOLLHUP
-        EPOLLRDHUP
-        EPOLLET
-    union epoll_data_t:
-        uint32_t u32
-    struct epoll_event:
-        uint32_t events
-        epoll_data_t data
-    int epoll_create1(int flags)
-    int epoll_ctl(int epoll, int operation, int descriptor, epoll_event *event)
-    int epoll_wait(int epoll, epoll_event *events, int count, int timeout_ms)
-
-cdef extern from * nogil:
-    int leading_zeros "__builtin_clzll"(uint64_t value)
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 cdef enum:
-    FRAME_METHOD = 1
-    FRAME_HEADER = 2
-    FRAME_BODY = 3
-    FRAME_HEARTBEAT = 8
-    FRAME_END = 0xCE
-    FRAME_PREFIX_BYTES = 7
-    FRAME_OVERHEAD_BYTES = 8
-
-    # (class << 16) | method
-    CONNECTION_CLOSE = 10 << 16 | 50
-    CONNECTION_BLOCKED = 10 << 16 | 60
-    CONNECTION_UNBLOCKED = 10 << 16 | 61
-    CHANNEL_CLOSE = 20 << 16 | 40
-    BASIC_CANCEL = 60 << 16 | 30
-    BASIC_RETURN = 60 << 16 | 50
-    BASIC_DELIVER = 60 << 16 | 60
-    BASIC_ACK = 60 << 16 | 80
-    BASIC_NACK = 60 << 16 | 120
-
     STAMP_BYTES = 16
     SEQUENCE_BITS = 48
     ACK_FRAME_BYTES = 21
     INBOX_BYTES = 524288        # one recv at most, and more than the largest frame
-    FRAME_PAYLOAD_BYTES_MAX = 131072
     ACKS_BYTES = 524288
     ACKS_BYTES_FULL = 262144    # above it a consumer reads no further: one read can yield that many octets more
     SENDS_PER_TURN = 16
@@ -91,11 +17,6 @@ cdef enum:
     SLICE_MS_MAX = 100          # how long a signal such as ^C may wait
     TIMER_KEY = 0xFFFFFFFF
     TROUBLE_BYTES = 512
-
-    # Latency buckets: 64 per power of two, so that a figure is within 1.6 % of the truth.
-    LATENCY_BITS = 6
-    LATENCY_STEPS = 64
-    LATENCY_BUCKETS = (64 - LATENCY_BITS + 1) * LATENCY_STEPS
 
 cdef enum Expected:
     METHOD_NEXT

@@ -13,61 +13,29 @@
 
 from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy, memmove, memset, strerror
+
+from bench._latency cimport Latencies, latencies_add, latencies_clear, latencies_quantile
+from bench._octets cimport (
+    BASIC_ACK, BASIC_CANCEL, BASIC_DELIVER, BASIC_NACK, BASIC_RETURN, CHANNEL_CLOSE, CONNECTION_BLOCKED,
+    CONNECTION_CLOSE, CONNECTION_UNBLOCKED, FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_HEARTBEAT, FRAME_METHOD,
+    FRAME_OVERHEAD_BYTES, FRAME_PAYLOAD_BYTES_MAX, FRAME_PREFIX_BYTES, load_long, load_long_long, load_short,
+    store_long_long
+)
+from bench._system cimport (
+    CLOCK_MONOTONIC, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP,
+    MSG_NOSIGNAL, TFD_CLOEXEC, TFD_NONBLOCK, close, epoll_create1, epoll_ctl, epoll_event, epoll_wait, itimerspec,
+    monotonic_ns, read, recv, send, time_t, timerfd_create, timerfd_settime
+)
 
 LINGER_SECONDS = 0.02
 
 
 class LoadError(Exception):
     """The broker closed, or sent what no benchmark expects."""
-
-
-cdef inline uint16_t load_short(const char *at) noexcept nogil:
-    cdef uint16_t value
-    memcpy(&value, at, 2)
-    return be16toh(value)
-
-
-cdef inline uint32_t load_long(const char *at) noexcept nogil:
-    cdef uint32_t value
-    memcpy(&value, at, 4)
-    return be32toh(value)
-
-
-cdef inline uint64_t load_long_long(const char *at) noexcept nogil:
-    cdef uint64_t value
-    memcpy(&value, at, 8)
-    return be64toh(value)
-
-
-cdef inline void store_long_long(char *at, uint64_t value) noexcept nogil:
-    value = htobe64(value)
-    memcpy(at, &value, 8)
-
-
-cdef inline uint64_t monotonic_ns() noexcept nogil:
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return <uint64_t>now.tv_sec * 1000000000 + <uint64_t>now.tv_nsec
-
-
-cdef inline Py_ssize_t latency_bucket(uint64_t value) noexcept nogil:
-    cdef int magnitude
-    if value < LATENCY_STEPS:
-        return <Py_ssize_t>value
-    magnitude = 63 - leading_zeros(value)
-    return (<Py_ssize_t>(magnitude - LATENCY_BITS + 1) << LATENCY_BITS) + \
-        <Py_ssize_t>((value >> (magnitude - LATENCY_BITS)) & (LATENCY_STEPS - 1))
-
-
-cdef double latency_middle(Py_ssize_t bucket) noexcept nogil:
-    cdef Py_ssize_t magnitude = (bucket >> LATENCY_BITS) - 1
-    if magnitude < 0:
-        return bucket
-    return ((LATENCY_STEPS + (bucket & (LATENCY_STEPS - 1))) + 0.5) * <double>(<uint64_t>1 << magnitude)
 
 
 cdef void *zeroed(size_t count, size_t size) except NULL:
@@ -94,7 +62,7 @@ cdef class Load:
     cdef bint publishing
     cdef bint draining
     cdef uint64_t now_ns
-    cdef uint64_t latencies[LATENCY_BUCKETS]
+    cdef Latencies latencies
     cdef char trouble[TROUBLE_BYTES]
     cdef readonly uint64_t published
     cdef readonly uint64_t consumed
@@ -555,7 +523,7 @@ cdef class Load:
         else:
             consumer.last[index] = <int64_t>sequence
         bitmap[sequence >> 6] |= <uint64_t>1 << (sequence & 63)
-        self.latencies[latency_bucket(self.now_ns - sent_ns if self.now_ns > sent_ns else 0)] += 1
+        latencies_add(&self.latencies, self.now_ns - sent_ns if self.now_ns > sent_ns else 0)
 
     # ------------------------------------------------------------------------------------------- acknowledging
 
@@ -636,20 +604,11 @@ cdef class Load:
         return self.expected - (self.consumed - self.duplicated)
 
     def forget_latencies(self):
-        memset(self.latencies, 0, sizeof(self.latencies))
+        latencies_clear(&self.latencies)
 
     def latency_us(self, double quantile):
         """The latency that this share of the deliveries stayed below, or None when there was none."""
-        cdef uint64_t total = 0
-        cdef uint64_t below = 0
-        cdef Py_ssize_t i
-        for i in range(LATENCY_BUCKETS):
-            total += self.latencies[i]
-        for i in range(LATENCY_BUCKETS):
-            below += self.latencies[i]
-            if below and below >= quantile * total:
-                return latency_middle(i) / 1000.0
-        return None
+        return latencies_quantile(&self.latencies, quantile) / 1000 if self.latencies.total else None
 
 
 cdef bint acks_full(Link *link) noexcept nogil:

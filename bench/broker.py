@@ -3,6 +3,7 @@
 Nothing here speaks AMQP. Figures come from the kernel, never from the broker itself.
 """
 
+import contextlib
 import os
 import queue
 import re
@@ -12,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -27,21 +29,34 @@ LOG_LINES_SHOWN = 30
 
 
 class BrokerError(Exception):
-    """The broker did not start, or did not stop as it should."""
+    """The broker did not stop as it should."""
+
+
+class NotStarted(Exception):
+    """The broker never got ready."""
 
 
 class Process:
     """A process with its descendants, seen from outside."""
 
     def __init__(self, pid: int) -> None:
-        self.pids = [pid, *descendants(pid)]
+        self.pid = pid
+        self.descendants = descendants(pid)
 
     def cpu_ns(self) -> int:
         """User and system time of all threads, also the ended ones."""
-        return sum(process_clock_ns(pid) for pid in self.pids)
+        return self.total_of(process_clock_ns)
 
     def rss_bytes(self) -> int:
-        return sum(resident_bytes(pid) for pid in self.pids)
+        return self.total_of(resident_bytes)
+
+    def total_of(self, figure: Callable[[int], int]) -> int:
+        total = figure(self.pid)
+        for pid in self.descendants:
+            # A peer's little helpers (name look-up, disk monitor) come and go; the broker itself must not.
+            with contextlib.suppress(OSError):
+                total += figure(pid)
+        return total
 
 
 def process_clock_ns(pid: int) -> int:
@@ -143,7 +158,7 @@ class OwnBroker:
             line = None
         if line is None:
             self.kill()
-            raise BrokerError(f"FlowMQ did not start:\n{self.last_log()}")
+            raise NotStarted(f"FlowMQ did not start:\n{self.last_log()}")
         return line
 
     def last_log(self) -> str:

@@ -50,10 +50,10 @@ def header() -> str:
 def row(scenario: Scenario, broker: str, run: Run) -> str:
     cells = (column.text(run, scenario).rjust(column.width) for column in COLUMNS)
     line = " ".join([scenario.title.ljust(TITLE_WIDTH), broker.ljust(BROKER_WIDTH), *cells])
-    return "\n".join([line, *(f"  ! {remark}" for remark in remarks(run))])
+    return "\n".join([line, *(f"  ! {remark}" for remark in remarks(run, scenario))])
 
 
-def remarks(run: Run) -> list[str]:
+def remarks(run: Run, scenario: Scenario) -> list[str]:
     """What the columns have no room for, and what a reader must know before believing them."""
     found = []
     if run.returned:
@@ -64,7 +64,7 @@ def remarks(run: Run) -> list[str]:
         found.append(f"{run.unconfirmed} publishes were never confirmed")
     if run.held_back:
         found.append("the publisher had to wait: the backlog reached its limit")
-    if run.broker_cpu_us is not None and run.generator_cpu_us > run.broker_cpu_us:
+    if not scenario.rate and run.broker_cpu_us is not None and run.generator_cpu_us > run.broker_cpu_us:
         found.append("the generator cost more CPU than the broker: the rates may be the generator's limit")
     return found
 

@@ -18,11 +18,11 @@ from flowmq._message cimport (
 from flowmq._queue cimport queue_now
 
 from flowmq._frame import check_contract
+from flowmq.amqp.erlang import binary_of_numbers
 from flowmq.amqp.errors import (
     AccessRefused, FrameError, NotFound, NotImplementedByBroker, PreconditionFailed, ResourceError, UnexpectedFrame,
 )
-from flowmq.amqp.methods import undecodable
-from flowmq.broker.publishing import expiration_ms, without_bcc, sender_selected_keys
+from flowmq.broker.publishing import expiration_ms, sender_selected_keys, without_bcc
 
 check_contract(FLOWMQ_CONTRACT)
 
@@ -730,11 +730,10 @@ cdef class Channel(Outlet):
             del self.vhost.reply_channels[self.reply_key]
             self.reply_consumer = None
 
-    def fail(self):
-        """An error closes the channel: say what confirms can be said, then take part in nothing any more."""
+    def tell(self):
+        """Say what confirms can be said, before something else is said on this channel."""
         if self.owes:
             self.ledger.tell(&self.peer.output, self.number)
-        self.close()
 
     def close(self):
         """Consumers go, everything unacknowledged returns to its queue. Twice is once."""
@@ -799,3 +798,8 @@ cdef bytes replace_headers(const uint8_t *payload, uint32_t payload_bytes, Prope
 
 cdef str text(bytes name):
     return name.decode("utf-8", "surrogateescape")
+
+
+def undecodable(bytes octets):
+    """The error for a method or content header whose octets make no sense; only so many fit into a reply text."""
+    return FrameError(f"cannot decode {binary_of_numbers(octets[:255])}")

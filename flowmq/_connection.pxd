@@ -18,8 +18,8 @@ cdef enum Stage:
     DEAF = 3                    # framing is lost: only the close-ok that ends it is looked for
 
 cdef class Connection(Peer):
-    cdef object session
-    cdef object transport
+    cdef readonly object session
+    cdef readonly object transport
     cdef object loop
     cdef ReadBuffer buffer
     cdef readonly dict channels     # number -> Channel
@@ -43,6 +43,9 @@ cdef class Connection(Peer):
 
     cdef bint publishing            # content arrived in this turn
     cdef bint refill_scheduled
+    cdef bint owing_too_much        # not read until the client takes what it is owed
+    cdef readonly bint is_reading
+    cdef bint told_to_stop          # not read until the session says so
     cdef readonly uint64_t received_bytes
     cdef readonly uint64_t sent_bytes
     cdef readonly uint64_t reads
@@ -62,3 +65,5 @@ cdef class Connection(Peer):
     cdef int listen_for_close_ok(self, const uint8_t *start, const uint8_t *end) except -1
     cdef Channel find_channel(self, uint16_t number)
     cdef int wake_consumers(self) except -1
+    cdef int hold_back(self) except -1
+    cdef int apply_reading(self) except -1

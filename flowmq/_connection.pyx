@@ -14,10 +14,10 @@ from flowmq._queue cimport queue_clock
 
 import logging
 
+from flowmq._channel import undecodable
 from flowmq._frame import check_contract
 from flowmq.amqp.errors import AMQPError, ChannelError, FrameError, UnexpectedFrame
-from flowmq.amqp.erlang import binary
-from flowmq.amqp.methods import undecodable
+from flowmq.amqp.erlang import frame_excerpt
 
 check_contract(FLOWMQ_CONTRACT)
 
@@ -32,6 +32,7 @@ cdef enum:
     HANDSHAKE_FRAME_BYTES = 4096
     SHOWN_OCTETS_MAX = 16
     CLOSE_OK_BYTES = 12
+    HELD_BACK_FACTOR = 2        # of what deliveries alone may gather
 
 cdef const char *CLOSE_OK = b"\x01\x00\x00\x00\x00\x00\x04\x00\x0a\x00\x33\xce"
 cdef const uint8_t *BODY_TYPE = b"\x03"
@@ -80,6 +81,7 @@ cdef class Connection(Peer):
 
     def connection_made(self, transport):
         self.transport = transport
+        self.is_reading = True
         begin_turn()
         self.session.connected(transport)
         flush_dirty()
@@ -115,6 +117,9 @@ cdef class Connection(Peer):
 
     def resume_writing(self):
         self.paused = False
+        self.owing_too_much = False
+        self.apply_reading()
+        self.mark_dirty()
         if self.starved:
             self.refill()
 
@@ -140,6 +145,14 @@ cdef class Connection(Peer):
         if self.transport is not None:
             waiting += self.transport.get_write_buffer_size()
         return waiting
+
+    def stop_reading(self):
+        self.told_to_stop = True
+        self.apply_reading()
+
+    def resume_reading(self):
+        self.told_to_stop = False
+        self.apply_reading()
 
     def begin_handshake(self):
         self.stage = HANDSHAKE
@@ -198,6 +211,8 @@ cdef class Connection(Peer):
 
     cdef int flush(self) except -1:
         cdef Channel channel
+        if self.paused and self.transport is not None:
+            return self.hold_back()
         if self.owing is not None:
             for channel in self.owing:
                 channel.tell_confirms()
@@ -215,6 +230,24 @@ cdef class Connection(Peer):
             # There is room again and nobody will say so: the transport only tells when it had been full.
             self.refill_scheduled = True
             self.loop.call_soon(self.refill)
+        return 0
+
+    cdef int hold_back(self) except -1:
+        """The transport is full: what is owed waits here, and who lets too much of it gather is not read any more."""
+        if self.output.used > HELD_BACK_FACTOR * self.outgoing_bytes_max:
+            self.owing_too_much = True
+            self.apply_reading()
+        return 0
+
+    cdef int apply_reading(self) except -1:
+        cdef bint wanted = not (self.owing_too_much or self.told_to_stop)
+        if self.transport is None or wanted == self.is_reading:
+            return 0
+        self.is_reading = wanted
+        if wanted:
+            self.transport.resume_reading()
+        else:
+            self.transport.pause_reading()
         return 0
 
     def refill(self):
@@ -336,7 +369,7 @@ cdef class Connection(Peer):
     cdef object frame_error(self, const uint8_t *frame, bytes payload, str reason):
         """Framing is lost with this frame. Texts are RabbitMQ's, which shows the first octets in Erlang's notation."""
         self.stage = DEAF
-        return FrameError(f"type {frame[0]}, all octets = {binary(payload[:SHOWN_OCTETS_MAX])}: {reason}")
+        return FrameError(f"{frame_excerpt(frame[0], payload)}: {reason}")
 
     cdef int whole_frame(self, uint8_t kind, uint16_t number, const uint8_t *payload, uint32_t payload_bytes) except -1:
         cdef Channel channel
@@ -355,7 +388,7 @@ cdef class Connection(Peer):
                 channel.content_header(payload, payload_bytes)
             return 0
         if kind == FRAME_HEADER or kind == FRAME_BODY or kind == FRAME_HEARTBEAT:
-            raise UnexpectedFrame(f"type {kind}, all octets = {binary((<const char *>payload)[:payload_bytes][:16])}")
+            raise UnexpectedFrame(frame_excerpt(kind, (<const char *>payload)[:payload_bytes]))
         raise self.frame_error(payload - FRAME_PREFIX_BYTES, (<const char *>payload)[:payload_bytes], "unknown_frame")
 
     cdef Channel find_channel(self, uint16_t number):
@@ -412,7 +445,7 @@ cdef class Connection(Peer):
         self.number = number
         self.method = BASIC_PUBLISH
         if number == 0:
-            raise UnexpectedFrame("type 3, all octets = <<>>")
+            raise UnexpectedFrame(frame_excerpt(FRAME_BODY, b""))
         channel = self.find_channel(number)
         if not channel.closing:
             self.body_channel = channel

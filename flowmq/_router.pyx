@@ -438,7 +438,9 @@ cdef inline bint next_word(Words *words, const uint8_t **word, Py_ssize_t *word_
     word[0] = words.position
     dot = <const uint8_t *>memchr(words.position, c'.', words.end - words.position)
     word_bytes[0] = (words.end if dot == NULL else dot) - words.position
-    words.position = NULL if dot == NULL else dot + 1
+    words.position = dot
+    if dot != NULL:
+        words.position += 1
     return True
 
 
@@ -1089,14 +1091,19 @@ cdef class Exchange:
     def bindings(self) -> list:
         return [(target, key, match) for target, bindings in self.bindings_.items() for key, match in bindings]
 
-    def routes(self, bytes key not None, bytes headers=None) -> list:
-        """The queues that a message with this routing key and this headers table goes to."""
+    def routes(self, bytes key not None, bytes headers=None, *, other_keys=()) -> list:
+        """The queues that a message with this routing key, headers table and further keys (CC, BCC) goes to."""
+        cdef const uint8_t *table = NULL
+        cdef uint32_t table_bytes = 0
         cdef RouteSet found
         cdef Py_ssize_t position
-        if headers is None:
-            found = self.route(octets_of(key), len(key), NULL, 0)
+        if headers is not None:
+            table = octets_of(headers)
+            table_bytes = <uint32_t>len(headers)
+        if other_keys:
+            found = self.route_keys([key, *map(bytes, other_keys)], table, table_bytes)
         else:
-            found = self.route(octets_of(key), len(key), octets_of(headers), <uint32_t>len(headers))
+            found = self.route(octets_of(key), len(key), table, table_bytes)
         return [<object>found.targets[position] for position in range(found.count)]
 
     def delete(self):

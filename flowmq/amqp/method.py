@@ -66,10 +66,7 @@ class Method:
         try:
             return cls._read(Reader(arguments))
         except Truncated:
-            # Only the beginning: no more of it fits into a reply text.
-            shown = binary_of_numbers(arguments[:REPLY_TEXT_BYTES_MAX])
-            ids = {"class_id": cls.CLASS_ID, "method_id": cls.METHOD_ID}
-            raise FrameError(f"cannot decode {shown}", **ids) from None
+            raise undecodable(arguments, cls.CLASS_ID, cls.METHOD_ID) from None
         except AMQPError as error:
             error.class_id, error.method_id = cls.CLASS_ID, cls.METHOD_ID
             raise
@@ -93,6 +90,12 @@ def decode_method(class_id: int, method_id: int, arguments: bytes) -> Method:
     if kind is None:
         raise CommandInvalid(f"unknown method {{{class_id},{method_id}}}", class_id=class_id, method_id=method_id)
     return kind.decode(arguments)
+
+
+def undecodable(octets: bytes, class_id: int = 0, method_id: int = 0) -> FrameError:
+    """The error for octets that are too few or too many. It shows their beginning: a reply text holds no more."""
+    shown = binary_of_numbers(octets[:REPLY_TEXT_BYTES_MAX])
+    return FrameError(f"cannot decode {shown}", class_id=class_id, method_id=method_id)
 
 
 def _read_part(part: Part, reader: Reader) -> dict[str, Any]:

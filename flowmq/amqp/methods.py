@@ -25,6 +25,7 @@ from flowmq.amqp.method import (
 )
 from flowmq.amqp.method import Method as Method
 from flowmq.amqp.method import decode_method as decode_method
+from flowmq.amqp.method import undecodable as undecodable
 from flowmq.amqp.tables import Table
 
 # One blank line between methods: this is a table.

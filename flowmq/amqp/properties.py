@@ -14,13 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from flowmq.amqp import wire
-from flowmq.amqp.constants import CLASS_BASIC, FLAGS_WITHOUT_PROPERTY
-from flowmq.amqp.errors import FrameError, MalformedSyntax
+from flowmq.amqp import constants, wire
+from flowmq.amqp.constants import CLASS_BASIC
+from flowmq.amqp.errors import FrameError, MalformedSyntax, UnexpectedFrame
 from flowmq.amqp.tables import Table, Timestamp, encode_table, read_table
 from flowmq.amqp.wire import Reader, Truncated
-
-FLAG_HIGHEST = 15
 
 
 @dataclass(slots=True)
@@ -67,7 +65,7 @@ def decode_properties(data: bytes) -> BasicProperties:
 
 def _read_properties(reader: Reader) -> BasicProperties:
     flags = reader.short()
-    if flags & FLAGS_WITHOUT_PROPERTY:
+    if flags & constants.FLAGS_WITHOUT_PROPERTY:
         raise MalformedSyntax(f"property flags {flags:#06x} name properties that do not exist")
     present = {name: kind.read(reader) for name, kind in PROPERTIES.items() if flags & kind.flag}
     return BasicProperties(**present)
@@ -89,8 +87,10 @@ def decode_content_header(payload: bytes) -> ContentHeader:
         class_id, weight, body_bytes = reader.short(), reader.short(), reader.longlong()
     except Truncated:
         raise FrameError("a content header ends before the properties") from None
-    if class_id != CLASS_BASIC or weight:
-        raise FrameError(f"a content header of class {class_id} and weight {weight}")
+    if class_id != CLASS_BASIC:
+        raise UnexpectedFrame(f"expected content header for class {CLASS_BASIC}, got one for class {class_id} instead")
+    if weight:
+        raise FrameError(f"the weight {weight} of a content header is not 0")
     return ContentHeader(body_bytes, decode_properties(payload[reader.position :]))
 
 
@@ -104,14 +104,28 @@ def _read_timestamp(reader: Reader) -> Timestamp:
     return Timestamp(reader.longlong())
 
 
-_TEXT = (Reader.short_string, wire.write_short_string)
-_OTHERS: dict[str, tuple[Callable[[Reader], Any], Callable[[Any], bytes]]] = {
-    "headers": (read_table, encode_table),
-    "delivery_mode": (Reader.octet, wire.write_octet),
-    "priority": (Reader.octet, wire.write_octet),
-    "timestamp": (_read_timestamp, wire.write_longlong),
-}
+def _short_string(flag: int) -> PropertyType:
+    return PropertyType(flag, Reader.short_string, wire.write_short_string)
+
+
+def _octet(flag: int) -> PropertyType:
+    return PropertyType(flag, Reader.octet, wire.write_octet)
+
+
+# In the order of the wire, which is that of the fields too.
 PROPERTIES = {
-    name: PropertyType(1 << (FLAG_HIGHEST - index), *_OTHERS.get(name, _TEXT))
-    for index, name in enumerate(BasicProperties.__slots__)
+    "content_type": _short_string(constants.FLAG_CONTENT_TYPE),
+    "content_encoding": _short_string(constants.FLAG_CONTENT_ENCODING),
+    "headers": PropertyType(constants.FLAG_HEADERS, read_table, encode_table),
+    "delivery_mode": _octet(constants.FLAG_DELIVERY_MODE),
+    "priority": _octet(constants.FLAG_PRIORITY),
+    "correlation_id": _short_string(constants.FLAG_CORRELATION_ID),
+    "reply_to": _short_string(constants.FLAG_REPLY_TO),
+    "expiration": _short_string(constants.FLAG_EXPIRATION),
+    "message_id": _short_string(constants.FLAG_MESSAGE_ID),
+    "timestamp": PropertyType(constants.FLAG_TIMESTAMP, _read_timestamp, wire.write_longlong),
+    "type": _short_string(constants.FLAG_TYPE),
+    "user_id": _short_string(constants.FLAG_USER_ID),
+    "app_id": _short_string(constants.FLAG_APP_ID),
+    "cluster_id": _short_string(constants.FLAG_CLUSTER_ID),
 }

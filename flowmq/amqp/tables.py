@@ -10,7 +10,8 @@ fits it: a value that was replaced is written under the type that suits it.
     I i     32 bit         int            S       text           str            T       time       Timestamp
     l       64 bit         int            x       octets         bytes          t V     bool void  bool, None
 
-Where a name stands in a table twice, its first value counts. Not here: what any table means.
+Where a name stands in a table twice, its first value counts; a bool is true whatever its octet, and written as 1.
+Not here: what any table means.
 """
 
 import calendar

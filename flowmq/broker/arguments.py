@@ -7,14 +7,14 @@ accept it would promise what is not done.
 from collections.abc import Callable, Mapping
 
 from flowmq.amqp.errors import PreconditionFailed
-from flowmq.amqp.tables import Table, TYPE_NAMES
+from flowmq.amqp.tables import INTEGER_TYPE_NAMES, Table, type_name
 
 NOTHING = object()
 
 
 def queue_type(value: object) -> str | None:
     if not isinstance(value, str):
-        return "{unacceptable_type,table}" if isinstance(value, dict) else f'"expected longstr, got {type(value).__name__}"'
+        return f"{{unacceptable_type,{type_name(value)}}}"
     return None if value == "classic" else f"\"unsupported queue type '{value}'\""
 
 
@@ -45,7 +45,6 @@ NOT_YET = (
 )
 # What a queue without the argument is.
 DEFAULTS: dict[str, object] = {"x-queue-type": "classic"}
-INTEGER_LETTERS = "bBsuIilL"
 
 
 def check_queue_arguments(where: str, arguments: Mapping[str, object]) -> None:
@@ -78,7 +77,7 @@ def check_equivalent(where: str, names: tuple[str, ...], current: Table, receive
 def described(table: Table, name: str, value: object) -> str:
     if value is NOTHING:
         return "none"
-    kind = TYPE_NAMES[table.types[name]] if name in table else "longstr"
+    kind = table.type_name(name) if name in table else "longstr"
     return f"the value '{value}' of type '{kind}'"
 
 
@@ -97,7 +96,7 @@ def consumer_priority(arguments: Table) -> int:
     if "x-priority" not in arguments:
         return 0
     priority = arguments["x-priority"]
-    letter = arguments.types["x-priority"]
-    if letter not in INTEGER_LETTERS or not isinstance(priority, int):
-        raise PreconditionFailed(f'invalid arg \'x-priority\': "expected integer, got {TYPE_NAMES[letter]}"')
+    kind = arguments.type_name("x-priority")
+    if kind not in INTEGER_TYPE_NAMES or not isinstance(priority, int):
+        raise PreconditionFailed(f'invalid arg \'x-priority\': "expected integer, got {kind}"')
     return max(-(2**31), min(2**31 - 1, priority))

@@ -2,7 +2,7 @@
 
 from flowmq.amqp.erlang import Atom, term
 from flowmq.amqp.errors import MalformedSyntax, PreconditionFailed
-from flowmq.amqp.tables import TYPE_NAMES, Array, Table, decode_table, encode_table
+from flowmq.amqp.tables import Array, Table, decode_table, encode_table
 
 EXPIRATION_MS_MAX = 315_360_000_000  # ten years of 365 days
 SENDER_SELECTED = ("CC", "BCC")
@@ -34,11 +34,11 @@ def sender_selected_keys(headers: bytes) -> list[bytes]:
 def keys_of(table: Table, name: str) -> list[bytes]:
     value = table[name]
     if not isinstance(value, Array):
-        kind = TYPE_NAMES[table.types[name]]
+        kind = table.type_name(name)
         raise PreconditionFailed(f'invalid message: {{unacceptable_type_in_header,"{name}",{kind}}}')
-    for key, letter in zip(value, value.types, strict=True):
+    for at, key in enumerate(value):
         if not isinstance(key, str):
-            raise PreconditionFailed(f'invalid message: {{unacceptable_type_in_header,"{name}",{TYPE_NAMES[letter]}}}')
+            raise PreconditionFailed(f'invalid message: {{unacceptable_type_in_header,"{name}",{value.type_name(at)}}}')
     return [str(key).encode("utf-8", "surrogateescape") for key in value]
 
 

@@ -11,7 +11,7 @@ CGROUP_ROOT = Path("/sys/fs/cgroup")
 OWN_CGROUPS = Path("/proc/self/cgroup")
 
 
-def memory_bytes_max(setting: int) -> int:
+def memory_limit(setting: int) -> int:
     """The limit in force: the setting limits.memory_bytes_max, or 60 % of what there is when it is 0."""
     return setting or available_bytes() * SHARE_PERCENT // 100
 

@@ -90,7 +90,7 @@ def test_prefetch_of_a_consumer(channel: Channel, queue: str) -> None:
     channel.ack(2)
     assert channel.expect("basic.deliver").body == b"3"
     channel.ack(4, multiple=True)
-    assert bodies(delivered(channel, queue, 2)) == numbered(2, 4)
+    assert bodies(delivered(channel, queue, 3)) == numbered(3, 4)
 
 
 def test_prefetch_counts_for_consumers_started_later_each_on_its_own(channel: Channel, queue: str) -> None:
@@ -200,6 +200,11 @@ def test_single_active_consumer_and_its_successor(channel: Channel, name: str) -
     channel.call("basic.cancel", consumer_tag="first")
     channel.put(name, b"4")
     assert channel.expect("basic.deliver").consumer_tag == "second"
+
+
+@pytest.mark.newer
+def test_no_get_from_a_single_active_queue(channel: Channel, name: str) -> None:
+    channel.queue(name, exclusive=True, arguments={"x-single-active-consumer": True})
     channel.send("basic.get", queue=name)
     text = "basic.get operations are not supported by classic queues with single active consumer"
     channel.expect_close(405, f"RESOURCE_LOCKED - cannot obtain access to locked queue '{name}' in vhost '/'. {text}")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flowmq.server.memory import available_bytes, memory_bytes_max
+from flowmq.server.memory import available_bytes, memory_limit
 
 MACHINE_BYTES = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 MIB = 1048576
@@ -41,8 +41,8 @@ def test_without_control_groups_the_machine_counts(tmp_path: Path) -> None:
 
 
 def test_the_setting_wins() -> None:
-    assert memory_bytes_max(12345) == 12345
+    assert memory_limit(12345) == 12345
 
 
 def test_no_setting_is_sixty_percent() -> None:
-    assert memory_bytes_max(0) == available_bytes() * 60 // 100
+    assert memory_limit(0) == available_bytes() * 60 // 100

@@ -1,0 +1,193 @@
+"""The handshake: header, start, log-in, tune, open. Each step names the handler of the next.
+
+Refusals follow the sheet of RabbitMQ's behaviour that clients know: a wrong header is answered with ours, a wrong
+log-in with connection.close for those who can take it, and never with the reason.
+"""
+
+import ipaddress
+import logging
+import platform
+from typing import TYPE_CHECKING, Any
+
+from flowmq import __version__
+from flowmq.amqp.constants import (
+    CAPABILITIES,
+    FRAME_MIN_BYTES,
+    PROTOCOL_HEADER,
+    PROTOCOL_HEADER_0_9,
+    VERSION_MAJOR,
+    VERSION_MINOR,
+)
+from flowmq.amqp.errors import AccessRefused, ChannelError, CommandInvalid, NotAllowed
+from flowmq.amqp.method import Method
+from flowmq.amqp.methods import (
+    ConnectionClose,
+    ConnectionCloseOk,
+    ConnectionOpen,
+    ConnectionOpenOk,
+    ConnectionStart,
+    ConnectionStartOk,
+    ConnectionTune,
+    ConnectionTuneOk,
+)
+from flowmq.amqp.sasl import parse_amqplain, parse_plain
+from flowmq.amqp.tables import Table
+
+if TYPE_CHECKING:
+    from flowmq.server.session import Session
+
+MECHANISMS = {"PLAIN": parse_plain, "AMQPLAIN": parse_amqplain}
+REFUSED_SECONDS = 3.0  # how long a refused client waits for its socket to close: guessing passwords must be slow
+TLS_HANDSHAKE = b"\x16\x03"
+log = logging.getLogger("flowmq")
+
+
+def server_properties() -> Table:
+    return Table(
+        {
+            "capabilities": Table({capability: True for capability in CAPABILITIES}),
+            "cluster_name": platform.node(),
+            "copyright": "Copyright the FlowMQ authors",
+            "information": "Licensed under the Apache License 2.0",
+            "platform": f"Python {platform.python_version()}",
+            "product": "FlowMQ",
+            "version": __version__,
+        }
+    )
+
+
+SERVER_PROPERTIES = server_properties()
+
+
+def address(socket_name: Any) -> str:
+    if not isinstance(socket_name, tuple):
+        return str(socket_name or "?")
+    host, port = socket_name[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_loopback(peer: Any) -> bool:
+    if not isinstance(peer, tuple):
+        return False
+    found = ipaddress.ip_address(peer[0].partition("%")[0])
+    mapped = getattr(found, "ipv4_mapped", None)
+    return (mapped or found).is_loopback
+
+
+def refuse_if_full(session: "Session") -> None:
+    limit = session.node.settings.limits.connections_max
+    if limit and len(session.node.sessions) > limit:
+        # Refused where RabbitMQ refuses it, at connection.open, so that clients get to see the reason.
+        session.over_limit = True
+
+
+def protocol_header(session: "Session", octets: bytes) -> None:
+    if octets in (PROTOCOL_HEADER, PROTOCOL_HEADER_0_9):
+        session.connection.begin_handshake()
+        session.send(0, ConnectionStart(VERSION_MAJOR, VERSION_MINOR, SERVER_PROPERTIES, " ".join(MECHANISMS)))
+        return
+    log.warning("connection %s: %s", session.name, what_it_may_be(octets))
+    session.connection.become_deaf()
+    session.connection.send_octets(PROTOCOL_HEADER)
+    session.finish()
+
+
+def what_it_may_be(octets: bytes) -> str:
+    if octets.startswith(TLS_HANDSHAKE):
+        return "TLS client detected on non-TLS AMQP port"
+    if octets.startswith((b"GET ", b"POST", b"HEAD", b"PUT ")):
+        return "HTTP client detected on AMQP port"
+    return f"unsupported protocol header {octets!r}"
+
+
+def only_on_channel_0(number: int) -> None:
+    if number:
+        raise ChannelError("unexpected method in connection state starting")
+
+
+def check_close(session: "Session", method: Method) -> bool:
+    """A client may give up at any step, and answers when we do."""
+    if isinstance(method, ConnectionClose):
+        session.client_closes(method)
+        return True
+    if isinstance(method, ConnectionCloseOk) and session.connection.closing:
+        session.finish()
+        return True
+    return False
+
+
+def expected(method: Method) -> CommandInvalid:
+    return CommandInvalid(f"unexpected {method.NAME} during the handshake")
+
+
+def start_ok(session: "Session", number: int, method: Method) -> None:
+    only_on_channel_0(number)
+    if check_close(session, method):
+        return
+    if not isinstance(method, ConnectionStartOk):
+        raise expected(method)
+    session.client_properties = method.client_properties
+    capabilities = method.client_properties.get("capabilities")
+    session.capabilities = capabilities if isinstance(capabilities, dict) else {}
+    log_in(session, method.mechanism, method.response)
+
+
+def log_in(session: "Session", mechanism: str, response: bytes) -> None:
+    parse = MECHANISMS.get(mechanism)
+    if parse is None:
+        raise CommandInvalid(f"unknown authentication mechanism '{mechanism}'")
+    name, password = parse(response)
+    user = session.node.broker.users.authenticate(name, password, from_loopback=session.from_loopback)
+    if isinstance(user, str):
+        log.warning("connection %s: log-in of user %r refused: %s", session.name, name, user)
+        refuse_log_in(session, mechanism)
+        return
+    session.user = user
+    amqp = session.node.settings.amqp
+    session.handler = tune_ok
+    session.send(0, ConnectionTune(amqp.channel_max, amqp.frame_max, amqp.heartbeat))
+
+
+def refuse_log_in(session: "Session", mechanism: str) -> None:
+    if session.can("authentication_failure_close"):
+        error = AccessRefused(
+            f"Login was refused using authentication mechanism {mechanism}. For details see the broker logfile."
+        )
+        session.send(0, ConnectionClose(error.code, error.reply_text()))
+    session.connection.begin_closing()
+    session.abort_later(REFUSED_SECONDS)
+
+
+def tune_ok(session: "Session", number: int, method: Method) -> None:
+    only_on_channel_0(number)
+    if check_close(session, method):
+        return
+    if not isinstance(method, ConnectionTuneOk):
+        raise expected(method)
+    amqp = session.node.settings.amqp
+    check_tuned("frame_max", method.frame_max, FRAME_MIN_BYTES, amqp.frame_max)
+    check_tuned("channel_max", method.channel_max, 1, amqp.channel_max)
+    session.connection.limit_frames(method.frame_max)
+    session.channel_max = method.channel_max
+    session.heartbeat_seconds = method.heartbeat
+    session.handler = open_
+
+
+def check_tuned(name: str, value: int, minimum: int, maximum: int) -> None:
+    if value < minimum:
+        raise NotAllowed(f"negotiated {name} = {value} is lower than the minimum allowed value ({minimum})")
+    if value > maximum:
+        raise NotAllowed(f"negotiated {name} = {value} is higher than the maximum allowed value ({maximum})")
+
+
+def open_(session: "Session", number: int, method: Method) -> None:
+    only_on_channel_0(number)
+    if check_close(session, method):
+        return
+    if not isinstance(method, ConnectionOpen):
+        raise expected(method)
+    if session.over_limit:
+        limit = session.node.settings.limits.connections_max
+        raise NotAllowed(f"connection refused: node connection limit ({limit}) is reached")
+    session.open(session.node.broker.vhost(method.virtual_host))
+    session.send(0, ConnectionOpenOk())

@@ -1,0 +1,116 @@
+"""The broker process: from settings to an exit code. Starts everything in order, and ends it in reverse."""
+
+import asyncio
+import gc
+import logging
+import os
+import resource
+import signal
+from pathlib import Path
+
+import uvloop
+
+from flowmq import __version__
+from flowmq._channel import set_flush_scheduler
+from flowmq.server import logs
+from flowmq.server.config import Settings, parse_address
+from flowmq.server.handshake import address
+from flowmq.server.node import Node
+from flowmq.server.session import Session
+
+DRAIN_SECONDS = 10.0
+SHUTDOWN_TEXT = "broker forced connection closure with reason 'shutdown'"
+EXIT_OK = 0
+EXIT_CANNOT_START = 1
+log = logging.getLogger("flowmq")
+
+
+class CannotStart(Exception):
+    """The broker cannot run here; the message is one line for the operator."""
+
+
+def serve(settings: Settings) -> int:
+    """Run a broker until it is told to stop. The exit code of the process."""
+    logs.configure(settings.log.level, settings.log.format)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(Process(settings).run())
+    except CannotStart as error:
+        log.error("%s", error)
+        return EXIT_CANNOT_START
+    finally:
+        logs.shutdown()
+
+
+class Process:
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.stopping = asyncio.Event()
+        self.stop_now = asyncio.Event()
+
+    async def run(self) -> int:
+        loop = asyncio.get_running_loop()
+        log.info("FlowMQ %s starting, pid %d", __version__, os.getpid())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop, number)
+        allow_many_files()
+        make_data_dir(Path(self.settings.storage.data_dir))
+        log.warning("messages and definitions live in memory only in this version: they end with the process")
+        set_flush_scheduler(loop.call_soon)
+        node = Node(self.settings, loop)
+        # What exists now lives as long as the process: the collector need not look at it again.
+        gc.freeze()
+        listeners = await self._listen(node, loop)
+        log.info("Server startup complete")
+        await self.stopping.wait()
+        for listener in listeners:
+            listener.close()
+        await self._drain(node)
+        log.info("stopped")
+        return EXIT_OK
+
+    async def _listen(self, node: Node, loop: asyncio.AbstractEventLoop) -> list[asyncio.Server]:
+        listeners = []
+        for text in self.settings.amqp.listen:
+            host, port = parse_address(text)
+            try:
+                listener = await loop.create_server(
+                    lambda: Session(node).connection, host, port, backlog=self.settings.amqp.backlog
+                )
+            except OSError as error:
+                raise CannotStart(f"cannot listen on {text}: {error.strerror or error}") from error
+            listeners.append(listener)
+            for listening in listener.sockets:
+                log.info("AMQP listener started on %s", address(listening.getsockname()))
+        return listeners
+
+    async def _drain(self, node: Node) -> None:
+        draining = asyncio.ensure_future(node.drain(SHUTDOWN_TEXT, DRAIN_SECONDS))
+        hurry = asyncio.ensure_future(self.stop_now.wait())
+        await asyncio.wait([draining, hurry], return_when=asyncio.FIRST_COMPLETED)
+        if not draining.done():
+            log.warning("told to stop a second time: not waiting for clients any longer")
+            draining.cancel()
+        hurry.cancel()
+        await asyncio.gather(draining, hurry, return_exceptions=True)
+
+    def _stop(self, number: int) -> None:
+        if self.stopping.is_set():
+            self.stop_now.set()
+            return
+        log.info("%s received: stopping", signal.Signals(number).name)
+        self.stopping.set()
+
+
+def allow_many_files() -> None:
+    """A connection is a file descriptor; the usual soft limit of 1024 is for other programs."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def make_data_dir(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotStart(f"data directory {path}: {error.strerror}") from error

@@ -1,0 +1,251 @@
+"""A connection's life: handshake, open, closing, lost. The one place that turns errors into close methods.
+
+What happens on an open connection is in methods.py, the handshake in handshake.py; octets and frames are the compiled
+Connection's.
+"""
+
+import logging
+import socket
+from asyncio import Transport
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from flowmq._channel import Channel
+from flowmq._connection import Connection
+from flowmq.amqp.errors import AMQPError, ConnectionForced, FrameError, InternalError, SoftError
+from flowmq.amqp.method import Method, decode_method
+from flowmq.amqp.methods import (
+    BasicCancel,
+    ChannelClose,
+    ConnectionBlocked,
+    ConnectionClose,
+    ConnectionCloseOk,
+    ConnectionUnblocked,
+)
+from flowmq.amqp.tables import Table
+from flowmq.broker.users import User
+from flowmq.broker.vhost import VHost
+from flowmq.server import handshake, methods
+from flowmq.server.heartbeat import Heartbeat
+
+if TYPE_CHECKING:
+    from flowmq.server.node import Node
+
+CLOSE_OK_SECONDS_MAX = 30.0
+WRITE_BUFFER_HIGH_BYTES = 262144
+WRITE_BUFFER_LOW_BYTES = 65536
+log = logging.getLogger("flowmq")
+
+Handler = Callable[["Session", int, Method], None]
+
+
+class Session:
+    """What the compiled connection calls with everything that does not come per message."""
+
+    def __init__(self, node: "Node") -> None:
+        self.node = node
+        limits = node.settings.limits
+        self.connection = Connection(
+            self,
+            node.loop,
+            message_bytes_max=limits.message_bytes_max,
+            outgoing_bytes_max=limits.outgoing_bytes_max,
+        )
+        self.handler: Handler = handshake.start_ok
+        self.name = "?"
+        self.from_loopback = False
+        self.client_properties = Table()
+        self.capabilities: dict[str, object] = {}
+        self.user: User | None = None
+        self.vhost: VHost | None = None
+        self.channel_max = 0
+        self.heartbeat_seconds = 0
+        self.heartbeat: Heartbeat | None = None
+        self.last_queues: dict[int, str] = {}  # channel number -> name of the queue last declared there
+        self.was_open = False
+        self.over_limit = False
+        self.closing_because: str | None = None
+        self.deadline = node.loop.call_later(node.settings.amqp.handshake_timeout, self._handshake_expired)
+
+    # --------------------------------------------------------------------------------- called by the connection
+
+    def connected(self, transport: Transport) -> None:
+        self.node.session_began(self)
+        peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+        self.name = f"{handshake.address(peer)} -> {handshake.address(own)}"
+        self.from_loopback = handshake.is_loopback(peer)
+        transport.set_write_buffer_limits(WRITE_BUFFER_HIGH_BYTES, WRITE_BUFFER_LOW_BYTES)
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        handshake.refuse_if_full(self)
+
+    def protocol_header(self, octets: bytes) -> None:
+        handshake.protocol_header(self, octets)
+
+    def method(self, number: int, class_id: int, method_id: int, arguments: bytes) -> None:
+        self.handler(self, number, decode_method(class_id, method_id, arguments))
+
+    def failed(self, number: int, class_id: int, method_id: int, error: Exception) -> None:
+        """An error was raised while a frame on that channel was dealt with."""
+        if not isinstance(error, AMQPError):
+            log.error("connection %s: internal error", self.name, exc_info=error)
+            error = InternalError("internal error, see the broker's log")
+        channel = self.connection.channels.get(number)
+        if isinstance(error, SoftError) and channel is not None:
+            self._close_channel(channel, class_id, method_id, error)
+        else:
+            self._close_connection(class_id, method_id, error)
+
+    def memory_is_short(self) -> None:
+        self.node.memory_is_short(self)
+
+    def lost(self, error: Exception | None) -> None:
+        self.deadline.cancel()
+        self._release()
+        self._log_end(error)
+        self.node.session_ended(self)
+
+    # ------------------------------------------------------------------------------------------------- sending
+
+    def send(self, number: int, method: Method) -> None:
+        self.connection.send(number, method.encode())
+
+    def can(self, capability: str) -> bool:
+        """Did the client say that it knows this extension?"""
+        return self.capabilities.get(capability) is True
+
+    def consumer_cancelled(self, number: int, tag: bytes) -> None:
+        if self.can("consumer_cancel_notify") and not self.connection.closing:
+            self.send(number, BasicCancel(tag.decode("utf-8", "surrogateescape"), True))
+
+    def block(self, reason: str) -> None:
+        if self.can("connection.blocked"):
+            self.send(0, ConnectionBlocked(reason))
+
+    def unblock(self) -> None:
+        if self.can("connection.blocked"):
+            self.send(0, ConnectionUnblocked())
+        self.connection.resume_reading()
+
+    @property
+    def user_name(self) -> str:
+        return "" if self.user is None else self.user.name
+
+    @property
+    def is_consuming(self) -> bool:
+        return any(channel.consumers or channel.unacked_count for channel in self.connection.channels.values())
+
+    # --------------------------------------------------------------------------------------------- opening
+
+    def open(self, vhost: VHost) -> None:
+        """The handshake is over."""
+        self.deadline.cancel()
+        self.was_open = True
+        self.vhost = vhost
+        self.handler = methods.dispatch
+        assert self.user is not None
+        self.connection.begin_running(self.user.name.encode("utf-8", "surrogateescape"))
+        if self.heartbeat_seconds:
+            self.heartbeat = Heartbeat(self.node.loop, self.connection, self.heartbeat_seconds, self._silent)
+        log.info("connection %s opened: user '%s', vhost '%s'%s", self.name, self.user.name, vhost.name, self._title())
+
+    def _title(self) -> str:
+        title = self.client_properties.get("connection_name")
+        return f", name '{title}'" if isinstance(title, str) else ""
+
+    # --------------------------------------------------------------------------------------------- closing
+
+    def force(self, reason: str) -> None:
+        """The broker's operator ends this connection; a client still shaking hands is just dropped."""
+        if self.was_open:
+            self._close_connection(0, 0, ConnectionForced(reason))
+        else:
+            self.abort()
+
+    def client_closes(self, method: ConnectionClose) -> None:
+        self.closing_because = f"closed by the client: {method.reply_code} {method.reply_text}".rstrip()
+        self.connection.begin_closing()
+        self._release()
+        self.send(0, ConnectionCloseOk())
+        self.finish()
+
+    def finish(self) -> None:
+        """Close the socket once everything is written."""
+        self.deadline.cancel()
+        self.node.loop.call_soon(self._close_transport)
+
+    def abort(self) -> None:
+        self.deadline.cancel()
+        if self.connection.transport is not None:
+            self.connection.transport.abort()
+
+    def abort_later(self, seconds: float) -> None:
+        self.deadline.cancel()
+        self.deadline = self.node.loop.call_later(seconds, self.abort)
+
+    def leave_channel(self, channel: Channel) -> None:
+        """A channel ends: its deliveries return, and queues that lived for its consumers go."""
+        queues = {consumer.queue for consumer in channel.consumers.values()}
+        channel.close()
+        self.last_queues.pop(channel.number, None)
+        if self.vhost is not None:
+            for queue in queues:
+                self.vhost.consumer_left(queue)
+
+    def _close_channel(self, channel: Channel, class_id: int, method_id: int, error: AMQPError) -> None:
+        log.warning("connection %s: channel %d closed: %s", self.name, channel.number, error.reply_text())
+        channel.tell()
+        self.leave_channel(channel)
+        self.send(channel.number, ChannelClose(error.code, error.reply_text(), class_id, method_id))
+
+    def _close_connection(self, class_id: int, method_id: int, error: AMQPError) -> None:
+        if self.connection.closing:
+            # Closing for another reason already; what cannot be read any more ends at the deadline.
+            if isinstance(error, FrameError):
+                self.connection.become_deaf()
+            return
+        if isinstance(error, SoftError):
+            # Without a channel to close there is only the connection.
+            log.debug("connection %s: channel error %d on no channel", self.name, error.code)
+        self.closing_because = error.reply_text()
+        level = logging.INFO if isinstance(error, ConnectionForced) else logging.WARNING
+        log.log(level, "connection %s: closing: %s", self.name, error.reply_text())
+        self.connection.begin_closing()
+        self._release()
+        self.send(0, ConnectionClose(error.code, error.reply_text(), class_id, method_id))
+        self.abort_later(min(self.heartbeat_seconds or CLOSE_OK_SECONDS_MAX, CLOSE_OK_SECONDS_MAX))
+
+    def _close_transport(self) -> None:
+        if self.connection.transport is not None:
+            self.connection.transport.close()
+
+    def _release(self) -> None:
+        """Give everything back that this connection holds: deliveries, consumers, exclusive queues."""
+        if self.heartbeat is not None:
+            self.heartbeat.stop()
+            self.heartbeat = None
+        for channel in list(self.connection.channels.values()):
+            self.leave_channel(channel)
+        self.connection.close_channels()
+        if self.vhost is not None:
+            self.vhost.owner_left(self)
+
+    def _silent(self) -> None:
+        self.closing_because = f"missed heartbeats from client, timeout: {self.heartbeat_seconds}s"
+        log.warning("connection %s: %s", self.name, self.closing_because)
+        self.abort()
+
+    def _handshake_expired(self) -> None:
+        if self.connection.received_bytes:
+            log.warning("connection %s: handshake timed out", self.name)
+        self.abort()
+
+    def _log_end(self, error: Exception | None) -> None:
+        if not self.was_open:
+            # A load balancer's probe connects and says nothing: not worth a line.
+            level = logging.INFO if self.connection.received_bytes else logging.DEBUG
+            log.log(level, "connection %s ended before it was open", self.name)
+            return
+        reason = self.closing_because
+        if reason is None:
+            reason = f"the client closed its socket without a word{f' ({error})' if error else ''}"
+        log.info("connection %s ended: %s", self.name, reason)
