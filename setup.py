@@ -110,13 +110,13 @@ class BuildExtensions(build_ext):
         super().finalize_options()
 
     def run(self) -> None:
-        stamp = BUILD_BASE / "fingerprint"
-        self.force = bool(self.force) or not stamp.exists() or stamp.read_text() != fingerprint()
+        stamp, current = BUILD_BASE / "fingerprint", fingerprint()
+        self.force = bool(self.force) or not stamp.exists() or stamp.read_text() != current
         # Without its stamp an interrupted build counts as none.
         stamp.unlink(missing_ok=True)
         self.translate()
         super().run()
-        stamp.write_text(fingerprint())
+        stamp.write_text(current)
 
     def copy_extensions_to_source(self) -> None:
         # What lies in the tree may be newer and yet of another mode.
@@ -139,9 +139,11 @@ class BuildExtensions(build_ext):
             found.sources = c_sources[found.name]
 
 
-setup(
-    # A placeholder tells setuptools that this package is compiled; BuildExtensions lists them.
-    ext_modules=[Extension("flowmq._frame", ["flowmq/_frame.pyx"])],
-    cmdclass={"build_ext": BuildExtensions},
-    options={"build": {"build_base": str(BUILD_BASE)}},
-)
+# Guarded: cythonize's worker processes may import this file.
+if __name__ == "__main__":
+    setup(
+        # A placeholder tells setuptools that this package is compiled; BuildExtensions lists what there is.
+        ext_modules=[Extension("flowmq._frame", ["flowmq/_frame.pyx"])],
+        cmdclass={"build_ext": BuildExtensions},
+        options={"build": {"build_base": str(BUILD_BASE)}},
+    )

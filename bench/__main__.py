@@ -73,7 +73,7 @@ class Bench:
             self.failed = self.failed or median.faults > 0
             self.results.append(report.as_json(scenario, name, median, runs[name]))
         if len(medians) > 1:
-            click.echo(report.ratio_row(medians[OWN], medians[PEER]))
+            click.echo(report.ratio_row(scenario, medians[OWN], medians[PEER]))
 
 
 def story(error: BaseException | None) -> list[str]:

@@ -12,6 +12,7 @@ from bench.scenarios import Scenario
 
 TITLE_WIDTH = 48
 BROKER_WIDTH = 7
+KEPT_UP_MIN = 0.8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +63,8 @@ def remarks(run: Run, scenario: Scenario) -> list[str]:
         found.append(f"{run.nacked} publishes were refused")
     if run.unconfirmed:
         found.append(f"{run.unconfirmed} publishes were never confirmed")
+    if share_consumed(run, scenario) < KEPT_UP_MIN:
+        found.append(f"consumption fell more than {1 - KEPT_UP_MIN:.0%} behind publishing")
     if run.held_back:
         found.append("the publisher had to wait: the backlog reached its limit")
     if not scenario.rate and run.broker_cpu_us is not None and run.generator_cpu_us > run.broker_cpu_us:
@@ -69,12 +72,14 @@ def remarks(run: Run, scenario: Scenario) -> list[str]:
     return found
 
 
-def ratio_row(own: Run, peer: Run) -> str:
-    texts = [f"{own.consumed_per_second / max(peer.consumed_per_second, 1.0):.1f} x the peer's consumed/s"]
+def ratio_row(scenario: Scenario, own: Run, peer: Run) -> str:
+    texts = []
+    if not scenario.rate:
+        texts.append(f"{own.consumed_per_second / max(peer.consumed_per_second, 1.0):.1f} x the peer's consumed/s")
     if own.broker_cpu_us and peer.broker_cpu_us:
-        texts.append(f"1/{peer.broker_cpu_us / own.broker_cpu_us:.1f} of its CPU per message")
+        texts.append(f"{own.broker_cpu_us / peer.broker_cpu_us:.3f} of its CPU per message")
     if own.latency_p99_us and peer.latency_p99_us:
-        texts.append(f"p99 1/{peer.latency_p99_us / own.latency_p99_us:.1f}")
+        texts.append(f"{own.latency_p99_us / peer.latency_p99_us:.3f} of its p99")
     return "  = " + ", ".join(texts)
 
 

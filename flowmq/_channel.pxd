@@ -26,6 +26,7 @@ cdef class Peer:
     cdef readonly bint closing      # connection.close sent or received: no more deliveries
     cdef bint starved               # a delivery was refused since there was room last: consumers need waking
     cdef bint dirty
+    cdef uint64_t backing_up        # publishes that queues with consumers could not hand on at once
     cdef list owing                 # channels that owe confirms, told before the next write
 
     cdef int mark_dirty(self) except -1
@@ -136,6 +137,7 @@ cdef class Channel(Outlet):
     cdef int owe(self) except -1
     cdef int remember(self, Entry *entry, Queue queue, Consumer consumer) except -1
     cdef int restore_settlements(self) except -1
+    cdef int requeue_all(self) except -1
     cdef void drop_publishes(self) noexcept
     cdef void drop_settlements(self) noexcept
 

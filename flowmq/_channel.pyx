@@ -18,10 +18,10 @@ from flowmq._message cimport (
 from flowmq._queue cimport queue_now
 
 from flowmq._frame import check_contract
-from flowmq.amqp.erlang import binary_of_numbers
 from flowmq.amqp.errors import (
     AccessRefused, FrameError, NotFound, NotImplementedByBroker, PreconditionFailed, ResourceError, UnexpectedFrame,
 )
+from flowmq.amqp.method import undecodable
 from flowmq.broker.publishing import expiration_ms, sender_selected_keys, without_bcc
 
 check_contract(FLOWMQ_CONTRACT)
@@ -353,7 +353,8 @@ cdef class Channel(Outlet):
         for at in range(routes.count):
             queue = <Queue>routes.targets[at]
             if not queue.deleted:
-                queue.publish(message, expires_at_ms, &commit)
+                if not queue.publish(message, expires_at_ms, &commit) and queue.has_consumers():
+                    self.peer.backing_up += 1
                 routed = True
         return routed
 
@@ -584,8 +585,21 @@ cdef class Channel(Outlet):
         return 0
 
     def recover(self):
-        """basic.recover with requeue: everything unacknowledged goes back to its place."""
-        self.settle_all(self.next_delivery_tag - 1, REQUEUED)
+        """basic.recover with requeue: everything unacknowledged goes back to its place, transaction or not."""
+        self.requeue_all()
+
+    cdef int requeue_all(self) except -1:
+        cdef Unacked entry
+        cdef dict touched = {}
+        # Deliveries begin again only when all have come back, or the first would be out of order. What is delivered
+        # again meanwhile has a newer tag.
+        while self.window.take_oldest(self.next_delivery_tag - 1, &entry):
+            touched[<Queue>entry.queue] = None
+            self.settle_entry(&entry, REQUEUED, False)
+        self.wake_consumers()
+        for queue in touched:
+            (<Queue>queue).dispatch()
+        return 0
 
     # ------------------------------------------------------------------------------------- confirms and tx
 
@@ -738,8 +752,6 @@ cdef class Channel(Outlet):
     def close(self):
         """Consumers go, everything unacknowledged returns to its queue. Twice is once."""
         cdef Consumer consumer
-        cdef Unacked entry
-        cdef dict touched = {}
         self.closing = True
         self.abandon_publish()
         self.drop_publishes()
@@ -748,11 +760,7 @@ cdef class Channel(Outlet):
         for consumer in list(self.consumers.values()):
             consumer.queue.remove_consumer(consumer)
         self.consumers.clear()
-        while self.window.take_oldest(<uint64_t>-1, &entry):
-            touched[<Queue>entry.queue] = None
-            self.settle_entry(&entry, REQUEUED, False)
-        for queue in touched:
-            (<Queue>queue).dispatch()
+        self.requeue_all()
         self.exchange = None
         self.memo_routes = None
         self.memo_names_bytes = 0
@@ -798,8 +806,3 @@ cdef bytes replace_headers(const uint8_t *payload, uint32_t payload_bytes, Prope
 
 cdef str text(bytes name):
     return name.decode("utf-8", "surrogateescape")
-
-
-def undecodable(bytes octets):
-    """The error for a method or content header whose octets make no sense; only so many fit into a reply text."""
-    return FrameError(f"cannot decode {binary_of_numbers(octets[:255])}")

@@ -41,6 +41,8 @@ cdef class Connection(Peer):
     cdef uint64_t body_left
     cdef Channel body_channel       # None: its octets are thrown away
 
+    cdef Py_ssize_t read_bytes      # at most so many are read per turn
+    cdef bint between_turns
     cdef bint publishing            # content arrived in this turn
     cdef bint refill_scheduled
     cdef bint owing_too_much        # not read until the client takes what it is owed
@@ -66,4 +68,6 @@ cdef class Connection(Peer):
     cdef Channel find_channel(self, uint16_t number)
     cdef int wake_consumers(self) except -1
     cdef int hold_back(self) except -1
+    cdef int adapt_read_bytes(self) except -1
+    cdef int end_turn(self) except -1
     cdef int apply_reading(self) except -1

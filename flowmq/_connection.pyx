@@ -14,10 +14,10 @@ from flowmq._queue cimport queue_clock
 
 import logging
 
-from flowmq._channel import undecodable
 from flowmq._frame import check_contract
 from flowmq.amqp.errors import AMQPError, ChannelError, FrameError, UnexpectedFrame
 from flowmq.amqp.erlang import frame_excerpt
+from flowmq.amqp.method import undecodable
 
 check_contract(FLOWMQ_CONTRACT)
 
@@ -32,6 +32,9 @@ cdef enum:
     HANDSHAKE_FRAME_BYTES = 4096
     SHOWN_OCTETS_MAX = 16
     CLOSE_OK_BYTES = 12
+    CONTENT_HEADER_BYTES_MIN = 14
+    READ_BYTES_MIN = 8192
+    READ_BYTES_USUAL = 65536
     HELD_BACK_FACTOR = 2        # of what deliveries alone may gather
 
 cdef const char *CLOSE_OK = b"\x01\x00\x00\x00\x00\x00\x04\x00\x0a\x00\x33\xce"
@@ -69,6 +72,7 @@ cdef class Connection(Peer):
         self.buffer = shared_buffer
         self.channels = {}
         self.last_number = -1
+        self.read_bytes = READ_BYTES_USUAL
         self.message_bytes_max = message_bytes_max
         self.outgoing_bytes_max = outgoing_bytes_max
         self.user = b""
@@ -87,6 +91,7 @@ cdef class Connection(Peer):
         flush_dirty()
 
     def get_buffer(self, size_hint):
+        self.buffer.limit = self.read_bytes
         return self.buffer
 
     def buffer_updated(self, Py_ssize_t count):
@@ -108,6 +113,8 @@ cdef class Connection(Peer):
             self.read(start, end)
         finally:
             flush_dirty()
+            if count == self.read_bytes:
+                self.end_turn()
 
     def eof_received(self):
         return False
@@ -240,7 +247,7 @@ cdef class Connection(Peer):
         return 0
 
     cdef int apply_reading(self) except -1:
-        cdef bint wanted = not (self.owing_too_much or self.told_to_stop)
+        cdef bint wanted = not (self.owing_too_much or self.told_to_stop or self.between_turns)
         if self.transport is None or wanted == self.is_reading:
             return 0
         self.is_reading = wanted
@@ -273,21 +280,47 @@ cdef class Connection(Peer):
 
     cdef int read(self, const uint8_t *start, const uint8_t *end) except -1:
         self.position = start
+        if self.stage == DEAF:
+            return self.listen_for_close_ok(start, end)
         while True:
             try:
                 self.consume(end)
                 break
             except Exception as error:
                 self.session.failed(self.number, self.method >> 16, self.method & 0xFFFF, error)
-        if self.stage == DEAF:
-            self.listen_for_close_ok(self.position, end)
-        elif self.position < end:
+        if self.position < end:
             self.keep_unfinished(end)
         if self.publishing:
             self.publishing = False
+            self.adapt_read_bytes()
             if message_bytes_alive() > memory_limit_bytes:
                 self.session.memory_is_short()
         return 0
+
+    cdef int adapt_read_bytes(self) except -1:
+        """How much of a publisher is read per turn: less while queues with consumers grow.
+
+        The acknowledgements that make room for deliveries only come in turns of their own, so that a publisher whose
+        turns are long fills queues that a consumer could keep empty.
+        """
+        if self.backing_up:
+            self.backing_up = 0
+            self.read_bytes = max(self.read_bytes // 2, <Py_ssize_t>READ_BYTES_MIN)
+        elif self.read_bytes < READ_BYTES_USUAL:
+            self.read_bytes *= 2
+        return 0
+
+    cdef int end_turn(self) except -1:
+        """A full read: the event loop would go on reading this connection, many times before it turns to others."""
+        if self.is_reading and self.transport is not None:
+            self.between_turns = True
+            self.apply_reading()
+            self.loop.call_soon(self.begin_next_turn)
+        return 0
+
+    def begin_next_turn(self):
+        self.between_turns = False
+        self.apply_reading()
 
     cdef int keep_unfinished(self, const uint8_t *end) except -1:
         cdef Py_ssize_t count = end - self.position
@@ -335,7 +368,7 @@ cdef class Connection(Peer):
                     return 0
                 continue
             at = self.position
-            if end - at < FRAME_OVERHEAD_BYTES:
+            if end - at < FRAME_PREFIX_BYTES or (self.stage == PROTOCOL_HEADER and end - at < FRAME_OVERHEAD_BYTES):
                 return 0
             if self.stage == PROTOCOL_HEADER:
                 self.position = at + FRAME_OVERHEAD_BYTES
@@ -379,6 +412,8 @@ cdef class Connection(Peer):
             return 0
         if self.closing:
             return 0
+        if kind == FRAME_HEADER and payload_bytes < CONTENT_HEADER_BYTES_MIN:
+            raise self.frame_error(payload - FRAME_PREFIX_BYTES, (<const char *>payload)[:payload_bytes], "unknown_frame")
         if kind == FRAME_HEADER and number != 0 and self.stage == RUNNING:
             self.number = number
             self.method = BASIC_PUBLISH
@@ -406,7 +441,7 @@ cdef class Connection(Peer):
         cdef Channel channel
         cdef uint32_t method
         if payload_bytes < 4:
-            raise undecodable((<const char *>payload)[:payload_bytes])
+            raise self.frame_error(payload - FRAME_PREFIX_BYTES, (<const char *>payload)[:payload_bytes], "unknown_frame")
         method = load_long(payload)
         self.number = number
         self.method = method
@@ -461,10 +496,13 @@ cdef class Connection(Peer):
         if self.body_left == 0 and self.position < end and self.position[0] != FRAME_END:
             self.number = 0
             self.method = 0
-            raise self.frame_error(BODY_TYPE, (<const char *>octets)[:min(count, <uint64_t>SHOWN_OCTETS_MAX)],
+            raise self.frame_error(BODY_TYPE, (<const char *>octets)[:min(count, <uint64_t>SHOWN_OCTETS_MAX + 1)],
                                    f"{{invalid_frame_end_marker,{self.position[0]}}}")
         if channel is not None and not channel.closing:
             # A frame may come in several reads, each moving `number` on for other errors: none is dispatched between.
+            if self.body_left == 0:
+                # The message may be complete with this, though the frame's end octet has not come yet.
+                self.body_channel = None
             try:
                 channel.content_body(octets, count)
             except AMQPError:

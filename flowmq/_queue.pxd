@@ -97,6 +97,9 @@ cdef class Queue:
     cdef inline uint64_t ready(self) noexcept:
         return self.tail - self.head + self.returned_count
 
+    cdef inline bint has_consumers(self) noexcept:
+        return len(self.consumers_) > 0
+
     # Takes its own reference. Returns True when a consumer got the message at once. `commit` receives the log's answer.
     cdef bint publish(self, Message *message, uint64_t expires_at_ms, uint64_t *commit) except -1
     # Moves the next message out for basic.get. False when there is none.

@@ -7,8 +7,21 @@
 from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-cdef struct Gathering               # a route being made
+cdef struct Seen                    # a place in the set of what a route has met
 cdef struct CachedRoute
+
+cdef struct Gathering:
+    # What a route has found so far, each target once: queues, and exchanges to go on to.
+    PyObject **found
+    Py_ssize_t count
+    Py_ssize_t capacity
+    Seen *seen                      # open addressing, at most half full
+    uint64_t seen_mask
+    uint64_t route                  # its number
+    uint64_t matches                # with repetitions
+    const uint8_t *headers
+    uint32_t headers_bytes
+    bint headers_read               # they are decoded
 
 cdef struct RouteCache:
     # The latest answers by routing key: bounded, and forgotten whenever the generation moves.
@@ -37,7 +50,7 @@ cdef class Exchange:
     cdef readonly bint internal         # not for publishers
     cdef readonly bint deleted
     cdef readonly uint64_t generation
-    cdef readonly bint by_headers       # somewhere on the way the headers property decides: an answer is for one message
+    cdef readonly bint by_headers       # somewhere on the way the headers property decides: no answer may be kept
 
     cdef bint by_key                # somewhere on the way the routing key decides
     cdef Table table
@@ -45,13 +58,13 @@ cdef class Exchange:
     cdef dict bindings_             # target -> {(key, match): None}; owns the targets
     cdef Py_ssize_t bindings_count
     cdef Exchange alternate_
-    cdef dict downstream            # exchange a message may go on to -> by how many bindings (the alternate counts as one)
+    cdef dict downstream            # exchange a message may go on to -> by how many links: bindings, and as alternate
     cdef dict upstream              # the same links seen from their other end
 
     # Where a message with this routing key goes. `headers` is the field table of its headers property without the
     # length, NULL when it has none. Never empty-handed: no target is a RouteSet with count 0. Calls no Python function.
     cdef RouteSet route(self, const uint8_t *key, Py_ssize_t key_bytes, const uint8_t *headers, uint32_t headers_bytes)
-    # The union over several routing keys (CC and BCC), given as bytes. An alternate exchange steps in when none matches.
+    # The union over several routing keys (CC and BCC), given as bytes: an alternate exchange is for when none matches.
     cdef RouteSet route_keys(self, list keys, const uint8_t *headers, uint32_t headers_bytes)
 
     cdef int match_keys(self, Gathering *gathering, list keys) except -1

@@ -7,7 +7,7 @@
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t
-from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memchr, memcmp, memcpy, memset
 
 from flowmq._frame cimport (
@@ -23,7 +23,7 @@ check_contract(FLOWMQ_CONTRACT)
 
 cdef extern from * nogil:
     """
-    /* Folded multiplication under two secret numbers: clients choose the keys, so they must not choose the collisions. */
+    /* Folded multiplication under two secret numbers: clients choose the keys, and must not choose the collisions. */
     static uint64_t hash_seed, hash_secret;
 
     static inline uint64_t hash_fold(uint64_t a, uint64_t b) {
@@ -73,19 +73,6 @@ cdef void *resized(void *block, size_t block_bytes) except NULL:
 cdef struct Seen:
     PyObject *target
     uint64_t route              # the number of the route that saw it; older ones mean an empty place
-
-cdef struct Gathering:
-    # What a route has found so far, each target once: queues, and exchanges to go on to.
-    PyObject **found
-    Py_ssize_t count
-    Py_ssize_t capacity
-    Seen *seen                  # open addressing, at most half full
-    uint64_t seen_mask
-    uint64_t route
-    uint64_t matches            # with repetitions
-    const uint8_t *headers
-    uint32_t headers_bytes
-    bint headers_read           # `message` holds them
 
 cdef Gathering scratch
 memset(&scratch, 0, sizeof(scratch))
@@ -473,8 +460,11 @@ cdef int reach(Reached *reached, Node *node, uint64_t step) except -1:
 
 
 cdef class TopicTable(Table):
-    """Binding keys as a tree of words. A match walks all its fitting branches at once, one word of the routing key after
-    the other, so that no binding keys can make it visit a node more than once per word."""
+    """Binding keys as a tree of words.
+
+    A match walks all fitting branches at once, one word of the routing key after the other, so that no binding keys can
+    make it visit a node more than once per word.
+    """
 
     cdef NodeTable nodes
 
@@ -912,11 +902,10 @@ cdef inline CachedRoute *cache_set(RouteCache *cache, uint64_t hash) noexcept no
 cdef inline PyObject *cache_find(RouteCache *cache, const uint8_t *key, Py_ssize_t key_bytes,
                                  uint64_t hash) noexcept nogil:
     cdef CachedRoute *place
-    cdef int position
     if cache.sets == 0:
         return NULL
     place = cache_set(cache, hash)
-    for position in range(PLACES_PER_SET):
+    for _ in range(PLACES_PER_SET):
         if (place.hash == hash and place.routes != NULL and place.key_bytes == key_bytes
                 and memcmp(place.key, key, key_bytes) == 0):
             return place.routes
@@ -926,8 +915,7 @@ cdef inline PyObject *cache_find(RouteCache *cache, const uint8_t *key, Py_ssize
 
 cdef CachedRoute *cache_free_place(RouteCache *cache, uint64_t hash) noexcept nogil:
     cdef CachedRoute *place = cache_set(cache, hash)
-    cdef int position
-    for position in range(PLACES_PER_SET):
+    for _ in range(PLACES_PER_SET):
         if place.routes == NULL:
             return place
         place += 1

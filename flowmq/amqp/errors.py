@@ -7,6 +7,7 @@ connection.close (hard, and anything that happens on channel 0).
 from typing import ClassVar
 
 REPLY_TEXT_BYTES_MAX = 255
+DOTS = "..."  # as RabbitMQ does
 
 
 class AMQPError(Exception):
@@ -30,11 +31,20 @@ class AMQPError(Exception):
 
 
 def cut(text: str, octets_max: int = REPLY_TEXT_BYTES_MAX) -> str:
-    """The longest beginning of the text that takes at most so many octets; a character is never cut in two."""
-    text = text[:octets_max]
-    while len(text.encode("utf-8", "surrogateescape")) > octets_max:
-        text = text[:-1]
-    return text
+    """The text, if it takes at most so many octets; else the longest beginning that fits, with three dots behind it.
+
+    A character is never cut in two.
+    """
+    if octets_of(text) <= octets_max:
+        return text
+    kept = text[: octets_max - len(DOTS)]
+    while octets_of(kept) > octets_max - len(DOTS):
+        kept = kept[:-1]
+    return kept + DOTS
+
+
+def octets_of(text: str) -> int:
+    return len(text.encode("utf-8", "surrogateescape"))
 
 
 class SoftError(AMQPError):

@@ -81,13 +81,17 @@ def described(table: Table, name: str, value: object) -> str:
     return f"the value '{value}' of type '{kind}'"
 
 
-def check_headers_match(arguments: Mapping[str, object]) -> None:
+def check_headers_match(arguments: Table) -> None:
     """x-match of a binding to a headers exchange."""
-    match = arguments.get("x-match", "all")
+    if "x-match" not in arguments:
+        return
+    match = arguments["x-match"]
+    if not isinstance(match, str):
+        kind = arguments.type_name("x-match")
+        raise PreconditionFailed(f"Invalid x-match field type {kind} (value {match}); expected longstr")
     if match not in ("all", "any", "all-with-x", "any-with-x"):
-        shown = f'<<"{match}">>' if isinstance(match, str) else str(match)
         raise PreconditionFailed(
-            f"Invalid x-match field value {shown}; expected all, any, all-with-x, or any-with-x"
+            f'Invalid x-match field value <<"{match}">>; expected all, any, all-with-x, or any-with-x'
         )
 
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from hmac import compare_digest
 
+from flowmq.broker.names import octets
+
 LOOPBACK_ONLY_USER = "guest"
 
 
@@ -25,7 +27,7 @@ class Users:
         user = self.by_name.get(name)
         # Compared even when there is no such user, so that the time taken tells nothing.
         expected = "" if user is None else user.password
-        matches = compare_digest(expected.encode("utf-8", "replace"), password.encode("utf-8", "replace"))
+        matches = compare_digest(octets(expected), octets(password))
         if user is None:
             return "no such user"
         if not matches:

@@ -174,10 +174,17 @@ def tune_ok(session: "Session", number: int, method: Method) -> None:
 
 
 def check_tuned(name: str, value: int, minimum: int, maximum: int) -> None:
-    if value < minimum:
-        raise NotAllowed(f"negotiated {name} = {value} is lower than the minimum allowed value ({minimum})")
-    if value > maximum:
-        raise NotAllowed(f"negotiated {name} = {value} is higher than the maximum allowed value ({maximum})")
+    """0 stands for no limit at all, which is more than ours."""
+    wrong = ""
+    if value == 0 or value > maximum:
+        wrong = f"higher than the maximum allowed value ({maximum})"
+    elif value < minimum:
+        wrong = f"lower than the minimum allowed value ({minimum})"
+    if wrong:
+        tune = ConnectionTune
+        raise NotAllowed(
+            f"negotiated {name} = {value} is {wrong}", class_id=tune.CLASS_ID, method_id=tune.METHOD_ID
+        )
 
 
 def open_(session: "Session", number: int, method: Method) -> None:

@@ -292,8 +292,9 @@ def queue_delete(session: "Session", channel: Channel, method: QueueDelete) -> N
 def basic_qos(session: "Session", channel: Channel, method: BasicQos) -> None:
     if method.prefetch_size:
         raise NotImplementedByBroker(f"prefetch_size!=0 ({method.prefetch_size})")
-    channel.set_prefetch(method.prefetch_count, for_channel=method.global_)
+    # The answer first: a higher limit lets deliveries begin at once.
     session.send(channel.number, BasicQosOk())
+    channel.set_prefetch(method.prefetch_count, for_channel=method.global_)
 
 
 def basic_consume(session: "Session", channel: Channel, method: BasicConsume) -> None:

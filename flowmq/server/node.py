@@ -55,7 +55,7 @@ class Node:
         """A consumer's queue was deleted."""
         channel = consumer.outlet
         channel.cancel(consumer.tag)
-        channel.peer.session.consumer_cancelled(channel.number, consumer.tag)
+        channel.peer.session.consumer_cancelled(channel, consumer.tag)
 
     async def drain(self, reason: str, seconds: float) -> None:
         """Ask every client to go, and wait until all have gone or the time is over."""

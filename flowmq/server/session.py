@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from flowmq.server.node import Node
 
 CLOSE_OK_SECONDS_MAX = 30.0
+CLOSE_OK_SECONDS_SHORT = 3.0
 WRITE_BUFFER_HIGH_BYTES = 262144
 WRITE_BUFFER_LOW_BYTES = 65536
 log = logging.getLogger("flowmq")
@@ -89,6 +90,7 @@ class Session:
         if not isinstance(error, AMQPError):
             log.error("connection %s: internal error", self.name, exc_info=error)
             error = InternalError("internal error, see the broker's log")
+        class_id, method_id = error.class_id or class_id, error.method_id or method_id
         channel = self.connection.channels.get(number)
         if isinstance(error, SoftError) and channel is not None:
             self._close_channel(channel, class_id, method_id, error)
@@ -113,9 +115,14 @@ class Session:
         """Did the client say that it knows this extension?"""
         return self.capabilities.get(capability) is True
 
-    def consumer_cancelled(self, number: int, tag: bytes) -> None:
-        if self.can("consumer_cancel_notify") and not self.connection.closing:
-            self.send(number, BasicCancel(tag.decode("utf-8", "surrogateescape"), True))
+    def consumer_cancelled(self, channel: Channel, tag: bytes) -> None:
+        # Later, so that whoever deleted the queue on this very channel gets their answer first.
+        if self.can("consumer_cancel_notify"):
+            self.node.loop.call_soon(self._tell_cancelled, channel, tag)
+
+    def _tell_cancelled(self, channel: Channel, tag: bytes) -> None:
+        if not channel.closing and not self.connection.closing:
+            self.send(channel.number, BasicCancel(tag.decode("utf-8", "surrogateescape"), True))
 
     def block(self, reason: str) -> None:
         if self.can("connection.blocked"):
@@ -212,7 +219,11 @@ class Session:
         self.connection.begin_closing()
         self._release()
         self.send(0, ConnectionClose(error.code, error.reply_text(), class_id, method_id))
-        self.abort_later(min(self.heartbeat_seconds or CLOSE_OK_SECONDS_MAX, CLOSE_OK_SECONDS_MAX))
+        if isinstance(error, FrameError) or not self.was_open:
+            # Its answer may not be recognizable any more, or it is no client at all.
+            self.abort_later(CLOSE_OK_SECONDS_SHORT)
+        else:
+            self.abort_later(min(self.heartbeat_seconds or CLOSE_OK_SECONDS_MAX, CLOSE_OK_SECONDS_MAX))
 
     def _close_transport(self) -> None:
         if self.connection.transport is not None:

@@ -261,6 +261,15 @@ def test_bad_frame(client: Client, channel: Channel, other: Client, data: bytes,
     other.close()
 
 
+def test_connection_with_a_broken_frame_does_not_linger(client: Client) -> None:
+    """After it no answer can be made out any more, so waiting long for one is of no use."""
+    client.write(codec.frame(7, 1, b"x"))
+    client.socket.settimeout(15)
+    assert client.expect("connection.close").reply_code == 501
+    client.send(0, "connection.close-ok")
+    assert client.read_until_eof() == b""
+
+
 @pytest.mark.parametrize(
     ("method", "fields"),
     [("basic.qos", {}), ("channel.open", {}), ("connection.open", {"virtual_host": "/"}), ("connection.start-ok", {})],

@@ -76,6 +76,7 @@ def test_unacknowledged_returns_when_its_connection_is_lost(peer: Peer, channel:
     holder.drop()
     again = channel.expect("basic.deliver")
     assert (again.body, again.redelivered) == (b"2", True)
+    channel.call("basic.cancel", consumer_tag="waiting")
     channel.call("queue.delete", queue=name)
 
 
@@ -136,9 +137,9 @@ def test_raising_the_channels_limit_lets_waiting_messages_through(channel: Chann
     channel.consume(queue)
     channel.put(queue, *numbered(5))
     delivered(channel, queue, 1)
-    channel.call("basic.qos", prefetch_count=3, global_=True)
+    channel.ask("basic.qos", prefetch_count=3, global_=True)
     delivered(channel, queue, 2)
-    channel.call("basic.qos", prefetch_count=0, global_=True)
+    channel.ask("basic.qos", prefetch_count=0, global_=True)
     delivered(channel, queue, 2)
 
 
@@ -188,9 +189,11 @@ def test_exclusive_consumer_is_alone(channel: Channel, other: Client, name: str)
     stranger.consume(name, "first")
     channel.send("basic.consume", queue=name, exclusive=True)
     channel.expect_close(403, refused, (60, 20))
+    stranger.call("basic.cancel", consumer_tag="first")
     stranger.call("queue.delete", queue=name)
 
 
+@pytest.mark.needs_arguments
 def test_single_active_consumer_and_its_successor(channel: Channel, name: str) -> None:
     channel.queue(name, exclusive=True, arguments={"x-single-active-consumer": True})
     for tag in ("first", "second"):
@@ -203,6 +206,7 @@ def test_single_active_consumer_and_its_successor(channel: Channel, name: str) -
 
 
 @pytest.mark.newer
+@pytest.mark.needs_arguments
 def test_no_get_from_a_single_active_queue(channel: Channel, name: str) -> None:
     channel.queue(name, exclusive=True, arguments={"x-single-active-consumer": True})
     channel.send("basic.get", queue=name)
@@ -210,6 +214,7 @@ def test_no_get_from_a_single_active_queue(channel: Channel, name: str) -> None:
     channel.expect_close(405, f"RESOURCE_LOCKED - cannot obtain access to locked queue '{name}' in vhost '/'. {text}")
 
 
+@pytest.mark.needs_arguments
 def test_single_active_queue_takes_no_exclusive_consumer(channel: Channel, name: str) -> None:
     channel.queue(name, exclusive=True, arguments={"x-single-active-consumer": True})
     channel.send("basic.consume", queue=name, exclusive=True)

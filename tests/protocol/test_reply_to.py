@@ -1,5 +1,7 @@
 """Direct reply-to: answers to a requester without a queue in between."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from tests.support.peer import Peer
@@ -25,10 +27,10 @@ def server(other: Client) -> Channel:
 
 
 @pytest.fixture
-def requests(server: Channel, name: str) -> str:
+def requests(server: Channel, name: str) -> Iterator[str]:
     """The queue of a service, open to others and gone with the test."""
-    queue = server.queue(name, arguments={"x-expires": 600_000})
-    return queue
+    yield server.queue(name)
+    server.client.channel().call("queue.delete", queue=name)
 
 
 def test_question_and_answer(channel: Channel, server: Channel, requests: str) -> None:

@@ -227,6 +227,7 @@ class Client:
         check_close(close, code, text)
         assert class_id is None or close.class_id == class_id, str(close)
         self.send(0, "connection.close-ok")
+        self.socket.shutdown(socket.SHUT_WR)
         self.read_until_eof()
         return close
 

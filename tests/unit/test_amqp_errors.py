@@ -64,18 +64,22 @@ def test_the_failing_method_is_kept() -> None:
 
 
 def test_a_long_text_is_cut_to_255_octets() -> None:
-    assert NotFound("x" * 300).reply_text() == "NOT_FOUND - " + "x" * 243
+    assert NotFound("x" * 300).reply_text() == "NOT_FOUND - " + "x" * 240 + "..."
 
 
 def test_no_character_is_cut_in_two() -> None:
-    assert cut("aé" * 100, 5) == "aéa"
-    assert cut("€€", 5) == "€"
+    assert cut("aé" * 100, 8) == "aéa..."
+    assert cut("€€€", 7) == "€..."
+    assert cut("€€", 6) == "€€"
 
 
 @given(st.binary(max_size=700).map(lambda octets: octets.decode("utf-8", "surrogateescape")))
 def test_cut_keeps_as_many_characters_as_fit(text: str) -> None:
-    kept = cut(text)
+    cut_text = cut(text)
+    if len(text.encode("utf-8", "surrogateescape")) <= 255:
+        assert cut_text == text
+        return
+    kept = cut_text.removesuffix("...")
     assert text.startswith(kept)
-    assert len(kept.encode("utf-8", "surrogateescape")) <= 255
-    longer = text[: len(kept) + 1]
-    assert kept == text or len(longer.encode("utf-8", "surrogateescape")) > 255
+    assert len(cut_text.encode("utf-8", "surrogateescape")) <= 255
+    assert len((text[: len(kept) + 1] + "...").encode("utf-8", "surrogateescape")) > 255

@@ -682,7 +682,8 @@ def python_calls(act: Any) -> list[str]:
     calls: list[str] = []
 
     def watch(frame: Any, event: str, argument: Any) -> None:
-        if event in ("call", "c_call"):
+        # A build with line tracing shows compiled functions as well.
+        if event in ("call", "c_call") and not frame.f_code.co_filename.endswith(".pyx"):
             calls.append(argument.__name__ if event == "c_call" else frame.f_code.co_name)
 
     sys.setprofile(watch)
