@@ -1,64 +1,25 @@
 # A channel's part in every message: publish, deliver, get, ack / nack / reject, confirms, tx.
 #
-# What is declared, who may do it and what a method's answer is belong to the server's Python; it calls the public methods
-# here. Sockets belong to the connection, seen from here as a Peer: an output buffer and whether there is room in it.
+# What is declared, who may do it and what a method's answer is belong to the server's Python; it calls the public
+# methods here. Sockets belong to the connection, seen from here as a Peer: an output buffer and whether there is room
+# in it.
 #
-# Nothing here calls back into Python or the transport while a message is on its way, so that queues and channels can call
-# each other freely; touched peers are marked dirty and written out once, by whoever called in.
+# Nothing here calls back into Python or the transport while a message is on its way, so that queues and channels can
+# call each other freely; touched peers are marked dirty and written out once, by whoever called in.
 
-from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from flowmq._delivery cimport ConfirmLedger, Unacked, UnackedWindow
-from flowmq._frame cimport OutputBuffer
 from flowmq._message cimport Message, Properties
 from flowmq._queue cimport Consumer, Entry, Outlet, Queue
+from flowmq._peer cimport Peer
 from flowmq._router cimport Exchange, RouteSet
-
-cdef class Peer:
-    # The output side of a client's connection.
-    cdef OutputBuffer output
-    cdef readonly uint32_t body_frame_bytes     # largest body frame payload the client takes
-    cdef readonly uint64_t message_bytes_max    # largest body it may publish
-    cdef readonly Py_ssize_t outgoing_bytes_max # deliveries stop while more than this waits in `output`
-    cdef readonly bytes user
-    cdef readonly bint paused       # the transport's own buffer is full
-    cdef readonly bint closing      # connection.close sent or received: no more deliveries
-    cdef bint starved               # a delivery was refused since there was room last: consumers need waking
-    cdef bint dirty
-    cdef uint64_t backing_up        # publishes that queues with consumers could not hand on at once
-    cdef list owing                 # channels that owe confirms, told before the next write
-
-    cdef int mark_dirty(self) except -1
-    # Writes everything gathered to the transport.
-    cdef int flush(self) except -1
-
-    cdef inline bint has_room(self) noexcept:
-        if not self.paused and not self.closing and self.output.used < self.outgoing_bytes_max:
-            return True
-        self.starved = True
-        return False
+from flowmq._transaction cimport Outcome, Transaction
 
 cdef enum Expecting:
     METHOD_FRAME = 0
     HEADER_FRAME = 1
     BODY_FRAME = 2
-
-cdef enum Outcome:
-    ACKED = 0
-    REQUEUED = 1
-    DROPPED = 2                     # rejected without requeue
-
-cdef struct StagedPublish:
-    # A publish of a transaction.
-    Message *message                # owned
-    PyObject *routes                # RouteSet, owned
-    uint64_t expires_at_ms
-    bint mandatory
-
-cdef struct StagedSettlement:
-    Unacked entry                   # moved here from the window
-    Outcome outcome
 
 cdef class Channel(Outlet):
     cdef readonly Peer peer
@@ -95,13 +56,7 @@ cdef class Channel(Outlet):
     cdef ConfirmLedger ledger       # None outside confirm mode
     cdef bint owes
 
-    cdef readonly bint transactional
-    cdef StagedPublish *publishes
-    cdef Py_ssize_t publishes_count
-    cdef Py_ssize_t publishes_capacity
-    cdef StagedSettlement *settlements
-    cdef Py_ssize_t settlements_count
-    cdef Py_ssize_t settlements_capacity
+    cdef Transaction transaction    # None outside tx mode
 
     cdef readonly Consumer reply_consumer   # of amq.rabbitmq.reply-to
     cdef readonly bytes reply_key
@@ -129,19 +84,9 @@ cdef class Channel(Outlet):
     cdef int settle(self, uint64_t delivery_tag, bint multiple, Outcome outcome) except -1
     cdef int settle_all(self, uint64_t up_to, Outcome outcome) except -1
     cdef int settle_entry(self, Unacked *entry, Outcome outcome, bint wake) except -1
-    cdef int stage_publish(self, RouteSet routes) except -1
-    cdef int stage_settlement(self, Unacked *entry, Outcome outcome) except -1
-    cdef int put_content(self, Message *message, char *at) except -1
     cdef int abandon_publish(self) except -1
     cdef bint is_reply(self) noexcept
     cdef int owe(self) except -1
     cdef int remember(self, Entry *entry, Queue queue, Consumer consumer) except -1
-    cdef int restore_settlements(self) except -1
     cdef int requeue_all(self) except -1
-    cdef void drop_publishes(self) noexcept
-    cdef void drop_settlements(self) noexcept
-
-# Until the next flush_dirty() whoever calls this answers for writing out what gets dirty.
-cdef void begin_turn() noexcept
-# Writes out every peer that was marked dirty.
-cdef int flush_dirty() except -1
+    cdef Transaction staged(self)

@@ -1,14 +1,7 @@
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
+from flowmq._peer import Peer
 from flowmq._queue import Consumer, Outlet, Queue
-
-class Peer:
-    body_frame_bytes: int
-    message_bytes_max: int
-    outgoing_bytes_max: int
-    user: bytes
-    paused: bool
-    closing: bool
 
 class Channel(Outlet):
     peer: Peer
@@ -48,6 +41,3 @@ class Channel(Outlet):
     def recover(self) -> None: ...
     def tell(self) -> None: ...
     def close(self) -> None: ...
-
-def set_flush_scheduler(schedule: Callable[[Callable[[], None]], object]) -> None: ...
-def flush() -> None: ...

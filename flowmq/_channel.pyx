@@ -1,21 +1,21 @@
 # See _channel.pxd for what this module is and is not.
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.stdlib cimport free, realloc
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF
 from libc.string cimport memcmp, memcpy, memset
 
 from flowmq._delivery cimport release_unacked
 from flowmq._frame cimport (
-    FLOWMQ_CONTRACT, FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_METHOD, FRAME_OVERHEAD_BYTES, FRAME_PREFIX_BYTES, Cursor,
-    load_long, load_long_long, load_short, output_clear, output_reserve, put_frame_prefix, read_octet, read_short_string,
-    skip_bytes, store_long, store_long_long, store_short,
+    FLOWMQ_CONTRACT, FRAME_METHOD, FRAME_PREFIX_BYTES, Cursor, load_long_long, load_short, output_reserve,
+    put_frame_prefix, read_octet, read_short_string, skip_bytes, store_long, store_long_long, store_short,
 )
 from flowmq._message cimport (
-    has_sender_selected_keys, message_body, message_header, message_image_bytes, message_make_room, message_names,
-    message_new, message_release, message_retain, scan_properties,
+    has_sender_selected_keys, message_body, message_header, message_make_room, message_names, message_new,
+    message_release, message_retain, scan_properties, with_headers, with_short_string,
 )
 from flowmq._queue cimport queue_now
+from flowmq._transaction cimport ACKED, DROPPED, REQUEUED, StagedPublish
 
 from flowmq._frame import check_contract
 from flowmq.amqp.errors import (
@@ -36,66 +36,6 @@ cdef bytes REPLY_KEY_PREFIX = b"amq.rabbitmq.reply-to."
 cdef bytes RETURN_PREFIX = b"\x01\x00\x00\x00\x00\x00\x00" + b"\x00\x3c\x00\x32" + b"\x01\x38" + b"\x08NO_ROUTE"
 
 
-# ------------------------------------------------------------------------------------------------------- peers
-
-cdef list dirty_peers = []
-cdef object schedule_flush = None
-cdef bint flush_scheduled = False
-
-
-def set_flush_scheduler(schedule):
-    """`schedule(callback)` runs a callback soon: for output that was written outside of a read, such as by a timer."""
-    global schedule_flush
-    schedule_flush = schedule
-
-
-def flush():
-    """Write out every connection that has something gathered."""
-    flush_dirty()
-
-
-cdef void begin_turn() noexcept:
-    global flush_scheduled
-    flush_scheduled = True
-
-
-cdef int flush_dirty() except -1:
-    global dirty_peers, flush_scheduled
-    cdef Peer peer
-    cdef list peers
-    flush_scheduled = False
-    # A write can tell a protocol at once that its transport is full; that dirties nobody, so one round is enough. Were
-    # there more, the scheduled callback would take them.
-    if dirty_peers:
-        peers = dirty_peers
-        dirty_peers = []
-        for peer in peers:
-            peer.dirty = False
-            peer.flush()
-    return 0
-
-
-cdef class Peer:
-    """Abstract: the output side of a client's connection. Implemented by Connection."""
-
-    cdef int mark_dirty(self) except -1:
-        global flush_scheduled
-        if self.dirty:
-            return 0
-        self.dirty = True
-        dirty_peers.append(self)
-        if not flush_scheduled and schedule_flush is not None:
-            flush_scheduled = True
-            schedule_flush(flush)
-        return 0
-
-    cdef int flush(self) except -1:
-        raise NotImplementedError("Peer.flush")
-
-    def __dealloc__(self):
-        output_clear(&self.output)
-
-
 # ----------------------------------------------------------------------------------------------------- channel
 
 cdef class Channel(Outlet):
@@ -112,10 +52,6 @@ cdef class Channel(Outlet):
     def __dealloc__(self):
         if self.message != NULL:
             message_release(self.message)
-        self.drop_publishes()
-        self.drop_settlements()
-        free(self.publishes)
-        free(self.settlements)
 
     # ------------------------------------------------------------------------------ receiving what is published
 
@@ -175,7 +111,8 @@ cdef class Channel(Outlet):
                 payload = <const uint8_t *>PyBytes_AS_STRING(rewritten)
                 payload_bytes = <uint32_t>PyBytes_GET_SIZE(rewritten)
                 scan_properties(payload, payload_bytes, &properties)
-        self.message = message_new(self.memo_names, self.memo_names_bytes, payload, payload_bytes, body_bytes, &properties)
+        self.message = message_new(self.memo_names, self.memo_names_bytes, payload, payload_bytes, body_bytes,
+                                   &properties)
         if self.message == NULL:
             raise ResourceError("out of memory")
         self.received_bytes = 0
@@ -230,8 +167,8 @@ cdef class Channel(Outlet):
         ) == 0:
             if self.reply_consumer is None:
                 raise PreconditionFailed("fast reply consumer does not exist")
-            rewritten = replace_short_string(payload, payload_bytes, properties.reply_to_at,
-                                             properties.reply_to_bytes, self.reply_key)
+            rewritten = with_short_string(payload, payload_bytes, properties.reply_to_at, properties.reply_to_bytes,
+                                          self.reply_key)
             payload = <const uint8_t *>PyBytes_AS_STRING(rewritten)
             payload_bytes = <uint32_t>PyBytes_GET_SIZE(rewritten)
             scan_properties(payload, payload_bytes, properties)
@@ -243,7 +180,7 @@ cdef class Channel(Outlet):
             self.selected_keys = sender_selected_keys(headers)
             self.selected_keys.insert(0, self.routing_key())
             headers = without_bcc(headers)
-            rewritten = replace_headers(payload, payload_bytes, properties, headers)
+            rewritten = with_headers(payload, payload_bytes, properties, headers)
         if properties.user_id_at:
             self.check_user(payload, properties)
         return rewritten
@@ -296,8 +233,9 @@ cdef class Channel(Outlet):
             routed = self.deliver_reply()
         else:
             routes = self.find_routes()
-            if self.transactional:
-                return self.stage_publish(routes)
+            if self.transaction is not None:
+                self.message = NULL
+                return self.transaction.stage_publish(message, routes, self.expires_at_ms, self.mandatory)
             routed = self.enqueue(message, routes, self.expires_at_ms)
         if not routed and self.mandatory:
             self.return_message(message)
@@ -379,42 +317,13 @@ cdef class Channel(Outlet):
 
     cdef int return_message(self, Message *message) except -1:
         cdef Py_ssize_t prefix_bytes = PyBytes_GET_SIZE(RETURN_PREFIX)
-        cdef char *start = output_reserve(&self.peer.output, prefix_bytes + content_room(self.peer, message))
+        cdef char *start = output_reserve(&self.peer.output, prefix_bytes + self.peer.content_room(message))
         memcpy(start, PyBytes_AS_STRING(RETURN_PREFIX), prefix_bytes)
         store_short(start + 1, self.number)
         store_long(start + 3, <uint32_t>(prefix_bytes - FRAME_PREFIX_BYTES + message.names_bytes))
         self.peer.output.used += prefix_bytes
-        self.put_content(message, start + prefix_bytes)
+        self.peer.put_content(message, start + prefix_bytes, self.number)
         return self.peer.mark_dirty()
-
-    cdef int put_content(self, Message *message, char *at) except -1:
-        """Names, header and body of a content whose method frame has been begun; room for it is reserved."""
-        cdef uint64_t image_bytes = message_image_bytes(message)
-        cdef uint64_t before_body
-        cdef uint64_t sent = 0
-        cdef uint64_t part
-        cdef char *start = at
-        cdef char *header_frame = at + message.names_bytes + 1
-        if message.body_bytes <= self.peer.body_frame_bytes:
-            memcpy(at, message_names(message), image_bytes)
-            store_short(header_frame + 1, self.number)
-            if message.body_bytes:
-                store_short(header_frame + message.header_bytes + FRAME_OVERHEAD_BYTES + 1, self.number)
-            self.peer.output.used += <Py_ssize_t>image_bytes
-            return 0
-        before_body = message.names_bytes + 1 + message.header_bytes + FRAME_OVERHEAD_BYTES
-        memcpy(at, message_names(message), before_body)
-        store_short(header_frame + 1, self.number)
-        at += before_body
-        while sent < message.body_bytes:
-            part = min(message.body_bytes - sent, <uint64_t>self.peer.body_frame_bytes)
-            at = put_frame_prefix(at, FRAME_BODY, self.number, <uint32_t>part)
-            memcpy(at, message_body(message) + sent, part)
-            at[part] = <char>FRAME_END
-            at += part + 1
-            sent += part
-        self.peer.output.used += at - start
-        return 0
 
     # -------------------------------------------------------------------------------------------- handing out
 
@@ -428,14 +337,14 @@ cdef class Channel(Outlet):
         cdef Message *message = entry.message
         cdef Py_ssize_t prefix_bytes = PyBytes_GET_SIZE(consumer.deliver_prefix)
         cdef char *start = output_reserve(&self.peer.output,
-                                          prefix_bytes + DELIVER_TAIL_BYTES + content_room(self.peer, message))
+                                          prefix_bytes + DELIVER_TAIL_BYTES + self.peer.content_room(message))
         cdef char *at = start + prefix_bytes
         memcpy(start, PyBytes_AS_STRING(consumer.deliver_prefix), prefix_bytes)
         store_long(start + 3, <uint32_t>(prefix_bytes - FRAME_PREFIX_BYTES + DELIVER_TAIL_BYTES + message.names_bytes))
         store_long_long(at, self.next_delivery_tag)
         at[8] = entry.delivery_count > 0
         self.peer.output.used += prefix_bytes + DELIVER_TAIL_BYTES
-        self.put_content(message, at + DELIVER_TAIL_BYTES)
+        self.peer.put_content(message, at + DELIVER_TAIL_BYTES, self.number)
         if consumer.no_ack:
             message_release(message)
         else:
@@ -469,7 +378,7 @@ cdef class Channel(Outlet):
         if not queue.take(no_ack, &entry):
             return False
         message = entry.message
-        start = output_reserve(&self.peer.output, FRAME_PREFIX_BYTES + 4 + 9 + 4 + content_room(self.peer, message))
+        start = output_reserve(&self.peer.output, FRAME_PREFIX_BYTES + 4 + 9 + 4 + self.peer.content_room(message))
         put_frame_prefix(start, FRAME_METHOD, self.number, 4 + 9 + message.names_bytes + 4)
         store_short(start + 7, 60)
         store_short(start + 9, 71)
@@ -478,7 +387,7 @@ cdef class Channel(Outlet):
         self.peer.output.used += 20
         # The count stands between the names and the end octet: the content is laid down behind it and the names
         # moved forward over the gap.
-        self.put_content(message, start + 24)
+        self.peer.put_content(message, start + 24, self.number)
         memcpy(start + 20, message_names(message), message.names_bytes)
         store_long(start + 20 + message.names_bytes, <uint32_t>min(queue.ready(), <uint64_t>0xFFFFFFFF))
         self.peer.output.used += 4
@@ -527,8 +436,8 @@ cdef class Channel(Outlet):
             return self.settle_all(delivery_tag, outcome)
         if not self.window.take(delivery_tag, &entry):
             raise PreconditionFailed(f"unknown delivery tag {delivery_tag}")
-        if self.transactional:
-            return self.stage_settlement(&entry, outcome)
+        if self.transaction is not None:
+            return self.transaction.stage_settlement(&entry, outcome)
         return self.settle_entry(&entry, outcome, True)
 
     cdef int settle_all(self, uint64_t up_to, Outcome outcome) except -1:
@@ -537,8 +446,8 @@ cdef class Channel(Outlet):
         cdef Consumer consumer
         cdef dict touched = None
         while self.window.take_oldest(up_to, &entry):
-            if self.transactional:
-                self.stage_settlement(&entry, outcome)
+            if self.transaction is not None:
+                self.transaction.stage_settlement(&entry, outcome)
                 continue
             if outcome == REQUEUED:
                 # Deliveries begin again only when all have come back, or the first would be out of order.
@@ -557,7 +466,7 @@ cdef class Channel(Outlet):
             self.wake_consumers()
             for queue in touched:
                 (<Queue>queue).dispatch()
-        elif self.global_prefetch_count and not self.transactional:
+        elif self.global_prefetch_count and self.transaction is None:
             self.wake_consumers()
         return 0
 
@@ -610,7 +519,7 @@ cdef class Channel(Outlet):
         return 0
 
     def confirm_select(self):
-        if self.transactional:
+        if self.transaction is not None:
             raise PreconditionFailed("cannot switch from tx to confirm mode")
         if self.ledger is None:
             self.ledger = ConfirmLedger()
@@ -618,87 +527,45 @@ cdef class Channel(Outlet):
     def tx_select(self):
         if self.ledger is not None:
             raise PreconditionFailed("cannot switch from confirm to tx mode")
-        self.transactional = True
+        if self.transaction is None:
+            self.transaction = Transaction()
 
     def tx_commit(self):
-        """Publishes in their order, then settlements."""
+        """Publishes in their order, then settlements. What is committed is the past: deliveries it leads to are not."""
+        cdef Transaction staged = self.staged()
         cdef StagedPublish *publish
         cdef Py_ssize_t at
-        self.check_transactional()
-        for at in range(self.publishes_count):
-            publish = &self.publishes[at]
+        self.transaction = Transaction()
+        for at in range(staged.publishes_count):
+            publish = &staged.publishes[at]
             if not self.enqueue(publish.message, <RouteSet>publish.routes, publish.expires_at_ms) and publish.mandatory:
                 self.return_message(publish.message)
-        self.drop_publishes()
-        for at in range(self.settlements_count):
-            self.settle_entry(&self.settlements[at].entry, self.settlements[at].outcome, False)
-        touched = self.settlements_count
-        self.settlements_count = 0
-        if touched:
+        for at in range(staged.settlements_count):
+            self.settle_entry(&staged.settlements[at].entry, staged.settlements[at].outcome, False)
+        if staged.settlements_count:
+            staged.settlements_count = 0
             self.wake_consumers()
 
     def tx_rollback(self):
         """Forget the publishes; what was settled is unacknowledged again."""
-        self.check_transactional()
-        self.drop_publishes()
-        self.restore_settlements()
+        cdef Transaction staged = self.staged()
+        staged.drop_publishes()
+        staged.restore_settlements(self.window)
 
-    cdef int restore_settlements(self) except -1:
-        cdef Py_ssize_t at
-        # The window wants bare entries: they lie at a larger stride here, so close the gaps in place.
-        cdef Unacked *entries = <Unacked *>self.settlements
-        if self.settlements_count == 0:
-            return 0
-        for at in range(self.settlements_count):
-            entries[at] = self.settlements[at].entry
-        self.window.restore(entries, self.settlements_count)
-        self.settlements_count = 0
-        return 0
-
-    def check_transactional(self):
-        if not self.transactional:
+    cdef Transaction staged(self):
+        if self.transaction is None:
             raise PreconditionFailed("channel is not transactional")
-
-    cdef int stage_publish(self, RouteSet routes) except -1:
-        cdef StagedPublish *publish
-        if self.publishes_count == self.publishes_capacity:
-            grow(<void **>&self.publishes, &self.publishes_capacity, sizeof(StagedPublish))
-        publish = &self.publishes[self.publishes_count]
-        publish.message = self.message
-        Py_INCREF(routes)
-        publish.routes = <PyObject *>routes
-        publish.expires_at_ms = self.expires_at_ms
-        publish.mandatory = self.mandatory
-        self.publishes_count += 1
-        self.message = NULL
-        return 0
-
-    cdef int stage_settlement(self, Unacked *entry, Outcome outcome) except -1:
-        if self.settlements_count == self.settlements_capacity:
-            grow(<void **>&self.settlements, &self.settlements_capacity, sizeof(StagedSettlement))
-        self.settlements[self.settlements_count].entry = entry[0]
-        self.settlements[self.settlements_count].outcome = outcome
-        self.settlements_count += 1
-        return 0
-
-    cdef void drop_publishes(self) noexcept:
-        cdef Py_ssize_t at
-        for at in range(self.publishes_count):
-            message_release(self.publishes[at].message)
-            Py_DECREF(<RouteSet>self.publishes[at].routes)
-        self.publishes_count = 0
-
-    cdef void drop_settlements(self) noexcept:
-        cdef Py_ssize_t at
-        for at in range(self.settlements_count):
-            release_unacked(&self.settlements[at].entry)
-        self.settlements_count = 0
+        return self.transaction
 
     # ---------------------------------------------------------------------------------- what the server calls
 
     @property
     def unacked_count(self) -> int:
-        return self.window.count + self.settlements_count
+        return self.window.count + (0 if self.transaction is None else self.transaction.settlements_count)
+
+    @property
+    def transactional(self) -> bool:
+        return self.transaction is not None
 
     @property
     def confirming(self) -> bool:
@@ -754,8 +621,9 @@ cdef class Channel(Outlet):
         cdef Consumer consumer
         self.closing = True
         self.abandon_publish()
-        self.drop_publishes()
-        self.restore_settlements()
+        if self.transaction is not None:
+            self.transaction.drop_publishes()
+            self.transaction.restore_settlements(self.window)
         self.forget_replies()
         for consumer in list(self.consumers.values()):
             consumer.queue.remove_consumer(consumer)
@@ -772,36 +640,6 @@ cdef inline bint skip_name(Cursor *cursor) noexcept nogil:
     cdef const uint8_t *name
     cdef uint8_t name_bytes
     return read_short_string(cursor, &name, &name_bytes)
-
-
-cdef inline Py_ssize_t content_room(Peer peer, Message *message) noexcept:
-    """Octets that put_content() may write."""
-    cdef Py_ssize_t room = <Py_ssize_t>message_image_bytes(message)
-    if message.body_bytes > peer.body_frame_bytes:
-        room += <Py_ssize_t>(message.body_bytes // peer.body_frame_bytes) * FRAME_OVERHEAD_BYTES
-    return room
-
-
-cdef int grow(void **array, Py_ssize_t *capacity, size_t item_bytes) except -1:
-    cdef Py_ssize_t wanted = max(<Py_ssize_t>16, capacity[0] * 2)
-    cdef void *moved = realloc(array[0], wanted * item_bytes)
-    if moved == NULL:
-        raise MemoryError("transaction")
-    array[0] = moved
-    capacity[0] = wanted
-    return 0
-
-
-cdef bytes replace_short_string(const uint8_t *payload, uint32_t payload_bytes, uint32_t at, uint8_t old_bytes,
-                                bytes new):
-    cdef bytes old = (<const char *>payload)[:payload_bytes]
-    return old[:at - 1] + bytes((len(new),)) + new + old[at + old_bytes:]
-
-
-cdef bytes replace_headers(const uint8_t *payload, uint32_t payload_bytes, Properties *properties, bytes new):
-    cdef bytes old = (<const char *>payload)[:payload_bytes]
-    cdef uint32_t at = properties.headers_at
-    return old[:at - 4] + len(new).to_bytes(4, "big") + new + old[at + properties.headers_bytes:]
 
 
 cdef str text(bytes name):

@@ -8,8 +8,9 @@
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
-from flowmq._channel cimport Channel, Peer
+from flowmq._channel cimport Channel
 from flowmq._frame cimport ReadBuffer
+from flowmq._peer cimport Peer
 
 cdef enum Stage:
     PROTOCOL_HEADER = 0
@@ -58,6 +59,7 @@ cdef class Connection(Peer):
     cdef int append_unfinished(self, const uint8_t *octets, Py_ssize_t count) except -1
     cdef int forget_unfinished(self) except -1
     cdef object frame_error(self, const uint8_t *frame, bytes payload, str reason)
+    cdef object unknown_frame(self, const uint8_t *payload, uint32_t payload_bytes)
     cdef int consume(self, const uint8_t *end) except -1
     cdef int whole_frame(self, uint8_t kind, uint16_t number, const uint8_t *payload, uint32_t payload_bytes) except -1
     cdef int method_frame(self, uint16_t number, const uint8_t *payload, uint32_t payload_bytes) except -1

@@ -4,12 +4,14 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
-from flowmq._channel cimport METHOD_FRAME, begin_turn, flush_dirty
+from flowmq._channel cimport METHOD_FRAME
 from flowmq._frame cimport (
     FLOWMQ_CONTRACT, FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_HEARTBEAT, FRAME_METHOD, FRAME_OVERHEAD_BYTES,
-    FRAME_PREFIX_BYTES, UNFINISHED_BYTES_MAX, load_long, load_short, output_clear, output_frame, output_reserve, output_take,
+    FRAME_PREFIX_BYTES, UNFINISHED_BYTES_MAX, load_long, load_short, output_clear, output_frame, output_reserve,
+    output_take,
 )
 from flowmq._message cimport message_bytes_alive
+from flowmq._peer cimport begin_turn, flush_dirty
 from flowmq._queue cimport queue_clock
 
 import logging
@@ -17,7 +19,6 @@ import logging
 from flowmq._frame import check_contract
 from flowmq.amqp.errors import AMQPError, ChannelError, FrameError, UnexpectedFrame
 from flowmq.amqp.erlang import frame_excerpt
-from flowmq.amqp.method import undecodable
 
 check_contract(FLOWMQ_CONTRACT)
 
@@ -404,6 +405,9 @@ cdef class Connection(Peer):
         self.stage = DEAF
         return FrameError(f"{frame_excerpt(frame[0], payload)}: {reason}")
 
+    cdef object unknown_frame(self, const uint8_t *payload, uint32_t payload_bytes):
+        return self.frame_error(payload - FRAME_PREFIX_BYTES, (<const char *>payload)[:payload_bytes], "unknown_frame")
+
     cdef int whole_frame(self, uint8_t kind, uint16_t number, const uint8_t *payload, uint32_t payload_bytes) except -1:
         cdef Channel channel
         if kind == FRAME_METHOD:
@@ -413,7 +417,7 @@ cdef class Connection(Peer):
         if self.closing:
             return 0
         if kind == FRAME_HEADER and payload_bytes < CONTENT_HEADER_BYTES_MIN:
-            raise self.frame_error(payload - FRAME_PREFIX_BYTES, (<const char *>payload)[:payload_bytes], "unknown_frame")
+            raise self.unknown_frame(payload, payload_bytes)
         if kind == FRAME_HEADER and number != 0 and self.stage == RUNNING:
             self.number = number
             self.method = BASIC_PUBLISH
@@ -424,7 +428,7 @@ cdef class Connection(Peer):
             return 0
         if kind == FRAME_HEADER or kind == FRAME_BODY or kind == FRAME_HEARTBEAT:
             raise UnexpectedFrame(frame_excerpt(kind, (<const char *>payload)[:payload_bytes]))
-        raise self.frame_error(payload - FRAME_PREFIX_BYTES, (<const char *>payload)[:payload_bytes], "unknown_frame")
+        raise self.unknown_frame(payload, payload_bytes)
 
     cdef Channel find_channel(self, uint16_t number):
         cdef Channel channel
@@ -441,7 +445,7 @@ cdef class Connection(Peer):
         cdef Channel channel
         cdef uint32_t method
         if payload_bytes < 4:
-            raise self.frame_error(payload - FRAME_PREFIX_BYTES, (<const char *>payload)[:payload_bytes], "unknown_frame")
+            raise self.unknown_frame(payload, payload_bytes)
         method = load_long(payload)
         self.number = number
         self.method = method

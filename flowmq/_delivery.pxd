@@ -2,7 +2,8 @@
 #
 # UnackedWindow is ordered by delivery tag: settling the oldest, the usual case, pops the head; settling from the middle
 # leaves a hole. The tags are usually consecutive, so that an entry is found by subtraction; deliveries that need no
-# acknowledgement use up tags without an entry, then by binary search. Holes are squeezed out when they outnumber entries.
+# acknowledgement use up tags without an entry, then by binary search. Holes are squeezed out when they outnumber
+# entries.
 #
 # ConfirmLedger counts publishes on a channel in confirm mode and says each one's outcome exactly once, with
 # multiple=true wherever an unbroken run allows it.

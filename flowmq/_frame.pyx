@@ -1,7 +1,6 @@
 # See _frame.pxd for what this module is and is not.
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_FillInfo
+from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.ref cimport Py_DECREF, Py_XDECREF
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy

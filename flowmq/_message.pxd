@@ -1,7 +1,7 @@
 # Message: one published content, held once however many queues it reaches.
 #
-# A message is a reference-counted C block. Behind the fields lie its octets exactly as they will be sent again, so that a
-# delivery is one copy and two patched channel numbers:
+# A message is a reference-counted C block. Behind the fields lie its octets exactly as they will be sent again, so that
+# a delivery is one copy and two patched channel numbers:
 #
 #   exchange (short string)  routing key (short string)  0xCE      the tail of basic.deliver / basic.return
 #   content header frame     7 + header_bytes + 1
@@ -21,7 +21,7 @@ cdef struct Message:
     uint8_t priority
     uint32_t names_bytes        # exchange and routing key with their length octets, without the 0xCE
     uint32_t header_bytes       # payload of the content header frame
-    uint32_t headers_at         # field table of the headers property (without its length) in the header payload; 0 is none
+    uint32_t headers_at         # field table (without its length) of the headers property in the header payload; 0: none
     uint32_t headers_bytes
     uint64_t body_bytes         # declared by the publisher
     uint64_t capacity_bytes     # of the whole block
@@ -45,10 +45,15 @@ cdef bint scan_properties(const uint8_t *payload, uint32_t payload_bytes, Proper
 # True when the field table of the headers property has a field of that name. Malformed tables have no fields.
 cdef bint has_sender_selected_keys(const uint8_t *table, uint32_t table_bytes) noexcept nogil
 
+# The same content header payload with another short string at `at`, or with another headers table (without its length).
+cdef bytes with_short_string(const uint8_t *payload, uint32_t payload_bytes, uint32_t at, uint8_t old_bytes, bytes new)
+cdef bytes with_headers(const uint8_t *payload, uint32_t payload_bytes, const Properties *properties, bytes new)
+
 # A message with one reference and its body still to be filled. NULL when memory is out.
 cdef Message *message_new(const char *names, uint32_t names_bytes, const uint8_t *header, uint32_t header_bytes,
                           uint64_t body_bytes, const Properties *properties) noexcept nogil
-# Makes room for `body_bytes` received octets; may move the block (only its publisher holds it yet). NULL when memory is out.
+# Makes room for `body_bytes` received octets; may move the block (only its publisher holds it yet). NULL when memory is
+# out.
 cdef Message *message_make_room(Message *message, uint64_t body_bytes) noexcept nogil
 cdef void message_free(Message *message) noexcept nogil
 

@@ -56,7 +56,6 @@ cdef uint64_t message_bytes_alive() noexcept nogil:
 cdef bint scan_properties(const uint8_t *payload, uint32_t payload_bytes, Properties *properties) noexcept nogil:
     cdef Cursor cursor
     cdef uint16_t flags
-    cdef uint8_t length
     memset(properties, 0, sizeof(Properties))
     if payload_bytes < HEADER_FIXED_BYTES:
         return False
@@ -152,6 +151,17 @@ cdef bint skip_field_value(Cursor *cursor) noexcept nogil:
             return False
         return skip_bytes(cursor, <size_t>load_long(cursor.position) + 4)
     return False
+
+
+cdef bytes with_short_string(const uint8_t *payload, uint32_t payload_bytes, uint32_t at, uint8_t old_bytes, bytes new):
+    cdef bytes old = (<const char *>payload)[:payload_bytes]
+    return old[:at - 1] + bytes((len(new),)) + new + old[at + old_bytes:]
+
+
+cdef bytes with_headers(const uint8_t *payload, uint32_t payload_bytes, const Properties *properties, bytes new):
+    cdef bytes old = (<const char *>payload)[:payload_bytes]
+    cdef uint32_t at = properties.headers_at
+    return old[:at - 4] + len(new).to_bytes(4, "big") + new + old[at + properties.headers_bytes:]
 
 
 # ------------------------------------------------------------------------------------------------------ blocks

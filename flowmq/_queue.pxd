@@ -1,15 +1,15 @@
 # Queue = order + consumers + credit. Consumer = who may take from a queue, and how much.
 #
-# A queue does not know sockets, channels, files or clocks: a consumer's deliveries go through an abstract Outlet, and what
-# must be durable goes through an abstract MessageLog. Limits and dead letters are not here; of expiry only this: an expired
-# message is never handed out, and expire() drops those that have expired.
+# A queue does not know sockets, channels, files or clocks: a consumer's deliveries go through an abstract Outlet, and
+# what must be durable goes through an abstract MessageLog. Limits and dead letters are not here; of expiry only this:
+# an expired message is never handed out, and expire() drops those that have expired.
 #
-# Order: every message gets the queue's next sequence number. New ones wait in a ring; ones that came back wait in a heap
-# ordered by sequence, which is served first (all in it are older than anything in the ring), so that a requeued message
-# returns to its place.
+# Order: every message gets the queue's next sequence number. New ones wait in a ring; ones that came back wait in a
+# heap ordered by sequence, which is served first (all in it are older than anything in the ring), so that a requeued
+# message returns to its place.
 #
-# Consumers that can take a message now stand in a round-robin line per priority level. One that turns out not to (prefetch
-# full, socket full, flow stopped) is taken out of line; whoever lifts the reason calls wake().
+# Consumers that can take a message now stand in a round-robin line per priority level. One that turns out not to
+# (prefetch full, socket full, flow stopped) is taken out of line; whoever lifts the reason calls wake().
 
 from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -34,8 +34,8 @@ cdef class Outlet:
     cdef int deliver(self, Consumer consumer, Entry *entry) except -1
 
 cdef class MessageLog:
-    # Makes a durable queue's persistent messages outlive the process.
-    # A message has entered the queue. Returns the number of the commit that will hold it; 0 when there is none to wait for.
+    # Makes a durable queue's persistent messages outlive the process. A message has entered the queue. Returns the
+    # number of the commit that will hold it; 0 when there is none to wait for.
     cdef uint64_t append(self, Queue queue, Entry *entry) except? 0
     # The message will never be needed in this queue again.
     cdef int settle(self, Queue queue, uint64_t sequence) except -1

@@ -1,7 +1,6 @@
 # See _queue.pxd for what this module is and is not.
 
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcpy
 
 from flowmq._frame cimport FLOWMQ_CONTRACT, FRAME_METHOD, put_frame_prefix, store_short
 from flowmq._message cimport message_release, message_retain
@@ -297,7 +296,7 @@ cdef class Queue:
         cdef Py_ssize_t returned_count = self.returned_count
         cdef Entry *returned = self.returned
         cdef Entry entry
-        cdef uint64_t turn
+        cdef uint64_t _turn
         cdef Py_ssize_t at
         if self.expires_next_ms == 0 or clock_ms < self.expires_next_ms:
             return 0
@@ -312,7 +311,7 @@ cdef class Queue:
                 self.note_expiry(returned[at].expires_at_ms)
                 self.push_returned(&returned[at])
         free(returned)
-        for turn in range(waiting):
+        for _turn in range(waiting):
             entry = self.ring[self.head & self.mask]
             self.head += 1
             if is_expired(&entry):

@@ -18,6 +18,8 @@ from tests.support.wire import Channel, Client, connect
 
 PEER_URL = os.environ.get("FLOWMQ_TEST_PEER", "")
 MARKERS = (
+    "clients: real client libraries over TCP",
+    "slow: takes more than a second or two",
     "flowmq_only: FlowMQ's own choice, or a test that needs FlowMQ's process: not run against another peer",
     "needs_arguments: about queue arguments (limits, expiry, dead letters, ...) that FlowMQ refuses as unsupported so far",
     "newer: RabbitMQ's behaviour, but newer than the 3.10 the tests are compared with",

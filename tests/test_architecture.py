@@ -17,9 +17,9 @@ PACKAGE = Path(__file__).resolve().parents[1] / "flowmq"
 # Lowest first. A file may name its own layer and those before it.
 LAYERS = [
     {"_frame", "amqp"},
-    {"_message", "_router", "_delivery", "_queue", "broker"},
+    {"_message", "_router", "_delivery", "_transaction", "_queue", "broker"},
     {"_journal", "storage"},
-    {"_channel", "_connection", "server"},
+    {"_peer", "_channel", "_connection", "server"},
     {"management"},
 ]
 LAYER_OF = {module: layer for layer, modules in enumerate(LAYERS) for module in modules}

@@ -1,4 +1,4 @@
-"""Arguments of queues, exchanges and consumers: which mean something, what values they take, when two sets are the same.
+"""Arguments of queues, exchanges and consumers: which mean something, what values they take, when two sets are equal.
 
 Unknown arguments are kept and mean nothing, as with RabbitMQ. A known one that does nothing here yet is refused: to
 accept it would promise what is not done.
@@ -102,5 +102,5 @@ def consumer_priority(arguments: Table) -> int:
     priority = arguments["x-priority"]
     kind = arguments.type_name("x-priority")
     if kind not in INTEGER_TYPE_NAMES or not isinstance(priority, int):
-        raise PreconditionFailed(f'invalid arg \'x-priority\': "expected integer, got {kind}"')
+        raise PreconditionFailed(f"invalid arg 'x-priority': \"expected integer, got {kind}\"")
     return max(-(2**31), min(2**31 - 1, priority))

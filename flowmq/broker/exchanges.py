@@ -40,7 +40,9 @@ class DeclaredExchange:
         """A declaration of what exists must say the same."""
         where = f"exchange '{self.name}' in vhost '{vhost_name}'"
         if type != self.type:
-            raise PreconditionFailed(f"inequivalent arg 'type' for {where}: received '{type}' but current is '{self.type}'")
+            raise PreconditionFailed(
+                f"inequivalent arg 'type' for {where}: received '{type}' but current is '{self.type}'"
+            )
         received = {"durable": durable, "auto_delete": auto_delete, "internal": internal}
         for name, value in received.items():
             check_flag(where, name, value, getattr(self, name))

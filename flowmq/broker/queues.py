@@ -39,9 +39,7 @@ class DeclaredQueue:
             "connection or the exclusive property value does not match that of the original declaration."
         )
 
-    def check_equivalent(
-        self, *, durable: bool, exclusive: bool, auto_delete: bool, arguments: Table
-    ) -> None:
+    def check_equivalent(self, *, durable: bool, exclusive: bool, auto_delete: bool, arguments: Table) -> None:
         """A declaration of what exists must say the same."""
         if exclusive != self.exclusive:
             raise self.locked()

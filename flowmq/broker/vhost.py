@@ -76,9 +76,7 @@ class VHost:
         self._check_not_reserved("exchange", name)
         self._check_alternate(name, arguments)
         exchange = Exchange(octets(name), type, internal=internal)
-        return self._add_exchange(
-            DeclaredExchange(name, exchange, type, durable, auto_delete, internal, arguments)
-        )
+        return self._add_exchange(DeclaredExchange(name, exchange, type, durable, auto_delete, internal, arguments))
 
     def delete_exchange(self, name: str, *, if_unused: bool = False) -> None:
         """Deleting what does not exist is fine."""
@@ -116,7 +114,9 @@ class VHost:
         del self.exchanges[octets(declared.name)]
         for queue in [queue for queue in self.queues.values() if declared in queue.sources]:
             queue.sources.discard(declared)
-        sources = [other for other in self.declared_exchanges.values() if other.exchange.unbind_target(declared.exchange)]
+        sources = [
+            other for other in self.declared_exchanges.values() if other.exchange.unbind_target(declared.exchange)
+        ]
         for other in self.declared_exchanges.values():
             if other.alternate_name == declared.name:
                 other.exchange.alternate = None

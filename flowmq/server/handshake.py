@@ -45,7 +45,7 @@ log = logging.getLogger("flowmq")
 def server_properties() -> Table:
     return Table(
         {
-            "capabilities": Table({capability: True for capability in CAPABILITIES}),
+            "capabilities": Table(dict.fromkeys(CAPABILITIES, True)),
             "cluster_name": platform.node(),
             "copyright": "Copyright the FlowMQ authors",
             "information": "Licensed under the Apache License 2.0",
@@ -182,9 +182,7 @@ def check_tuned(name: str, value: int, minimum: int, maximum: int) -> None:
         wrong = f"lower than the minimum allowed value ({minimum})"
     if wrong:
         tune = ConnectionTune
-        raise NotAllowed(
-            f"negotiated {name} = {value} is {wrong}", class_id=tune.CLASS_ID, method_id=tune.METHOD_ID
-        )
+        raise NotAllowed(f"negotiated {name} = {value} is {wrong}", class_id=tune.CLASS_ID, method_id=tune.METHOD_ID)
 
 
 def open_(session: "Session", number: int, method: Method) -> None:

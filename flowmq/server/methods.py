@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from flowmq._channel import Channel
 from flowmq.amqp.errors import (
-    AccessRefused,
     ChannelError,
     CommandInvalid,
     NotAllowed,
     NotFound,
     NotImplementedByBroker,
     PreconditionFailed,
-    ResourceLocked,
 )
 from flowmq.amqp.method import Method
 from flowmq.amqp.methods import (

@@ -4,7 +4,8 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from flowmq._connection import set_clock, set_memory_limit
+from flowmq._channel import Channel
+from flowmq._connection import Connection, set_clock, set_memory_limit
 from flowmq._message import live_message_bytes
 from flowmq._queue import Consumer
 from flowmq.broker.broker import Broker
@@ -54,8 +55,11 @@ class Node:
     def consumer_cancelled(self, consumer: Consumer) -> None:
         """A consumer's queue was deleted."""
         channel = consumer.outlet
+        assert isinstance(channel, Channel)
         channel.cancel(consumer.tag)
-        channel.peer.session.consumer_cancelled(channel, consumer.tag)
+        assert isinstance(channel.peer, Connection)
+        session = channel.peer.session
+        session.consumer_cancelled(channel, consumer.tag)
 
     async def drain(self, reason: str, seconds: float) -> None:
         """Ask every client to go, and wait until all have gone or the time is over."""

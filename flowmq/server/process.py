@@ -11,7 +11,7 @@ from pathlib import Path
 import uvloop
 
 from flowmq import __version__
-from flowmq._channel import set_flush_scheduler
+from flowmq._peer import set_flush_scheduler
 from flowmq.server import logs
 from flowmq.server.config import Settings, parse_address
 from flowmq.server.handshake import address

@@ -141,7 +141,7 @@ def test_bad_settings_are_one_line_and_code_2(tmp_path: Path) -> None:
     ended = _serve("--data-dir", str(tmp_path), FLOWMQ_AMQP__CHANEL_MAX="10")
     assert ended.returncode == 2
     assert len(ended.stderr.strip().splitlines()) == 1
-    assert "channel_max" in ended.stderr  # what was probably meant
+    assert "CHANNEL_MAX" in ended.stderr  # what was probably meant
 
 
 def test_output_nobody_reads_does_not_stop_it(tmp_path: Path) -> None:

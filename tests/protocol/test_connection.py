@@ -295,6 +295,7 @@ def test_garbage_before_the_login_ends_the_connection(peer: Peer, other: Client,
     with Client(peer) as client:
         client.start()
         client.write(data)
+        client.socket.shutdown(socket.SHUT_WR)
         rest = client.read_until_eof()
         assert rest == b"" or codec.decode_method(rest[7:-1]).name == "connection.close"
     other.channel()

@@ -65,7 +65,9 @@ def test_alternate_exchange_is_compared_by_value(channel: Channel, name: str) ->
     channel.call("exchange.declare", exchange=name, type="direct", arguments=arguments)
     channel.call("exchange.declare", exchange=name, type="direct", arguments=arguments)
     channel.send("exchange.declare", exchange=name, type="direct", arguments={"alternate-exchange": "two"})
-    text = f"inequivalent arg 'alternate-exchange' for exchange '{name}' in vhost '/': received 'two' but current is 'one'"
+    text = (
+        f"inequivalent arg 'alternate-exchange' for exchange '{name}' in vhost '/': received 'two' but current is 'one'"
+    )
     channel.expect_close(406, "PRECONDITION_FAILED - " + text)
 
 

@@ -21,9 +21,7 @@ NINE = {
     "per_consumer_qos",
     "direct_reply_to",
 }
-REFUSED = (
-    "ACCESS_REFUSED - Login was refused using authentication mechanism {}. For details see the broker logfile."
-)
+REFUSED = "ACCESS_REFUSED - Login was refused using authentication mechanism {}. For details see the broker logfile."
 
 
 def fresh(peer: Peer) -> Client:

@@ -263,9 +263,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("properties", "text"), REFUSED, ids=[row[1][:40] for row in REFUSED])
-def test_refused_properties(
-    channel: Channel, other: Client, queue: str, properties: dict[str, Any], text: str
-) -> None:
+def test_refused_properties(channel: Channel, other: Client, queue: str, properties: dict[str, Any], text: str) -> None:
     channel.publish("", queue, b"x", properties)
     channel.expect_close(406, f"PRECONDITION_FAILED - {text}", (60, 40))
     channel.call("channel.open")

@@ -134,7 +134,9 @@ DIFFERENCES: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
 @pytest.mark.parametrize(
     ("field", "first", "second", "text"),
     [
-        pytest.param(*row, marks=pytest.mark.needs_arguments if row[0].startswith("x-") else (), id=f"{row[0]} {row[3]}")
+        pytest.param(
+            *row, marks=pytest.mark.needs_arguments if row[0].startswith("x-") else (), id=f"{row[0]} {row[3]}"
+        )
         for row in DIFFERENCES
     ],
 )

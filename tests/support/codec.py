@@ -354,8 +354,6 @@ def decode_method(payload: bytes, channel: int = 0) -> Method:
 def decode_properties(data: bytes) -> dict[str, Any]:
     cursor = Cursor(data)
     flags = cursor.number("H")
-    values = {
-        name: cursor.scalar(letter) for i, (name, letter) in enumerate(PROPERTIES) if flags >> (15 - i) & 1
-    }
+    values = {name: cursor.scalar(letter) for i, (name, letter) in enumerate(PROPERTIES) if flags >> (15 - i) & 1}
     assert cursor.done, f"octets after the properties: {data!r}"
     return values

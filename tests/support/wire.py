@@ -4,6 +4,7 @@ It is not a library for programs: nothing is retried, nothing is answered by its
 heartbeats, and an answer other than the expected one fails the test with the text of what came instead.
 """
 
+import contextlib
 import socket
 import struct
 from collections import deque
@@ -226,8 +227,9 @@ class Client:
         close = self._next_close()
         check_close(close, code, text)
         assert class_id is None or close.class_id == class_id, str(close)
-        self.send(0, "connection.close-ok")
-        self.socket.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(OSError):  # the peer need not wait for this answer
+            self.send(0, "connection.close-ok")
+            self.socket.shutdown(socket.SHUT_WR)
         self.read_until_eof()
         return close
 
@@ -293,9 +295,7 @@ class Channel:
         properties: dict[str, Any] | bytes | None = None,
         **bits: bool,
     ) -> None:
-        publish = codec.method_frame(
-            self.number, "basic.publish", exchange=exchange, routing_key=routing_key, **bits
-        )
+        publish = codec.method_frame(self.number, "basic.publish", exchange=exchange, routing_key=routing_key, **bits)
         self.client.write(publish + self.content(body, properties))
 
     def queue(self, name: str = "", **fields: Any) -> str:

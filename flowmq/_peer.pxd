@@ -1,0 +1,49 @@
+# The output side of a client's connection, as channels see it: a buffer, whether there is room in it, and who has
+# dirtied it.
+#
+# Nothing is written while a message is on its way: touched peers are marked dirty, and whoever called in writes them
+# out once, at the end. What a transport is belongs to the connection.
+
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
+
+from flowmq._frame cimport FRAME_OVERHEAD_BYTES, OutputBuffer
+from flowmq._message cimport Message, message_image_bytes
+
+cdef class Peer:
+    # The output side of a client's connection.
+    cdef OutputBuffer output
+    cdef readonly uint32_t body_frame_bytes     # largest body frame payload the client takes
+    cdef readonly uint64_t message_bytes_max    # largest body it may publish
+    cdef readonly Py_ssize_t outgoing_bytes_max  # deliveries stop while more than this waits in `output`
+    cdef readonly bytes user
+    cdef readonly bint paused       # the transport's own buffer is full
+    cdef readonly bint closing      # connection.close sent or received: no more deliveries
+    cdef bint starved               # a delivery was refused since there was room last: consumers need waking
+    cdef bint dirty
+    cdef uint64_t backing_up        # publishes that queues with consumers could not hand on at once
+    cdef list owing                 # channels that owe confirms, told before the next write
+
+    cdef int mark_dirty(self) except -1
+    # Writes everything gathered to the transport.
+    cdef int flush(self) except -1
+
+    cdef inline bint has_room(self) noexcept:
+        if not self.paused and not self.closing and self.output.used < self.outgoing_bytes_max:
+            return True
+        self.starved = True
+        return False
+
+    cdef inline Py_ssize_t content_room(self, Message *message) noexcept:
+        # Octets that put_content() may write.
+        cdef Py_ssize_t room = <Py_ssize_t>message_image_bytes(message)
+        if message.body_bytes > self.body_frame_bytes:
+            room += <Py_ssize_t>(message.body_bytes // self.body_frame_bytes) * FRAME_OVERHEAD_BYTES
+        return room
+
+    # Lays down names, header and body of a content behind the method frame that was begun for it; room is reserved.
+    cdef void put_content(self, Message *message, char *at, uint16_t channel) noexcept
+
+# Until the next flush_dirty() whoever calls this answers for writing out what gets dirty.
+cdef void begin_turn() noexcept
+# Writes out every peer that was marked dirty.
+cdef int flush_dirty() except -1

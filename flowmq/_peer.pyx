@@ -1,0 +1,99 @@
+# See _peer.pxd for what this module is and is not.
+
+from libc.string cimport memcpy
+
+from flowmq._frame cimport (
+    FLOWMQ_CONTRACT, FRAME_BODY, FRAME_END, FRAME_OVERHEAD_BYTES, output_clear, put_frame_prefix, store_short,
+)
+from flowmq._message cimport message_body, message_image_bytes, message_names
+
+from flowmq._frame import check_contract
+
+check_contract(FLOWMQ_CONTRACT)
+
+cdef list dirty_peers = []
+cdef object schedule_flush = None
+cdef bint flush_scheduled = False
+
+
+def set_flush_scheduler(schedule):
+    """`schedule(callback)` runs a callback soon: for output that was written outside of a read, such as by a timer."""
+    global schedule_flush
+    schedule_flush = schedule
+
+
+def flush():
+    """Write out every connection that has something gathered."""
+    flush_dirty()
+
+
+cdef void begin_turn() noexcept:
+    global flush_scheduled
+    flush_scheduled = True
+
+
+cdef int flush_dirty() except -1:
+    global dirty_peers, flush_scheduled
+    cdef Peer peer
+    cdef list peers
+    flush_scheduled = False
+    # A write can tell a protocol at once that its transport is full; that dirties nobody, so one round is enough. Were
+    # there more, the scheduled callback would take them.
+    if dirty_peers:
+        peers = dirty_peers
+        dirty_peers = []
+        for peer in peers:
+            peer.dirty = False
+            peer.flush()
+    return 0
+
+
+cdef class Peer:
+    """Abstract: the output side of a client's connection. Implemented by Connection."""
+
+    cdef int mark_dirty(self) except -1:
+        global flush_scheduled
+        if self.dirty:
+            return 0
+        self.dirty = True
+        dirty_peers.append(self)
+        if not flush_scheduled and schedule_flush is not None:
+            flush_scheduled = True
+            schedule_flush(flush)
+        return 0
+
+    cdef int flush(self) except -1:
+        raise NotImplementedError("Peer.flush")
+
+    def __dealloc__(self):
+        output_clear(&self.output)
+
+    cdef void put_content(self, Message *message, char *at, uint16_t channel) noexcept:
+        cdef uint64_t image_bytes = message_image_bytes(message)
+        cdef char *header_frame = at + message.names_bytes + 1
+        if message.body_bytes > self.body_frame_bytes:
+            self.output.used += put_in_parts(message, at, channel, self.body_frame_bytes)
+            return
+        memcpy(at, message_names(message), image_bytes)
+        store_short(header_frame + 1, channel)
+        if message.body_bytes:
+            store_short(header_frame + message.header_bytes + FRAME_OVERHEAD_BYTES + 1, channel)
+        self.output.used += <Py_ssize_t>image_bytes
+
+
+cdef Py_ssize_t put_in_parts(Message *message, char *start, uint16_t channel, uint64_t part_bytes_max) noexcept nogil:
+    """A body larger than the receiver's frames. Returns the octets written."""
+    cdef uint64_t before_body = message.names_bytes + 1 + message.header_bytes + FRAME_OVERHEAD_BYTES
+    cdef uint64_t sent = 0
+    cdef uint64_t part
+    cdef char *at = start + before_body
+    memcpy(start, message_names(message), before_body)
+    store_short(start + message.names_bytes + 2, channel)
+    while sent < message.body_bytes:
+        part = min(message.body_bytes - sent, part_bytes_max)
+        at = put_frame_prefix(at, FRAME_BODY, channel, <uint32_t>part)
+        memcpy(at, message_body(message) + sent, part)
+        at[part] = <char>FRAME_END
+        at += part + 1
+        sent += part
+    return at - start
