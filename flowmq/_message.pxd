@@ -21,7 +21,7 @@ cdef struct Message:
     uint8_t priority
     uint32_t names_bytes        # exchange and routing key with their length octets, without the 0xCE
     uint32_t header_bytes       # payload of the content header frame
-    uint32_t headers_at         # field table (without its length) of the headers property in the header payload; 0: none
+    uint32_t headers_at         # field table (without its length) of the headers property in the payload; 0: none
     uint32_t headers_bytes
     uint64_t body_bytes         # declared by the publisher
     uint64_t capacity_bytes     # of the whole block
