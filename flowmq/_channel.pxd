@@ -1,4 +1,4 @@
-# A channel's part in every message: publish, deliver, get, ack / nack / reject, confirms, tx.
+# A channel's part in every message: pass on what is published, deliver, get, ack / nack / reject, confirms, tx.
 #
 # What is declared, who may do it and what a method's answer is belong to the server's Python; it calls the public
 # methods here. Sockets belong to the connection, seen from here as a Peer: an output buffer and whether there is room
@@ -7,47 +7,21 @@
 # Nothing here calls back into Python or the transport while a message is on its way, so that queues and channels can
 # call each other freely; touched peers are marked dirty and written out once, by whoever called in.
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
+from flowmq._content cimport ContentReceiver
 from flowmq._delivery cimport ConfirmLedger, Unacked, UnackedWindow
-from flowmq._message cimport Message, Properties
-from flowmq._queue cimport Consumer, Entry, Outlet, Queue
-from flowmq._peer cimport Peer
-from flowmq._router cimport Exchange, RouteSet
+from flowmq._message cimport Message
+from flowmq._queue cimport Consumer, Entry, Queue
+from flowmq._router cimport RouteSet
 from flowmq._transaction cimport Outcome, Transaction
 
-cdef enum Expecting:
-    METHOD_FRAME = 0
-    HEADER_FRAME = 1
-    BODY_FRAME = 2
-
-cdef class Channel(Outlet):
-    cdef readonly Peer peer
-    cdef readonly uint16_t number
-    cdef readonly object vhost
+cdef class Channel(ContentReceiver):
     cdef readonly bint closing      # channel.close sent: nothing but close and close-ok counts any more
     cdef readonly dict consumers    # consumer tag -> Consumer
     cdef readonly uint32_t prefetch_count           # for consumers that start later; 0 is unlimited
     cdef readonly uint32_t global_prefetch_count    # over all consumers; 0 is unlimited
     cdef readonly uint64_t published_count
-
-    # the publish being received
-    cdef Expecting expecting
-    cdef char names[512]            # exchange and routing key, as received
-    cdef uint32_t names_bytes
-    cdef bint mandatory
-    cdef bint memo_holds            # `memo_names` is what is being published to
-    cdef Message *message
-    cdef uint64_t received_bytes
-    cdef uint64_t expires_at_ms
-    cdef list selected_keys         # routing key, CC and BCC when the publisher named more than one
-
-    # the last place published to, and where that leads
-    cdef char memo_names[512]
-    cdef uint32_t memo_names_bytes
-    cdef Exchange exchange
-    cdef RouteSet memo_routes
-    cdef uint64_t memo_generation
 
     cdef UnackedWindow window
     cdef uint64_t next_delivery_tag
@@ -58,13 +32,8 @@ cdef class Channel(Outlet):
 
     cdef Transaction transaction    # None outside tx mode
 
-    cdef readonly Consumer reply_consumer   # of amq.rabbitmq.reply-to
-    cdef readonly bytes reply_key
 
     # Hot methods: `arguments` is a method frame's payload behind class and method. They raise AMQPError.
-    cdef int basic_publish(self, const uint8_t *arguments, const uint8_t *end) except -1
-    cdef int content_header(self, const uint8_t *payload, uint32_t payload_bytes) except -1
-    cdef int content_body(self, const uint8_t *octets, uint64_t count) except -1
     cdef int basic_ack(self, const uint8_t *arguments, const uint8_t *end) except -1
     cdef int basic_nack(self, const uint8_t *arguments, const uint8_t *end) except -1
     cdef int basic_reject(self, const uint8_t *arguments, const uint8_t *end) except -1
@@ -72,11 +41,6 @@ cdef class Channel(Outlet):
     cdef int wake_consumers(self) except -1
     cdef int tell_confirms(self) except -1
 
-    cdef int find_exchange(self) except -1
-    cdef int check_user(self, const uint8_t *payload, Properties *properties) except -1
-    cdef int read_expiration(self, const uint8_t *payload, Properties *properties) except -1
-    cdef bytes rewrite_header(self, const uint8_t *payload, uint32_t payload_bytes, Properties *properties)
-    cdef int finish_publish(self) except -1
     cdef RouteSet find_routes(self)
     cdef bint deliver_reply(self) except -1
     cdef bint enqueue(self, Message *message, RouteSet routes, uint64_t expires_at_ms) except -1
@@ -84,7 +48,6 @@ cdef class Channel(Outlet):
     cdef int settle(self, uint64_t delivery_tag, bint multiple, Outcome outcome) except -1
     cdef int settle_all(self, uint64_t up_to, Outcome outcome) except -1
     cdef int settle_entry(self, Unacked *entry, Outcome outcome, bint wake) except -1
-    cdef int abandon_publish(self) except -1
     cdef bint is_reply(self) noexcept
     cdef int owe(self) except -1
     cdef int remember(self, Entry *entry, Queue queue, Consumer consumer) except -1

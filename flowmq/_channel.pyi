@@ -1,20 +1,16 @@
 from collections.abc import Mapping
 
+from flowmq._content import ContentReceiver
 from flowmq._peer import Peer
-from flowmq._queue import Consumer, Outlet, Queue
+from flowmq._queue import Consumer, Queue
 
-class Channel(Outlet):
-    peer: Peer
-    number: int
-    vhost: object
+class Channel(ContentReceiver):
     closing: bool
     consumers: dict[bytes, Consumer]
     prefetch_count: int
     global_prefetch_count: int
     published_count: int
     transactional: bool
-    reply_consumer: Consumer | None
-    reply_key: bytes | None
     def __init__(self, peer: Peer, number: int, vhost: object) -> None: ...
     @property
     def unacked_count(self) -> int: ...

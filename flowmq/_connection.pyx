@@ -4,7 +4,7 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
-from flowmq._channel cimport METHOD_FRAME
+from flowmq._content cimport METHOD_FRAME
 from flowmq._frame cimport (
     FLOWMQ_CONTRACT, FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_HEARTBEAT, FRAME_METHOD, FRAME_OVERHEAD_BYTES,
     FRAME_PREFIX_BYTES, UNFINISHED_BYTES_MAX, load_long, load_short, output_clear, output_frame, output_reserve,

@@ -21,7 +21,7 @@ MARKERS = (
     "clients: real client libraries over TCP",
     "slow: takes more than a second or two",
     "flowmq_only: FlowMQ's own choice, or a test that needs FlowMQ's process: not run against another peer",
-    "needs_arguments: about queue arguments (limits, expiry, dead letters, ...) that FlowMQ refuses as unsupported so far",
+    "needs_arguments: about queue arguments (limits, expiry, dead letters, ...) that FlowMQ refuses so far",
     "newer: RabbitMQ's behaviour, but newer than the 3.10 the tests are compared with",
 )
 
@@ -74,7 +74,7 @@ def peer(request: pytest.FixtureRequest) -> Peer:
 
 @pytest.fixture
 def own_broker(tmp_path: Path) -> Iterator[Callable[..., Broker]]:
-    """Makes brokers for one test: `own_broker(FLOWMQ_AMQP__HEARTBEAT="1")`. Those still running at its end are killed."""
+    """Makes brokers for one test: `own_broker(FLOWMQ_AMQP__HEARTBEAT="1")`. What still runs at its end is killed."""
     started: list[Broker] = []
 
     def start(*arguments: str, **environ: str) -> Broker:

@@ -19,7 +19,7 @@ LAYERS = [
     {"_frame", "amqp"},
     {"_message", "_router", "_delivery", "_transaction", "_queue", "broker"},
     {"_journal", "storage"},
-    {"_peer", "_channel", "_connection", "server"},
+    {"_peer", "_content", "_channel", "_connection", "server"},
     {"management"},
 ]
 LAYER_OF = {module: layer for layer, modules in enumerate(LAYERS) for module in modules}

@@ -86,13 +86,11 @@ def test_rpc(peer: Peer, name: str, reply_to: str) -> None:
             properties = pika.BasicProperties(reply_to=replies, correlation_id=str(number))
             caller.basic_publish("", name, b"%d" % number, properties)
 
-        served = 0
-        for method, properties, body in worker.consume(name, inactivity_timeout=SECONDS):
+        for served, (method, properties, body) in enumerate(worker.consume(name, inactivity_timeout=SECONDS), 1):
             assert method, "no request came"
             answer = pika.BasicProperties(correlation_id=properties.correlation_id)
             worker.basic_publish("", properties.reply_to, b"%d" % (int(body) ** 2), answer)
             worker.basic_ack(method.delivery_tag)
-            served += 1
             if served == 5:
                 break
         while len(answers) < 5:

@@ -77,29 +77,28 @@ def _simple(dice: random.Random, number: int) -> list[bytes]:
     several = (
         tag == 0 or dice.random() < 0.5
     )  # nought and several is never wrong, and sessions should go on for a while
-    name, fields = dice.choice(
-        [
-            ("basic.consume", {"queue": dice.choice(QUEUES), "no_ack": dice.random() < 0.5}),
-            ("basic.consume", {"queue": "amq.rabbitmq.reply-to", "no_ack": True}),
-            ("basic.get", {"queue": dice.choice(QUEUES)}),
-            ("basic.ack", {"delivery_tag": tag, "multiple": several}),
-            ("basic.nack", {"delivery_tag": tag, "multiple": several, "requeue": dice.random() < 0.5}),
-            ("basic.reject", {"delivery_tag": dice.randrange(1, 6), "requeue": dice.random() < 0.5}),
-            ("basic.qos", {"prefetch_count": tag, "global_": dice.random() < 0.5}),
-            ("basic.recover", {"requeue": True}),
-            ("queue.purge", {"queue": dice.choice(QUEUES)}),
-            ("queue.delete", {"queue": dice.choice(QUEUES)}),
-            ("queue.declare", {"queue": dice.choice(QUEUES), "exclusive": True}),
-            ("exchange.delete", {"exchange": dice.choice(list(EXCHANGES))}),
-            ("confirm.select", {}),
-            ("tx.select", {}),
-            ("tx.commit", {}),
-            ("tx.rollback", {}),
-            ("channel.close", {"reply_code": 200, "reply_text": "bye"}),
-            ("channel.close-ok", {}),
-            ("channel.open", {}),
-        ]
-    )
+    choices: list[tuple[str, dict[str, Any]]] = [
+        ("basic.consume", {"queue": dice.choice(QUEUES), "no_ack": dice.random() < 0.5}),
+        ("basic.consume", {"queue": "amq.rabbitmq.reply-to", "no_ack": True}),
+        ("basic.get", {"queue": dice.choice(QUEUES)}),
+        ("basic.ack", {"delivery_tag": tag, "multiple": several}),
+        ("basic.nack", {"delivery_tag": tag, "multiple": several, "requeue": dice.random() < 0.5}),
+        ("basic.reject", {"delivery_tag": dice.randrange(1, 6), "requeue": dice.random() < 0.5}),
+        ("basic.qos", {"prefetch_count": tag, "global_": dice.random() < 0.5}),
+        ("basic.recover", {"requeue": True}),
+        ("queue.purge", {"queue": dice.choice(QUEUES)}),
+        ("queue.delete", {"queue": dice.choice(QUEUES)}),
+        ("queue.declare", {"queue": dice.choice(QUEUES), "exclusive": True}),
+        ("exchange.delete", {"exchange": dice.choice(list(EXCHANGES))}),
+        ("confirm.select", {}),
+        ("tx.select", {}),
+        ("tx.commit", {}),
+        ("tx.rollback", {}),
+        ("channel.close", {"reply_code": 200, "reply_text": "bye"}),
+        ("channel.close-ok", {}),
+        ("channel.open", {}),
+    ]
+    name, fields = dice.choice(choices)
     return [codec.method_frame(number, name, **fields)]
 
 

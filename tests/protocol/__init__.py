@@ -1,1 +1,1 @@
-"""The protocol as its peers speak it: each test sends frames and reads frames, and knows nothing of the broker inside."""
+"""The protocol as its peers speak it: a test sends frames, reads frames, and knows nothing of the broker inside."""

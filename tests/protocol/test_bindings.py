@@ -1,5 +1,6 @@
 """Where a message goes: bindings of every exchange type, exchange to exchange, alternate exchanges."""
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -183,7 +184,7 @@ def test_exchange_to_exchange(channel: Channel, names: Iterator[str]) -> None:
 
 def test_bindings_further_down_take_effect_at_once(channel: Channel, names: Iterator[str]) -> None:
     chain = [declare_exchange(channel, next(names), "fanout") for _ in range(4)]
-    for source, target in zip(chain, chain[1:], strict=False):
+    for source, target in itertools.pairwise(chain):
         channel.call("exchange.bind", destination=target, source=source)
     queues = {label: channel.queue(next(names), exclusive=True) for label in "ab"}
     assert routed(channel, queues, chain[0], "") == []

@@ -261,6 +261,18 @@ def test_bad_frame(client: Client, channel: Channel, other: Client, data: bytes,
     other.close()
 
 
+def test_nothing_follows_connection_close(client: Client, channel: Channel, queue: str) -> None:
+    """Not even the confirms of what was published in the same write, before the mistake."""
+    channel.call("confirm.select")
+    publish = codec.method_frame(1, "basic.publish", exchange="", routing_key=queue) + channel.content(b"x")
+    client.write(publish * 10 + codec.frame(7, 1, b"x"))
+    while (method := client.receive()).name != "connection.close":
+        assert method.name == "basic.ack", str(method)
+    assert method.reply_code == 501
+    client.socket.shutdown(socket.SHUT_WR)
+    assert client.read_until_eof() == b""
+
+
 def test_connection_with_a_broken_frame_does_not_linger(client: Client) -> None:
     """After it no answer can be made out any more, so waiting long for one is of no use."""
     client.write(codec.frame(7, 1, b"x"))

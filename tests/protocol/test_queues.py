@@ -10,8 +10,8 @@ from tests.support.peer import Peer
 from tests.support.wire import Channel, Client, connect
 
 LOCKED = (
-    "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue '{}' in vhost '/'. It could be originally declared "
-    "on another connection or the exclusive property value does not match that of the original declaration."
+    "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue '{}' in vhost '/'. It could be originally "
+    "declared on another connection or the exclusive property value does not match that of the original declaration."
 )
 
 
@@ -65,7 +65,7 @@ def test_empty_name_means_the_queue_declared_last_on_the_channel(channel: Channe
     channel.call("exchange.declare", exchange=exchange, type="direct", auto_delete=True)
     channel.call("queue.bind", exchange=exchange)  # the key of an empty bind is the queue's name, too
     channel.publish(exchange, last, b"for the last")
-    assert channel.get("").body == b"for the last"
+    assert channel.drain("") == [b"for the last"]
     channel.put(last, b"1")
     assert channel.call("queue.purge").message_count == 1
     channel.call("basic.cancel", consumer_tag=channel.consume(""))

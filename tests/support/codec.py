@@ -5,6 +5,7 @@ deliberately not strict: a test must be able to encode what no sane client sends
 """
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -187,7 +188,7 @@ def _decimal(value: Decimal) -> bytes:
 
 
 NUMBERS = {"b": "b", "B": "B", "s": "h", "u": "H", "I": "i", "i": "I", "l": "q", "T": "Q", "f": "f", "d": "d", "t": "?"}
-WRITERS = {
+WRITERS: dict[str, Callable[[Any], bytes]] = {
     "S": long_string,
     "x": long_string,
     "F": lambda value: table(value),
@@ -213,7 +214,7 @@ def table(fields: dict[str, Any] | bytes) -> bytes:
 
 PLAIN = {"o": "B", "h": "H", "l": "I", "L": "Q"}
 ZERO: dict[str, Any] = {"o": 0, "h": 0, "l": 0, "L": 0, "b": False, "s": "", "S": "", "t": {}}
-STRINGS = {"s": short_string, "S": long_string, "t": table}
+STRINGS: dict[str, Callable[[Any], bytes]] = {"s": short_string, "S": long_string, "t": table}
 
 
 def _scalar(letter: str, value: Any) -> bytes:
@@ -307,8 +308,10 @@ class Cursor:
         data = self.long_string()
         if letter == "S":
             return data.decode("utf-8", "surrogateescape")
-        readers = {"x": bytes, "F": decode_table, "A": decode_array}
-        return readers[letter](data)
+        if letter == "x":
+            return data
+        assert letter in "FA", f"table value of type {letter!r}"
+        return decode_table(data) if letter == "F" else decode_array(data)
 
     def scalar(self, letter: str) -> Any:
         if letter in PLAIN:

@@ -11,8 +11,22 @@ from collections import deque
 from typing import Any, NamedTuple
 
 from tests.support import codec
+from tests.support.channel import Channel, Unexpected, check_close
 from tests.support.codec import BODY, HEADER, HEARTBEAT, METHOD, Method
 from tests.support.peer import Peer
+
+__all__ = [
+    "CAPABILITIES",
+    "TIMEOUT",
+    "Channel",
+    "Client",
+    "Frame",
+    "Gone",
+    "Unexpected",
+    "amqplain",
+    "connect",
+    "plain",
+]
 
 TIMEOUT = 30.0
 CAPABILITIES = {
@@ -23,10 +37,6 @@ CAPABILITIES = {
     "connection.blocked": True,
     "authentication_failure_close": True,
 }
-
-
-class Unexpected(AssertionError):
-    """The peer answered, but with something else."""
 
 
 class Gone(AssertionError):
@@ -128,7 +138,8 @@ class Client:
         assert len(method.body) <= size, f"{len(method.body)} octets of {size} in {method}"
         return self._unfinished.pop(frame.channel) if len(method.body) == size else None
 
-    def _receive(self) -> Method:
+    def receive(self) -> Method:
+        """The next method on whichever channel, past everything kept for later."""
         while True:
             method = self._assemble(self.read_frame())
             if method:
@@ -141,7 +152,7 @@ class Client:
                 self._inbox.remove(method)
                 return method
         while True:
-            method = self._receive()
+            method = self.receive()
             if method.channel == channel:
                 return method
             if method.name == "connection.close":
@@ -206,7 +217,7 @@ class Client:
         self.send(0, "connection.open", virtual_host=self.peer.vhost if vhost is None else vhost)
         return self.expect("connection.open-ok")
 
-    def channel(self, number: int | None = None) -> "Channel":
+    def channel(self, number: int | None = None) -> Channel:
         if number is None:
             number = self._next_channel
             self._next_channel += 1
@@ -214,7 +225,7 @@ class Client:
         channel.call("channel.open")
         return channel
 
-    def confirming(self) -> "Channel":
+    def confirming(self) -> Channel:
         """A channel aside in confirm mode, for `Channel.put`."""
         if self._confirming is None:
             assert self.tuned
@@ -236,7 +247,7 @@ class Client:
     def _next_close(self) -> Method:
         """The connection.close the peer must be sending; what it had sent to channels before does not matter."""
         while True:
-            method = self._receive()
+            method = self.receive()
             if method.name == "connection.close":
                 return method
             if method.channel == 0 or method.name == "channel.close":
@@ -245,7 +256,7 @@ class Client:
     def close(self) -> None:
         """The polite end, which also shows that the connection still works."""
         self.send(0, "connection.close", reply_code=200, reply_text="bye")
-        while self._receive().name != "connection.close-ok":
+        while self.receive().name != "connection.close-ok":
             pass
         self.drop()
 
@@ -257,119 +268,6 @@ class Client:
 
     def __exit__(self, *_: object) -> None:
         self.drop()
-
-
-def check_close(close: Method, code: int, text: str | None) -> None:
-    assert close.reply_code == code, str(close)
-    assert text is None or close.reply_text == text, f"\n  expected {text}\n  but came {close.reply_text}"
-
-
-class Channel:
-    """One channel of a client, with the words tests use most."""
-
-    def __init__(self, client: Client, number: int) -> None:
-        self.client, self.number = client, number
-        self.confirmed = 0
-
-    def send(self, name: str, **fields: Any) -> None:
-        self.client.send(self.number, name, **fields)
-
-    def expect(self, *names: str) -> Method:
-        return self.client.expect(*names, channel=self.number)
-
-    def call(self, name: str, **fields: Any) -> Method:
-        self.send(name, **fields)
-        return self.expect(name + "-ok")
-
-    def pending(self) -> list[Method]:
-        return self.client.pending(self.number)
-
-    def content(self, body: bytes, properties: dict[str, Any] | bytes | None = None) -> bytes:
-        return codec.content_frames(self.number, body, properties, self.client.frame_max)
-
-    def publish(
-        self,
-        exchange: str,
-        routing_key: str | bytes,
-        body: bytes = b"",
-        properties: dict[str, Any] | bytes | None = None,
-        **bits: bool,
-    ) -> None:
-        publish = codec.method_frame(self.number, "basic.publish", exchange=exchange, routing_key=routing_key, **bits)
-        self.client.write(publish + self.content(body, properties))
-
-    def queue(self, name: str = "", **fields: Any) -> str:
-        return str(self.call("queue.declare", queue=name, **fields).queue)
-
-    def put(self, queue: str, *bodies: bytes, properties: dict[str, Any] | None = None) -> None:
-        """Publish straight to a queue and return when the messages are in it (and handed on, if somebody wants them)."""
-        through = self.client.confirming()
-        for body in bodies:
-            through.publish("", queue, body, properties)
-        through.wait_for_confirms(len(bodies))
-
-    def wait_for_confirms(self, count: int) -> None:
-        wanted = self.confirmed + count
-        while self.confirmed < wanted:
-            ack = self.expect("basic.ack")
-            self.confirmed = ack.delivery_tag if ack.multiple else self.confirmed + 1
-
-    def ask(self, name: str, **fields: Any) -> Method:
-        """Like `call`, but deliveries that come before the answer are kept for later."""
-        self.send(name, **fields)
-        seen = []
-        while (method := self.client.next_method(self.number)).name == "basic.deliver":
-            seen.append(method)
-        self.client.keep(seen)
-        if method.name != name + "-ok":
-            raise Unexpected(f"{name}-ok expected, but {method} came")
-        return method
-
-    def count(self, queue: str) -> int:
-        return int(self.ask("queue.declare", queue=queue, passive=True).message_count)
-
-    def settle(self, queue: str) -> list[Method]:
-        """What this channel has been sent once everything asked of the queue so far is done.
-
-        Two round trips: a peer may answer a question about a queue before it hands on what the queue sent earlier.
-        """
-        for _ in range(2):
-            self.count(queue)
-        return self.pending()
-
-    def take_pending(self) -> list[Method]:
-        return [self.client.next_method(self.number) for _ in self.pending()]
-
-    def get(self, queue: str, no_ack: bool = True) -> Method | None:
-        self.send("basic.get", queue=queue, no_ack=no_ack)
-        method = self.expect("basic.get-ok", "basic.get-empty")
-        return method if method.name == "basic.get-ok" else None
-
-    def drain(self, queue: str) -> list[bytes]:
-        """The bodies in the queue, in order, taken out of it."""
-        bodies = []
-        while (message := self.get(queue)) is not None:
-            bodies.append(message.body)
-        return bodies
-
-    def consume(self, queue: str, consumer_tag: str = "", **fields: Any) -> str:
-        return str(self.call("basic.consume", queue=queue, consumer_tag=consumer_tag, **fields).consumer_tag)
-
-    def ack(self, delivery_tag: int, multiple: bool = False) -> None:
-        self.send("basic.ack", delivery_tag=delivery_tag, multiple=multiple)
-
-    def expect_close(self, code: int, text: str | None = None, method: tuple[int, int] | None = None) -> Method:
-        """channel.close with this code, answered; afterwards the number may be used again."""
-        close = self.client.next_method(self.number)
-        if close.name != "channel.close":
-            raise Unexpected(f"channel.close expected, but {close} came")
-        check_close(close, code, text)
-        assert method is None or (close.class_id, close.method_id) == method, str(close)
-        self.send("channel.close-ok")
-        return close
-
-    def close(self) -> None:
-        self.call("channel.close", reply_code=200, reply_text="bye")
 
 
 def connect(

@@ -24,6 +24,7 @@ from tests.support import codec
 from tests.support.codec import Method
 
 NO_LIMIT = 2**64 - 1
+MEMORY_BYTES = 2**40
 SECRET = b"\0guest\0guest"
 
 
@@ -171,11 +172,12 @@ class Client:
 class Plane:
     """A broker and its clients. As a context it ends them all and looks whether a message was left over."""
 
-    def __init__(self, **limits: Any) -> None:
+    def __init__(self, **limits: int) -> None:
         self.loop = Loop()
         self.messages_before = live_messages()
         set_flush_scheduler(self.loop.call_soon)
-        self.node = Node(Settings(limits=LimitsSettings(**limits)), self.loop)  # type: ignore[arg-type]
+        settings = Settings(limits=LimitsSettings(**{"memory_bytes_max": MEMORY_BYTES, **limits}))
+        self.node = Node(settings, self.loop)  # type: ignore[arg-type]
         self.clients: list[Client] = []
 
     def client(self, *numbers: int, frame_max: int = 131072) -> Client:

@@ -52,22 +52,15 @@ def publishes(*sizes: int, number: int = 1, **properties: Any) -> bytes:
     return b"".join(publish_frames(number, "q", bytes([65 + size % 26]) * size, properties) for size in sizes)
 
 
-# Channel 2's publish and channel 1's, their frames taking turns.
-TWO_CHANNELS = b"".join(
-    piece
-    for pair in zip(
-        [
-            method_frame(1, "basic.publish", routing_key="q"),
-            *(cut_content(b"one", 3)[a:b] for a, b in ((0, 22), (22, 99))),
-        ],
-        [
-            method_frame(2, "basic.publish", routing_key="q"),
-            *(cut_content(b"four", 4, number=2)[a:b] for a, b in ((0, 22), (22, 99))),
-        ],
-        strict=True,
-    )
-    for piece in pair
-)
+def taking_turns() -> bytes:
+    """A publish on each of two channels, frame by frame in turn."""
+    pieces = [
+        (method_frame(number, "basic.publish", routing_key="q"), content[:22], content[22:])
+        for number in (1, 2)
+        for content in [cut_content(b"to be cut" * number, 9 * number, number=number)]
+    ]
+    return b"".join(piece for pair in zip(*pieces, strict=True) for piece in pair)
+
 
 SCENARIOS = {
     "declare and delete": Scenario(
@@ -155,7 +148,7 @@ SCENARIOS = {
         "basic.return tx.commit-ok",
     ),
     "channels take turns": Scenario(
-        DECLARE + NO_ACK_CONSUME + frame(HEARTBEAT, 0, b"") + TWO_CHANNELS,
+        DECLARE + NO_ACK_CONSUME + frame(HEARTBEAT, 0, b"") + taking_turns(),
         "queue.declare-ok basic.consume-ok basic.deliver basic.deliver",
     ),
     "a channel fails and another goes on": Scenario(
@@ -175,8 +168,8 @@ SCENARIOS = {
         DECLARE + frame(METHOD, 1, b"\0\x32\0\x0a", end=0xCD) + DECLARE, "queue.declare-ok connection.close"
     ),
     "a wrong end of a body": Scenario(
-        DECLARE + publish_cut(b"", 0)[:-8] + cut_content(b"body", 4)[:-1] + b"\xcd" + DECLARE,
-        "queue.declare-ok connection.close",
+        DECLARE + NO_ACK_CONSUME + publish_cut(b"body", 4)[:-1] + b"\xcd" + DECLARE,
+        "queue.declare-ok basic.consume-ok connection.close",
     ),
     "a frame too large": Scenario(
         DECLARE + struct.pack(">BHI", METHOD, 1, 1 << 20) + b"x" * 20, "queue.declare-ok connection.close"
@@ -185,8 +178,8 @@ SCENARIOS = {
     "no such channel": Scenario(method_frame(9, "basic.publish") + DECLARE, "connection.close"),
     "content without a publish": Scenario(cut_content(b"x", 1) + DECLARE, "connection.close"),
     "a body too long": Scenario(
-        DECLARE + method_frame(1, "basic.publish", routing_key="q") + cut_content(b"x", 1)[:-9] + frame(BODY, 1, b"xy"),
-        "queue.declare-ok connection.close",
+        DECLARE + NO_ACK_CONSUME + publish_cut(b"x", 1)[:-9] + frame(BODY, 1, b"xy"),
+        "queue.declare-ok basic.consume-ok connection.close",
     ),
     "a method within a content": Scenario(
         DECLARE + method_frame(1, "basic.publish", routing_key="q") + method_frame(1, "basic.get", queue="q") + DECLARE,
@@ -208,8 +201,19 @@ def without_confirms(octets: bytes) -> tuple[bytes, list[int]]:
     acks, others = [], []
     for kind, number, payload in frames(octets):
         is_ack = kind == METHOD and payload.startswith(b"\0\x3c\0\x50")
-        (acks if is_ack else others).append(frame(kind, number, payload))
+        (acks if is_ack else others).append(frame(kind, number, without_excerpt(payload)))
     return b"".join(others), confirmed(decode(b"".join(acks)))
+
+
+def without_excerpt(payload: bytes) -> bytes:
+    """Of a body frame with a wrong end the error shows what was read last."""
+    is_wrong_end = b"FRAME_ERROR - type 3" in payload and b"invalid_frame_end_marker" in payload
+    return payload[:4] + payload[-26:] if is_wrong_end else payload
+
+
+def names(octets: bytes) -> list[str]:
+    methods = (payload[:4] for kind, _, payload in frames(octets) if kind == METHOD)
+    return [codec.BY_ID[struct.unpack(">HH", method)].name for method in methods]
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -217,7 +221,7 @@ def test_however_it_is_cut_the_answer_is_the_same(name: str) -> None:
     scenario = SCENARIOS[name]
     octets = scenario.octets
     whole = answers([octets])
-    assert [method.name for method in decode(whole[0])] == scenario.expected.split()
+    assert names(whole[0]) == scenario.expected.split()
     assert whole[1] == ([1, 2, 3, 4, 5] if name == "confirms" else [])
     assert answers([octets[at : at + 1] for at in range(len(octets))]) == whole
     for cut in range(1, len(octets)):
@@ -249,9 +253,7 @@ def handshake(pieces: list[bytes]) -> bytes:
 def test_a_handshake_may_be_cut_anywhere() -> None:
     octets = handshake_octets() + method_frame(1, "channel.open")
     whole = handshake([octets])
-    assert [method.name for method in decode(whole)] == [
-        *("connection.start", "connection.tune", "connection.open-ok", "channel.open-ok")
-    ]
+    assert names(whole) == ["connection.start", "connection.tune", "connection.open-ok", "channel.open-ok"]
     assert handshake([octets[at : at + 1] for at in range(len(octets))]) == whole
     for cut in range(1, len(octets)):
         assert handshake([octets[:cut], octets[cut:]]) == whole
@@ -331,20 +333,18 @@ def test_frames_may_be_as_large_as_agreed_and_eight_octets_more() -> None:
 # ---------------------------------------------------------------------------------------------------- broken octets
 
 
-def judge_broken(client: Client) -> None:
-    """Whatever was sent: the connection still answers, waits for more, or says why it closes."""
+def judge(client: Client) -> None:
+    """Whatever was sent: the connection still answers, waits for more, or says why it closes, and then nothing else."""
     methods = client.received()
-    closes = [method for method in methods if method.name == "connection.close"]
-    assert len(closes) <= 1
-    assert client.connection.closing == bool(closes)
-    assert all(400 <= close.reply_code < 541 for close in closes), "an internal error"
-    assert all(close is methods[-1] for close in closes), "something was said behind the close"
+    ends = [method for method in methods if method.name in ("connection.close", "connection.close-ok")]
+    assert ends == methods[-1:] if client.connection.closing else not ends
+    assert all(method.reply_code != 541 for method in methods if method.name.endswith(".close")), "an internal error"
 
 
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_a_broken_session_ends_in_order_and_harms_no_neighbour(data: st.DataObject) -> None:
-    octets = bytearray(data.draw(st.sampled_from([s.octets for s in SCENARIOS.values()])))
+    octets = bytearray(data.draw(st.sampled_from([scenario.octets for scenario in SCENARIOS.values()])))
     for _ in range(data.draw(st.integers(1, 4))):
         octets[data.draw(st.integers(0, len(octets) - 1))] = data.draw(st.integers(0, 255))
     with Plane() as plane:
@@ -352,7 +352,7 @@ def test_a_broken_session_ends_in_order_and_harms_no_neighbour(data: st.DataObje
         neighbour.call(1, "queue.declare", queue="neighbour")
         neighbour.call(1, "basic.consume", queue="neighbour", consumer_tag="n", no_ack=True)
         client.feed(bytes(octets))
-        if b"connection" not in client.take():
-            client.lose()
+        judge(client)
+        client.lose()
         neighbour.publish(1, "neighbour", b"still here")
-        assert b"still here" in [method.body for method in neighbour.received()]
+        assert [method.body for method in neighbour.received()] == [b"still here"]

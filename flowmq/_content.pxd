@@ -1,0 +1,56 @@
+# The receiving half of a channel: basic.publish, its content header, its body, put together to one message.
+#
+# Checks what a publish may ask for, in the order clients know: size, exchange, internal, reply-to, expiration, CC and
+# BCC, user-id. Where the message goes is the other half's business: finish_publish() is called with everything in
+# place.
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+from flowmq._message cimport Message, Properties
+from flowmq._peer cimport Peer
+from flowmq._queue cimport Consumer, Outlet
+from flowmq._router cimport Exchange, RouteSet
+
+cdef enum Expecting:
+    METHOD_FRAME = 0
+    HEADER_FRAME = 1
+    BODY_FRAME = 2
+
+cdef class ContentReceiver(Outlet):
+    cdef readonly Peer peer
+    cdef readonly uint16_t number
+    cdef readonly object vhost
+    cdef readonly Consumer reply_consumer   # of amq.rabbitmq.reply-to
+    cdef readonly bytes reply_key
+
+    # the publish being received
+    cdef Expecting expecting
+    cdef char names[512]            # exchange and routing key, as received
+    cdef uint32_t names_bytes
+    cdef bint mandatory
+    cdef bint memo_holds            # `memo_names` is what is being published to
+    cdef Message *message
+    cdef uint64_t received_bytes
+    cdef uint64_t expires_at_ms
+    cdef list selected_keys         # routing key, CC and BCC when the publisher named more than one
+
+    # the last place published to, and where that leads
+    cdef char memo_names[512]
+    cdef uint32_t memo_names_bytes
+    cdef Exchange exchange
+    cdef RouteSet memo_routes
+    cdef uint64_t memo_generation
+
+    # `arguments` is a method frame's payload behind class and method. All raise AMQPError.
+    cdef int basic_publish(self, const uint8_t *arguments, const uint8_t *end) except -1
+    cdef int content_header(self, const uint8_t *payload, uint32_t payload_bytes) except -1
+    cdef int content_body(self, const uint8_t *octets, uint64_t count) except -1
+    # Forgets a publish that has begun.
+    cdef int abandon_publish(self) except -1
+    # Abstract: `message` is complete; it belongs to whoever implements this.
+    cdef int finish_publish(self) except -1
+
+    cdef int find_exchange(self) except -1
+    cdef int check_user(self, const uint8_t *payload, Properties *properties) except -1
+    cdef int read_expiration(self, const uint8_t *payload, Properties *properties) except -1
+    cdef bytes rewrite_header(self, const uint8_t *payload, uint32_t payload_bytes, Properties *properties)

@@ -1,0 +1,217 @@
+# See _content.pxd for what this module is and is not.
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.string cimport memcmp, memcpy
+
+from flowmq._frame cimport (
+    FLOWMQ_CONTRACT, Cursor, load_long_long, load_short, read_octet, read_short_string, skip_bytes,
+)
+from flowmq._message cimport (
+    has_sender_selected_keys, message_body, message_make_room, message_new, message_release, scan_properties,
+    with_headers, with_short_string,
+)
+from flowmq._queue cimport queue_now
+
+from flowmq._frame import check_contract
+from flowmq.amqp.errors import (
+    AccessRefused, FrameError, NotFound, NotImplementedByBroker, PreconditionFailed, ResourceError, UnexpectedFrame,
+)
+from flowmq.amqp.method import undecodable
+from flowmq.broker.publishing import expiration_ms, sender_selected_keys, without_bcc
+
+check_contract(FLOWMQ_CONTRACT)
+
+cdef enum:
+    HEADER_FIXED_BYTES = 14     # class, weight, body size, property flags
+    BODY_CLASS = 60
+
+cdef bytes REPLY_TO = b"amq.rabbitmq.reply-to"
+
+
+cdef class ContentReceiver(Outlet):
+    """The receiving half of a channel. Implemented whole by Channel."""
+
+    def __dealloc__(self):
+        if self.message != NULL:
+            message_release(self.message)
+
+    cdef int finish_publish(self) except -1:
+        raise NotImplementedError("ContentReceiver.finish_publish")
+
+    cdef int basic_publish(self, const uint8_t *arguments, const uint8_t *end) except -1:
+        cdef Cursor cursor
+        cdef const uint8_t *names
+        cdef uint8_t flags
+        if self.expecting != METHOD_FRAME:
+            self.refuse_method()
+        cursor.position = arguments
+        cursor.end = end
+        names = arguments + 2
+        if not (skip_bytes(&cursor, 2) and skip_name(&cursor) and skip_name(&cursor)):
+            raise undecodable((<const char *>arguments)[:end - arguments])
+        self.names_bytes = <uint32_t>(cursor.position - names)
+        if not read_octet(&cursor, &flags) or cursor.position != end:
+            raise undecodable((<const char *>arguments)[:end - arguments])
+        if flags & 2:
+            raise NotImplementedByBroker("immediate=true")
+        self.mandatory = flags & 1
+        self.memo_holds = (self.names_bytes == self.memo_names_bytes
+                           and memcmp(names, self.memo_names, self.names_bytes) == 0)
+        if not self.memo_holds:
+            memcpy(self.names, names, self.names_bytes)
+        self.expecting = HEADER_FRAME
+        return 0
+
+    def refuse_method(self):
+        kind = "header for class 60" if self.expecting == HEADER_FRAME else "body"
+        self.expecting = METHOD_FRAME
+        raise UnexpectedFrame(f"expected content {kind}, got non content {kind.split()[0]} frame instead")
+
+    cdef int content_header(self, const uint8_t *payload, uint32_t payload_bytes) except -1:
+        cdef Properties properties
+        cdef uint64_t body_bytes
+        cdef bytes rewritten
+        if self.expecting != HEADER_FRAME:
+            self.refuse_content("header")
+        if payload_bytes < HEADER_FIXED_BYTES or not scan_properties(payload, payload_bytes, &properties):
+            raise undecodable((<const char *>payload)[:payload_bytes])
+        if load_short(payload) != BODY_CLASS:
+            raise UnexpectedFrame(
+                f"expected content header for class 60, got one for class {load_short(payload)} instead"
+            )
+        body_bytes = load_long_long(payload + 4)
+        if body_bytes > self.peer.message_bytes_max:
+            raise PreconditionFailed(
+                f"message size {body_bytes} is larger than configured max size {self.peer.message_bytes_max}"
+            )
+        if not self.memo_holds:
+            self.find_exchange()
+        self.selected_keys = None
+        self.expires_at_ms = 0
+        if properties.reply_to_at or properties.expiration_at or properties.headers_at or properties.user_id_at:
+            rewritten = self.rewrite_header(payload, payload_bytes, &properties)
+            if rewritten is not None:
+                payload = <const uint8_t *>PyBytes_AS_STRING(rewritten)
+                payload_bytes = <uint32_t>PyBytes_GET_SIZE(rewritten)
+                scan_properties(payload, payload_bytes, &properties)
+        self.message = message_new(self.memo_names, self.memo_names_bytes, payload, payload_bytes, body_bytes,
+                                   &properties)
+        if self.message == NULL:
+            raise ResourceError("out of memory")
+        self.received_bytes = 0
+        if body_bytes == 0:
+            self.finish_publish()
+        else:
+            self.expecting = BODY_FRAME
+        return 0
+
+    def refuse_content(self, kind):
+        if self.expecting == METHOD_FRAME:
+            raise UnexpectedFrame("expected method frame, got non method frame instead")
+        expected = "header for class 60" if self.expecting == HEADER_FRAME else "body"
+        raise UnexpectedFrame(f"expected content {expected}, got non content {expected.split()[0]} frame instead")
+
+    cdef int content_body(self, const uint8_t *octets, uint64_t count) except -1:
+        cdef Message *message = self.message
+        if self.expecting != BODY_FRAME:
+            self.refuse_content("body")
+        if count > message.body_bytes - self.received_bytes:
+            raise FrameError("content body frame exceeds remaining content size")
+        message = message_make_room(message, self.received_bytes + count)
+        if message == NULL:
+            raise ResourceError("out of memory")
+        self.message = message
+        memcpy(message_body(message) + self.received_bytes, octets, count)
+        self.received_bytes += count
+        if self.received_bytes == message.body_bytes:
+            self.finish_publish()
+        return 0
+
+    cdef int find_exchange(self) except -1:
+        """Make the names just received the remembered ones."""
+        cdef bytes name = self.names[1:1 + <uint8_t>self.names[0]]
+        cdef Exchange exchange = self.vhost.exchanges.get(name)
+        if exchange is None:
+            raise NotFound(f"no exchange '{text(name)}' in vhost '{self.vhost.name}'")
+        if exchange.internal:
+            raise AccessRefused(f"cannot publish to internal exchange '{text(name)}' in vhost '{self.vhost.name}'")
+        memcpy(self.memo_names, self.names, self.names_bytes)
+        self.memo_names_bytes = self.names_bytes
+        self.exchange = exchange
+        self.memo_routes = None
+        return 0
+
+    cdef bytes rewrite_header(self, const uint8_t *payload, uint32_t payload_bytes, Properties *properties):
+        """Act on the properties that mean something to a broker; a new header payload when it must change, or None."""
+        cdef bytes rewritten = None
+        cdef bytes headers
+        if properties.reply_to_bytes == PyBytes_GET_SIZE(REPLY_TO) and memcmp(
+            payload + properties.reply_to_at, PyBytes_AS_STRING(REPLY_TO), properties.reply_to_bytes
+        ) == 0:
+            if self.reply_consumer is None:
+                raise PreconditionFailed("fast reply consumer does not exist")
+            rewritten = with_short_string(payload, payload_bytes, properties.reply_to_at, properties.reply_to_bytes,
+                                          self.reply_key)
+            payload = <const uint8_t *>PyBytes_AS_STRING(rewritten)
+            payload_bytes = <uint32_t>PyBytes_GET_SIZE(rewritten)
+            scan_properties(payload, payload_bytes, properties)
+        if properties.expiration_at:
+            self.read_expiration(payload, properties)
+        if properties.headers_bytes and has_sender_selected_keys(payload + properties.headers_at,
+                                                                 properties.headers_bytes):
+            headers = (<const char *>payload)[properties.headers_at:properties.headers_at + properties.headers_bytes]
+            self.selected_keys = sender_selected_keys(headers)
+            self.selected_keys.insert(0, self.routing_key())
+            headers = without_bcc(headers)
+            rewritten = with_headers(payload, payload_bytes, properties, headers)
+        if properties.user_id_at:
+            self.check_user(payload, properties)
+        return rewritten
+
+    def routing_key(self):
+        cdef uint8_t exchange_bytes = <uint8_t>self.memo_names[0]
+        return self.memo_names[2 + exchange_bytes:self.memo_names_bytes]
+
+    cdef int read_expiration(self, const uint8_t *payload, Properties *properties) except -1:
+        cdef const uint8_t *digits = payload + properties.expiration_at
+        cdef uint64_t value = 0
+        cdef uint8_t at
+        for at in range(properties.expiration_bytes):
+            if digits[at] < c'0' or digits[at] > c'9' or at == 11:
+                value = expiration_ms((<const char *>digits)[:properties.expiration_bytes])
+                break
+            value = value * 10 + (digits[at] - c'0')
+        if properties.expiration_bytes == 0:
+            value = expiration_ms(b"")
+        self.expires_at_ms = queue_now() + value
+        return 0
+
+    cdef int check_user(self, const uint8_t *payload, Properties *properties) except -1:
+        cdef const char *claimed = <const char *>payload + properties.user_id_at
+        if properties.user_id_bytes == PyBytes_GET_SIZE(self.peer.user) and memcmp(
+            claimed, PyBytes_AS_STRING(self.peer.user), properties.user_id_bytes
+        ) == 0:
+            return 0
+        raise PreconditionFailed(
+            f"user_id property set to '{text(claimed[:properties.user_id_bytes])}' "
+            f"but authenticated user was '{text(self.peer.user)}'"
+        )
+
+    cdef int abandon_publish(self) except -1:
+        self.expecting = METHOD_FRAME
+        if self.message != NULL:
+            message_release(self.message)
+            self.message = NULL
+        return 0
+
+
+# ------------------------------------------------------------------------------------------------------ leaves
+
+cdef inline bint skip_name(Cursor *cursor) noexcept nogil:
+    cdef const uint8_t *name
+    cdef uint8_t name_bytes
+    return read_short_string(cursor, &name, &name_bytes)
+
+
+cdef str text(bytes name):
+    return name.decode("utf-8", "surrogateescape")

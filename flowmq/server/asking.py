@@ -1,0 +1,38 @@
+"""What the functions for single methods share: whose virtual host, which queue, and whether an answer is wanted."""
+
+from typing import TYPE_CHECKING, Any
+
+from flowmq._channel import Channel
+from flowmq.amqp.errors import NotFound
+from flowmq.amqp.method import Method
+from flowmq.broker.queues import DeclaredQueue
+from flowmq.broker.vhost import VHost
+
+if TYPE_CHECKING:
+    from flowmq.server.session import Session
+
+MESSAGE_COUNT_MAX = 0xFFFFFFFF
+
+
+def vhost_of(session: "Session") -> VHost:
+    assert session.vhost is not None, "a channel is only opened on an open connection"
+    return session.vhost
+
+
+def answer(session: "Session", channel: Channel, method: Any, reply: Method) -> None:
+    if not method.nowait:
+        session.send(channel.number, reply)
+
+
+def queue_name(session: "Session", channel: Channel, name: str) -> str:
+    """An empty name means the queue last declared on the channel."""
+    if name:
+        return name
+    last = session.last_queues.get(channel.number)
+    if last is None:
+        raise NotFound("no previously declared queue")
+    return last
+
+
+def named_queue(session: "Session", channel: Channel, name: str) -> DeclaredQueue:
+    return vhost_of(session).queue(queue_name(session, channel, name), session)

@@ -1,0 +1,124 @@
+"""basic.* but for what comes per message: qos, consume, cancel, get, recover."""
+
+import secrets
+from base64 import urlsafe_b64encode
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from flowmq._channel import Channel
+from flowmq.amqp.errors import (
+    NotAllowed,
+    NotImplementedByBroker,
+    PreconditionFailed,
+)
+from flowmq.amqp.method import Method
+from flowmq.amqp.methods import (
+    BasicCancel,
+    BasicCancelOk,
+    BasicConsume,
+    BasicConsumeOk,
+    BasicGet,
+    BasicGetEmpty,
+    BasicQos,
+    BasicQosOk,
+    BasicRecover,
+    BasicRecoverAsync,
+    BasicRecoverOk,
+)
+from flowmq.broker.arguments import consumer_priority
+from flowmq.broker.names import octets
+from flowmq.broker.vhost import REPLY_TO
+from flowmq.server.asking import answer, named_queue, vhost_of
+
+if TYPE_CHECKING:
+    from flowmq.server.session import Session
+
+
+# ------------------------------------------------------------------------------------------------------------ basic
+
+
+def basic_qos(session: "Session", channel: Channel, method: BasicQos) -> None:
+    if method.prefetch_size:
+        raise NotImplementedByBroker(f"prefetch_size!=0 ({method.prefetch_size})")
+    # The answer first: a higher limit lets deliveries begin at once.
+    session.send(channel.number, BasicQosOk())
+    channel.set_prefetch(method.prefetch_count, for_channel=method.global_)
+
+
+def basic_consume(session: "Session", channel: Channel, method: BasicConsume) -> None:
+    tag = octets(method.consumer_tag) or new_consumer_tag()
+    if tag in channel.consumers or (channel.reply_consumer is not None and channel.reply_consumer.tag == tag):
+        raise NotAllowed(f"attempt to reuse consumer tag '{method.consumer_tag}'")
+    limit = session.node.settings.limits.consumers_per_channel_max
+    if limit and len(channel.consumers) >= limit:
+        raise NotAllowed(f"reached maximum ({limit}) of consumers per channel")
+    if method.queue == REPLY_TO:
+        consume_replies(session, channel, method, tag)
+        return
+    declared = named_queue(session, channel, method.queue)
+    declared.check_consumable(exclusive=method.exclusive)
+    consumer = channel.consume(
+        declared.queue,
+        tag,
+        no_ack=method.no_ack,
+        exclusive=method.exclusive,
+        priority=consumer_priority(method.arguments),
+        arguments=method.arguments,
+    )
+    answer(session, channel, method, BasicConsumeOk(tag.decode("utf-8", "surrogateescape")))
+    # Only now: no delivery may come before the consumer knows its tag.
+    declared.queue.start(consumer)
+
+
+def consume_replies(session: "Session", channel: Channel, method: BasicConsume, tag: bytes) -> None:
+    if not method.no_ack:
+        raise PreconditionFailed("reply consumer cannot acknowledge")
+    key = f"{REPLY_TO}.{new_token()}".encode("ascii")
+    channel.consume_replies(tag, key)
+    answer(session, channel, method, BasicConsumeOk(tag.decode("utf-8", "surrogateescape")))
+
+
+def new_token() -> str:
+    return urlsafe_b64encode(secrets.token_bytes(16)).decode("ascii").rstrip("=")
+
+
+def new_consumer_tag() -> bytes:
+    return f"amq.ctag-{new_token()}".encode("ascii")
+
+
+def basic_cancel(session: "Session", channel: Channel, method: BasicCancel) -> None:
+    """Cancelling what does not consume is fine."""
+    consumer = channel.cancel(octets(method.consumer_tag))
+    answer(session, channel, method, BasicCancelOk(method.consumer_tag))
+    if consumer is not None:
+        vhost_of(session).consumer_left(consumer.queue)
+
+
+def basic_get(session: "Session", channel: Channel, method: BasicGet) -> None:
+    declared = named_queue(session, channel, method.queue)
+    if not channel.get(declared.queue, no_ack=method.no_ack):
+        session.send(channel.number, BasicGetEmpty())
+
+
+def basic_recover(session: "Session", channel: Channel, method: BasicRecover) -> None:
+    if not method.requeue:
+        raise NotImplementedByBroker("requeue=false")
+    # The answer first: what comes back is delivered again at once.
+    session.send(channel.number, BasicRecoverOk())
+    channel.recover()
+
+
+def basic_recover_async(session: "Session", channel: Channel, method: BasicRecoverAsync) -> None:
+    if not method.requeue:
+        raise NotImplementedByBroker("requeue=false")
+    channel.recover()
+
+
+HANDLERS: dict[type[Method], Callable[["Session", Channel, Any], None]] = {
+    BasicQos: basic_qos,
+    BasicConsume: basic_consume,
+    BasicCancel: basic_cancel,
+    BasicGet: basic_get,
+    BasicRecover: basic_recover,
+    BasicRecoverAsync: basic_recover_async,
+}

@@ -1,0 +1,150 @@
+"""exchange.* and queue.*: what is declared, bound, purged and deleted."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from flowmq._channel import Channel
+from flowmq.amqp.errors import (
+    NotFound,
+)
+from flowmq.amqp.method import Method
+from flowmq.amqp.methods import (
+    ExchangeBind,
+    ExchangeBindOk,
+    ExchangeDeclare,
+    ExchangeDeclareOk,
+    ExchangeDelete,
+    ExchangeDeleteOk,
+    ExchangeUnbind,
+    ExchangeUnbindOk,
+    QueueBind,
+    QueueBindOk,
+    QueueDeclare,
+    QueueDeclareOk,
+    QueueDelete,
+    QueueDeleteOk,
+    QueuePurge,
+    QueuePurgeOk,
+    QueueUnbind,
+    QueueUnbindOk,
+)
+from flowmq.broker.names import octets
+from flowmq.broker.vhost import REPLY_TO
+from flowmq.server.asking import MESSAGE_COUNT_MAX, answer, named_queue, queue_name, vhost_of
+
+if TYPE_CHECKING:
+    from flowmq.server.session import Session
+
+
+# --------------------------------------------------------------------------------------------------------- exchange
+
+
+def exchange_declare(session: "Session", channel: Channel, method: ExchangeDeclare) -> None:
+    vhost = vhost_of(session)
+    if method.passive:
+        vhost.check_default_untouched(method.exchange)
+        vhost.exchange(method.exchange)
+    else:
+        vhost.declare_exchange(
+            method.exchange,
+            method.type,
+            durable=method.durable,
+            auto_delete=method.auto_delete,
+            internal=method.internal,
+            arguments=method.arguments,
+        )
+    answer(session, channel, method, ExchangeDeclareOk())
+
+
+def exchange_delete(session: "Session", channel: Channel, method: ExchangeDelete) -> None:
+    vhost_of(session).delete_exchange(method.exchange, if_unused=method.if_unused)
+    answer(session, channel, method, ExchangeDeleteOk())
+
+
+def exchange_bind(session: "Session", channel: Channel, method: ExchangeBind) -> None:
+    vhost_of(session).bind_exchange(method.destination, method.source, method.routing_key, method.arguments)
+    answer(session, channel, method, ExchangeBindOk())
+
+
+def exchange_unbind(session: "Session", channel: Channel, method: ExchangeUnbind) -> None:
+    vhost_of(session).unbind_exchange(method.destination, method.source, method.routing_key, method.arguments)
+    answer(session, channel, method, ExchangeUnbindOk())
+
+
+# ------------------------------------------------------------------------------------------------------------ queue
+
+
+def queue_declare(session: "Session", channel: Channel, method: QueueDeclare) -> None:
+    vhost = vhost_of(session)
+    if method.queue.startswith(REPLY_TO):
+        reply_queue_declare(session, channel, method)
+        return
+    if method.passive:
+        declared = named_queue(session, channel, method.queue)
+    else:
+        declared = vhost.declare_queue(
+            method.queue,
+            session,
+            durable=method.durable,
+            exclusive=method.exclusive,
+            auto_delete=method.auto_delete,
+            arguments=method.arguments,
+        )
+    session.last_queues[channel.number] = declared.name
+    count = min(declared.queue.message_count, MESSAGE_COUNT_MAX)
+    answer(session, channel, method, QueueDeclareOk(declared.name, count, declared.queue.consumer_count))
+
+
+def reply_queue_declare(session: "Session", channel: Channel, method: QueueDeclare) -> None:
+    """Declaring the name that a direct reply goes to tells whether whoever asked still listens."""
+    vhost = vhost_of(session)
+    if method.queue != REPLY_TO and octets(method.queue) not in vhost.reply_channels:
+        raise NotFound(f"no queue '{method.queue}' in vhost '{vhost.name}'")
+    answer(session, channel, method, QueueDeclareOk(method.queue, 0, 1))
+
+
+def queue_bind(session: "Session", channel: Channel, method: QueueBind) -> None:
+    declared = named_queue(session, channel, method.queue)
+    # RabbitMQ's reading of an empty queue name with an empty key: the name is the key too.
+    key = method.routing_key if method.queue or method.routing_key else declared.name
+    vhost_of(session).bind_queue(declared, method.exchange, key, method.arguments)
+    answer(session, channel, method, QueueBindOk())
+
+
+def queue_unbind(session: "Session", channel: Channel, method: QueueUnbind) -> None:
+    name = queue_name(session, channel, method.queue)
+    vhost = vhost_of(session)
+    if name in vhost.queues:
+        declared = vhost.queue(name, session)
+        key = method.routing_key if method.queue or method.routing_key else name
+        vhost.unbind_queue(declared, method.exchange, key, method.arguments)
+    session.send(channel.number, QueueUnbindOk())
+
+
+def queue_purge(session: "Session", channel: Channel, method: QueuePurge) -> None:
+    dropped = named_queue(session, channel, method.queue).queue.purge()
+    answer(session, channel, method, QueuePurgeOk(min(dropped, MESSAGE_COUNT_MAX)))
+
+
+def queue_delete(session: "Session", channel: Channel, method: QueueDelete) -> None:
+    vhost = vhost_of(session)
+    name = queue_name(session, channel, method.queue)
+    dropped = 0
+    if name in vhost.queues:
+        declared = vhost.queue(name, session)
+        declared.check_deletable(if_unused=method.if_unused, if_empty=method.if_empty)
+        dropped = vhost.delete_queue(declared)
+    answer(session, channel, method, QueueDeleteOk(min(dropped, MESSAGE_COUNT_MAX)))
+
+
+HANDLERS: dict[type[Method], Callable[["Session", Channel, Any], None]] = {
+    ExchangeDeclare: exchange_declare,
+    ExchangeDelete: exchange_delete,
+    ExchangeBind: exchange_bind,
+    ExchangeUnbind: exchange_unbind,
+    QueueDeclare: queue_declare,
+    QueueBind: queue_bind,
+    QueueUnbind: queue_unbind,
+    QueuePurge: queue_purge,
+    QueueDelete: queue_delete,
+}
