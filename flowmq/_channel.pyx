@@ -303,7 +303,7 @@ cdef class Channel(ContentReceiver):
             message_retain(entry.message)
             queue.requeue(entry.message, entry.sequence, entry.delivery_count, entry.expires_at_ms)
         else:
-            queue.settle(entry.sequence)
+            queue.settle(entry.sequence, entry.message.delivery_mode == 2)
         release_unacked(entry)
         if wake:
             if self.global_prefetch_count:

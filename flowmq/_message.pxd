@@ -25,6 +25,8 @@ cdef struct Message:
     uint32_t headers_bytes
     uint64_t body_bytes         # declared by the publisher
     uint64_t capacity_bytes     # of the whole block
+    uint64_t journal_batch      # where the journal wrote it last; 0 is nowhere
+    uint32_t journal_offset     # and where in that batch's segment
 
 cdef struct Properties:
     # Where the properties that the broker acts on lie in a content header payload; a position of 0 means absent.

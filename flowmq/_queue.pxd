@@ -26,6 +26,10 @@ cdef struct Entry:
 cdef void queue_clock(uint64_t now_ms) noexcept nogil
 cdef uint64_t queue_now() noexcept nogil
 
+cdef inline uint64_t never_committed() noexcept nogil:
+    # What a message log that has failed answers: there is nothing to wait for.
+    return <uint64_t>-1
+
 cdef class Outlet:
     # Where a consumer's deliveries go: a channel.
     # Can this consumer's channel take a delivery at this moment? (socket, channel.flow, channel-wide prefetch)
@@ -34,11 +38,17 @@ cdef class Outlet:
     cdef int deliver(self, Consumer consumer, Entry *entry) except -1
 
 cdef class MessageLog:
-    # Makes a durable queue's persistent messages outlive the process. A message has entered the queue. Returns the
-    # number of the commit that will hold it; 0 when there is none to wait for.
-    cdef uint64_t append(self, Queue queue, Entry *entry) except? 0
-    # The message will never be needed in this queue again.
-    cdef int settle(self, Queue queue, uint64_t sequence) except -1
+    # Makes one durable queue's messages outlive the process.
+
+    # A persistent message has entered the queue. Returns the number of the commit that will hold it, or
+    # never_committed().
+    cdef uint64_t append(self, Message *message, uint64_t sequence, uint64_t expires_at_ms) except 0
+    # A message will never be needed in this queue again.
+    cdef int settle(self, uint64_t sequence, bint persistent) except -1
+    # A message is handed out.
+    cdef int hand_out(self, uint64_t sequence) except -1
+    # A persistent message came back, for the so manieth time.
+    cdef int take_back(self, uint64_t sequence, uint32_t delivery_count) except -1
 
 cdef class Consumer:
     cdef readonly Queue queue
@@ -100,12 +110,15 @@ cdef class Queue:
     cdef inline bint has_consumers(self) noexcept:
         return len(self.consumers_) > 0
 
-    # Takes its own reference. Returns True when a consumer got the message at once. `commit` receives the log's answer.
+    # Takes its own reference. Returns True when a consumer got the message at once. `commit` becomes what there is to wait
+    # for, if that is later than what it is.
     cdef bint publish(self, Message *message, uint64_t expires_at_ms, uint64_t *commit) except -1
     # Moves the next message out for basic.get. False when there is none.
     cdef bint take(self, bint no_ack, Entry *entry) except -1
     # A delivered message is done with. Releases nothing: the caller owns the message.
-    cdef int settle(self, uint64_t sequence) except -1
+    cdef int settle(self, uint64_t sequence, bint persistent) except -1
+    # Puts a message back that the log kept over a restart; in order of sequence. Takes over the reference.
+    cdef int restore(self, Entry *entry) except -1
     # A delivered message comes back to its place, with one more delivery counted. Takes over the reference.
     cdef int requeue(self, Message *message, uint64_t sequence, uint32_t delivery_count,
                      uint64_t expires_at_ms) except -1
@@ -116,6 +129,7 @@ cdef class Queue:
 
     cdef Consumer next_consumer(self)
     cdef int hand_out(self, Consumer consumer, Entry *entry) except -1
+    cdef int log_hand_out(self, Entry *entry, bint no_ack) except -1
     cdef int resize(self, uint64_t capacity) except -1
     cdef int push(self, Entry *entry) except -1
     cdef void pop(self, Entry *entry) noexcept

@@ -36,13 +36,19 @@ cdef class Outlet:
 
 
 cdef class MessageLog:
-    """Abstract: what makes messages durable. Implemented by the journal."""
+    """Abstract: what makes a queue's messages durable. Implemented by QueueLog."""
 
-    cdef uint64_t append(self, Queue queue, Entry *entry) except? 0:
+    cdef uint64_t append(self, Message *message, uint64_t sequence, uint64_t expires_at_ms) except 0:
         raise NotImplementedError("MessageLog.append")
 
-    cdef int settle(self, Queue queue, uint64_t sequence) except -1:
+    cdef int settle(self, uint64_t sequence, bint persistent) except -1:
         raise NotImplementedError("MessageLog.settle")
+
+    cdef int hand_out(self, uint64_t sequence) except -1:
+        raise NotImplementedError("MessageLog.hand_out")
+
+    cdef int take_back(self, uint64_t sequence, uint32_t delivery_count) except -1:
+        raise NotImplementedError("MessageLog.take_back")
 
 
 cdef class Consumer:
@@ -172,7 +178,7 @@ cdef class Queue:
         while self.ready():
             self.pop(&entry)
             if self.log is not None:
-                self.log.settle(self, entry.sequence)
+                self.log.settle(entry.sequence, entry.message.delivery_mode == 2)
             message_release(entry.message)
         return dropped
 
@@ -196,7 +202,7 @@ cdef class Queue:
         self.next_sequence += 1
         self.published_count += 1
         if self.log is not None and message.delivery_mode == 2:
-            commit[0] = self.log.append(self, &entry)
+            commit[0] = max(commit[0], self.log.append(message, entry.sequence, expires_at_ms))
         message_retain(message)
         if self.tail == self.head and self.returned_count == 0:
             consumer = self.next_consumer()
@@ -211,10 +217,9 @@ cdef class Queue:
     cdef int hand_out(self, Consumer consumer, Entry *entry) except -1:
         self.delivered_count += 1
         consumer.delivered += 1
-        if consumer.no_ack:
-            if self.log is not None:
-                self.log.settle(self, entry.sequence)
-        else:
+        if self.log is not None:
+            self.log_hand_out(entry, consumer.no_ack)
+        if not consumer.no_ack:
             self.unacked_count += 1
             consumer.unacked += 1
         return consumer.outlet.deliver(consumer, entry)
@@ -225,14 +230,19 @@ cdef class Queue:
         self.delivered_count += 1
         if not no_ack:
             self.unacked_count += 1
-        elif self.log is not None:
-            self.log.settle(self, entry.sequence)
+        if self.log is not None:
+            self.log_hand_out(entry, no_ack)
         return True
 
-    cdef int settle(self, uint64_t sequence) except -1:
+    cdef int log_hand_out(self, Entry *entry, bint no_ack) except -1:
+        if no_ack:
+            return self.log.settle(entry.sequence, entry.message.delivery_mode == 2)
+        return self.log.hand_out(entry.sequence)
+
+    cdef int settle(self, uint64_t sequence, bint persistent) except -1:
         self.unacked_count -= 1
-        if self.log is not None:
-            self.log.settle(self, sequence)
+        if self.log is not None and not self.deleted:
+            self.log.settle(sequence, persistent)
         return 0
 
     cdef int requeue(self, Message *message, uint64_t sequence, uint32_t delivery_count,
@@ -246,6 +256,8 @@ cdef class Queue:
         entry.sequence = sequence
         entry.delivery_count = delivery_count + 1
         entry.expires_at_ms = expires_at_ms
+        if self.log is not None and message.delivery_mode == 2:
+            self.log.take_back(sequence, entry.delivery_count)
         self.note_expiry(expires_at_ms)
         self.push_returned(&entry)
         self.ready_bytes += message.body_bytes
@@ -333,8 +345,15 @@ cdef class Queue:
     cdef int drop_expired(self, Entry *entry) except -1:
         self.expired_count += 1
         if self.log is not None:
-            self.log.settle(self, entry.sequence)
+            self.log.settle(entry.sequence, entry.message.delivery_mode == 2)
         message_release(entry.message)
+        return 0
+
+    cdef int restore(self, Entry *entry) except -1:
+        self.note_expiry(entry.expires_at_ms)
+        self.push(entry)
+        self.ready_bytes += entry.message.body_bytes
+        self.next_sequence = entry.sequence + 1
         return 0
 
     cdef void note_expiry(self, uint64_t expires_at_ms) noexcept:

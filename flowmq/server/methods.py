@@ -54,7 +54,7 @@ def dispatch(session: "Session", number: int, method: Method) -> None:
     if channel is None:
         if not isinstance(method, ChannelCloseOk):
             raise ChannelError("expected 'channel.open'")
-    elif isinstance(method, ChannelCloseOk):
+    elif isinstance(method, ChannelCloseOk) and channel.closing:
         session.connection.forget_channel(number)
     elif isinstance(method, ChannelClose):
         channel_close(session, channel)
@@ -77,7 +77,7 @@ def on_connection(session: "Session", method: Method) -> None:
 def on_channel(session: "Session", channel: Channel, method: Method) -> None:
     handler = HANDLERS.get(type(method))
     if handler is None:
-        raise CommandInvalid(f"unexpected method {method.NAME}")
+        raise CommandInvalid("unimplemented method")
     handler(session, channel, method)
 
 

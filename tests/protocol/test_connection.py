@@ -261,14 +261,25 @@ def test_bad_frame(client: Client, channel: Channel, other: Client, data: bytes,
     other.close()
 
 
-def test_nothing_follows_connection_close(client: Client, channel: Channel, queue: str) -> None:
+@pytest.mark.parametrize(
+    ("mistake", "code"),
+    [
+        (codec.frame(7, 1, b"x"), 501),
+        (codec.method_frame(9, "basic.qos"), 504),
+        (codec.method_frame(1, "basic.qos", prefetch_size=1), 540),
+        (codec.frame(HEADER, 1, b""), 501),
+    ],
+)
+def test_nothing_follows_connection_close(
+    client: Client, channel: Channel, queue: str, mistake: bytes, code: int
+) -> None:
     """Not even the confirms of what was published in the same write, before the mistake."""
     channel.call("confirm.select")
     publish = codec.method_frame(1, "basic.publish", exchange="", routing_key=queue) + channel.content(b"x")
-    client.write(publish * 10 + codec.frame(7, 1, b"x"))
+    client.write(publish * 10 + mistake + publish)
     while (method := client.receive()).name != "connection.close":
         assert method.name == "basic.ack", str(method)
-    assert method.reply_code == 501
+    assert method.reply_code == code
     client.socket.shutdown(socket.SHUT_WR)
     assert client.read_until_eof() == b""
 

@@ -100,6 +100,20 @@ TABLE = [
     Row("basic.recover-async", {"requeue": False}, CONNECTION, 540, "NOT_IMPLEMENTED - requeue=false"),
     Row("channel.flow", {"active": False}, CONNECTION, 540, "NOT_IMPLEMENTED - active=false"),
     Row("channel.open", {}, CONNECTION, 504, "CHANNEL_ERROR - second 'channel.open' seen"),
+    *(
+        Row(name, {}, CONNECTION, 503, "COMMAND_INVALID - unimplemented method")
+        for name in (
+            "channel.open-ok",
+            "channel.flow-ok",
+            "channel.close-ok",
+            "exchange.declare-ok",
+            "queue.declare-ok",
+            "basic.consume-ok",
+            "basic.get-empty",
+            "confirm.select-ok",
+            "tx.commit-ok",
+        )
+    ),
 ]
 
 

@@ -125,12 +125,17 @@ class Client:
 
     def read(self, octets: bytes) -> int:
         """One read of the event loop's: no more than fits."""
-        window = memoryview(self.connection.get_buffer(-1))
-        count = min(len(window), len(octets))
-        window[:count] = octets[:count]
-        window.release()
+        count, _ = self.fill(octets)
         self.connection.buffer_updated(count)
         return count
+
+    def fill(self, octets: bytes | memoryview) -> tuple[int, bool]:
+        """The beginning of a read: how many octets were taken, and whether there was room for no more."""
+        window = memoryview(self.connection.get_buffer(-1))
+        count, room = min(len(window), len(octets)), len(window)
+        window[:count] = octets[:count]
+        window.release()
+        return count, count == room
 
     def send(self, number: int, name: str, **fields: Any) -> None:
         self.feed(codec.method_frame(number, name, **fields))

@@ -283,7 +283,10 @@ class QueueAgainstAList(RuleBasedStateMachine):
 
 
 QueueAgainstAList.TestCase.settings = settings(
-    max_examples=100, stateful_step_count=40, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink]
+    max_examples=100,
+    stateful_step_count=40,
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
 )
 TestQueueAgainstAList = QueueAgainstAList.TestCase
 

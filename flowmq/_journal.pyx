@@ -1,0 +1,682 @@
+# See _journal.pxd for what this module is and is not.
+
+import logging
+import os
+from collections import deque
+
+from libc.stdint cimport int64_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memmove, memset
+
+from flowmq._commit cimport commit_batch_free, commit_batch_new
+from flowmq._frame cimport FLOWMQ_CONTRACT
+from flowmq._queue cimport never_committed
+from flowmq._records cimport (
+    BATCH_HEADER_BYTES, DEFINITION_RECORD, DEFINITIONS_RECORD, DELIVERED_RECORD, QUEUE_GONE_RECORD, QUEUE_STATE_RECORD,
+    RECORD_HEADER_BYTES, RETURNED_RECORD, SEGMENT_HEADER_BYTES, SETTLED_RECORD, TARGET_RECORD, WAS_DELIVERED, Place,
+    QueueStateRecord, Range, RangeRecord, ReturnedRecord, TargetRecord, message_record_bytes, put_batch_header, put_message,
+    put_record, put_segment_header,
+)
+
+from flowmq._frame import check_contract
+
+check_contract(FLOWMQ_CONTRACT)
+
+log = logging.getLogger("flowmq")
+
+cdef enum:
+    BATCH_BYTES_USUAL = 65536
+    BEHIND_BYTES = 33554432         # waiting for the disk: publishers are not read any more
+    EIO = 5
+    BATCH_BYTES_MAX = 4194304       # a batch this large goes to the thread even while that is busy
+    PENDING_RECORDS_BYTES = 256     # what a log with something pending may add when the batch is finished
+    SPARES_MAX = 2
+    COMPACTION_STEP_BYTES = 262144  # per call of maintain(): its pause
+    CACHE_LINE = 64
+
+
+cdef class CommitWaiter:
+    """Abstract: something that waits for commits. Implemented by Channel."""
+
+    cdef bint committed(self, uint64_t number, bint failed) except -1:
+        raise NotImplementedError("CommitWaiter.committed")
+
+
+# --------------------------------------------------------------------------------------------------- one queue
+
+cdef class QueueLog(MessageLog):
+    """What the journal knows of one durable queue."""
+
+    def __cinit__(self, Journal journal, Queue queue, uint32_t queue_id):
+        self.journal = journal
+        self.queue = queue
+        self.queue_id = queue_id
+        self.settled = IntervalSet()
+        self.returned = {}
+        self.next_sequence = 1
+
+    def __dealloc__(self):
+        free(self.runs)
+
+    cdef uint64_t append(self, Message *message, uint64_t sequence, uint64_t expires_at_ms) except 0:
+        cdef Place place
+        cdef uint64_t commit
+        self.next_sequence = sequence + 1
+        memset(&place, 0, sizeof(Place))
+        place.queue_id = self.queue_id
+        place.sequence = sequence
+        place.expires_at_ms = expires_at_ms
+        commit = self.journal.write_message(self, message, &place)
+        if commit != never_committed():
+            self.note_run(sequence, self.journal.segment)
+        return commit
+
+    cdef int settle(self, uint64_t sequence, bint persistent) except -1:
+        cdef Segment segment
+        if self.gone:
+            return 0
+        self.settled.add(sequence, sequence)
+        if not persistent:
+            return 0
+        segment = self.segment_of(sequence)
+        if segment is not None:
+            segment.live -= 1
+        if self.returned:
+            self.returned.pop(sequence, None)
+        if self.pending and sequence == self.pending_last + 1:
+            self.pending_last = sequence
+            return 0
+        if self.pending:
+            self.write_settled()
+        self.pending = True
+        self.pending_first = self.pending_last = sequence
+        return self.touch()
+
+    cdef int hand_out(self, uint64_t sequence) except -1:
+        if sequence <= self.delivered_up_to:
+            return 0
+        self.delivered_up_to = sequence
+        self.delivered_pending = True
+        if not self.touched:
+            self.touch()
+        return 0
+
+    cdef int take_back(self, uint64_t sequence, uint32_t delivery_count) except -1:
+        if self.gone:
+            return 0
+        self.returned[sequence] = delivery_count
+        return self.write_returned(sequence, delivery_count)
+
+    cdef int touch(self) except -1:
+        if not self.touched:
+            self.touched = True
+            self.journal.touched.append(self)
+        return 0
+
+    cdef int write_pending(self) except -1:
+        cdef RangeRecord record
+        if self.gone:
+            return 0
+        if self.pending:
+            self.write_settled()
+        if self.delivered_pending:
+            self.delivered_pending = False
+            memset(&record, 0, sizeof(RangeRecord))
+            record.queue_id = self.queue_id
+            record.first = self.delivered_up_to
+            self.journal.put(DELIVERED_RECORD, &record, sizeof(RangeRecord) - 8)
+            self.journal.segment.states.add(self.queue_id)
+        return 0
+
+    cdef int write_settled(self) except -1:
+        cdef RangeRecord record
+        self.pending = False
+        record.queue_id = self.queue_id
+        record.zero = 0
+        record.first = self.pending_first
+        record.last = self.pending_last
+        self.journal.put(SETTLED_RECORD, &record, sizeof(RangeRecord))
+        self.journal.segment.states.add(self.queue_id)
+        return 0
+
+    cdef int write_returned(self, uint64_t sequence, uint32_t delivery_count) except -1:
+        cdef ReturnedRecord record
+        record.queue_id = self.queue_id
+        record.delivery_count = delivery_count
+        record.sequence = sequence
+        self.journal.put(RETURNED_RECORD, &record, sizeof(ReturnedRecord))
+        self.journal.segment.states.add(self.queue_id)
+        return 0
+
+    cdef int write_state(self) except -1:
+        """Everything about this queue but its messages, so that what stands elsewhere is not needed any more."""
+        cdef size_t payload_bytes = sizeof(QueueStateRecord) + self.settled.count * sizeof(Range)
+        cdef QueueStateRecord *state = <QueueStateRecord *>malloc(payload_bytes)
+        cdef Range *ranges = <Range *>(<char *>state + sizeof(QueueStateRecord))
+        cdef Py_ssize_t at
+        if state == NULL:
+            raise MemoryError("state of a queue")
+        self.pending = self.delivered_pending = False
+        state.queue_id = self.queue_id
+        state.range_count = <uint32_t>self.settled.count
+        state.next_sequence = self.next_sequence
+        state.delivered_up_to = self.delivered_up_to
+        for at in range(self.settled.count):
+            ranges[at].first = self.settled.at(at).first
+            ranges[at].last = self.settled.at(at).last
+        try:
+            self.journal.put(QUEUE_STATE_RECORD, state, payload_bytes)
+        finally:
+            free(state)
+        self.journal.segment.states.add(self.queue_id)
+        for sequence, delivery_count in self.returned.items():
+            self.write_returned(sequence, delivery_count)
+        return 0
+
+    # ------------------------------------------------------------------------------- which segment a message is in
+
+    cdef int note_run(self, uint64_t sequence, Segment segment) except -1:
+        cdef Run *run
+        if self.runs_count > self.runs_head:
+            run = &self.runs[self.runs_count - 1]
+            if run.segment_number == segment.number:
+                run.last = sequence
+                return 0
+        self.forget_settled_runs()
+        self.make_room_for_run()
+        run = &self.runs[self.runs_count]
+        run.first = run.last = sequence
+        run.segment_number = segment.number
+        self.runs_count += 1
+        return 0
+
+    cdef int make_room_for_run(self) except -1:
+        cdef Py_ssize_t capacity
+        cdef void *moved
+        if self.runs_count < self.runs_capacity:
+            return 0
+        capacity = max(<Py_ssize_t>8, self.runs_capacity * 2)
+        moved = realloc(self.runs, capacity * sizeof(Run))
+        if moved == NULL:
+            raise MemoryError("runs of a queue")
+        self.runs = <Run *>moved
+        self.runs_capacity = capacity
+        return 0
+
+    cdef int note_moved(self, uint64_t sequence, Segment segment) except -1:
+        """Compaction, which goes through a segment in order, has written that message anew in another one."""
+        cdef Py_ssize_t at = self.find_run(sequence)
+        cdef Run *run = &self.runs[at]
+        run.first = sequence + 1
+        if at > self.runs_head and self.runs[at - 1].segment_number == segment.number:
+            # Between the two is nothing that lives: it would have been moved too.
+            self.runs[at - 1].last = sequence
+        else:
+            self.make_room_for_run()
+            memmove(&self.runs[at + 1], &self.runs[at], (self.runs_count - at) * sizeof(Run))
+            self.runs[at].first = self.runs[at].last = sequence
+            self.runs[at].segment_number = segment.number
+            self.runs_count += 1
+            at += 1
+        if self.runs[at].first > self.runs[at].last:
+            memmove(&self.runs[at], &self.runs[at + 1], (self.runs_count - at - 1) * sizeof(Run))
+            self.runs_count -= 1
+        return 0
+
+    cdef void forget_settled_runs(self) noexcept:
+        """Runs that are settled from end to end, at the front: the usual way of a queue."""
+        cdef uint64_t settled_up_to = 0
+        if self.settled.count and self.settled.at(0).first <= 1:
+            settled_up_to = self.settled.at(0).last
+        while self.runs_head < self.runs_count and self.runs[self.runs_head].last <= settled_up_to:
+            self.runs_head += 1
+        if self.runs_head * 2 >= self.runs_count and self.runs_head:
+            memmove(self.runs, self.runs + self.runs_head, (self.runs_count - self.runs_head) * sizeof(Run))
+            self.runs_count -= self.runs_head
+            self.runs_head = 0
+
+    cdef Py_ssize_t find_run(self, uint64_t sequence) noexcept:
+        """The first run that does not end before that message; runs_count when there is none."""
+        cdef Py_ssize_t low = self.runs_head
+        cdef Py_ssize_t high = self.runs_count
+        cdef Py_ssize_t middle
+        while low < high:
+            middle = (low + high) // 2
+            if self.runs[middle].last < sequence:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    cdef Segment segment_of(self, uint64_t sequence):
+        """The segment with the newest record of that message; None when there is none."""
+        cdef Py_ssize_t at = self.find_run(sequence)
+        if at == self.runs_count or self.runs[at].first > sequence:
+            return None
+        if self.last_segment is None or self.last_segment.number != self.runs[at].segment_number:
+            self.last_segment = self.journal.segments.get(self.runs[at].segment_number)
+        return self.last_segment
+
+    cdef bint is_live(self, uint64_t sequence, Segment segment) except -1:
+        return not self.settled.contains(sequence) and self.segment_of(sequence) is segment
+
+
+# -------------------------------------------------------------------------------------------------- the journal
+
+cdef class Journal:
+    """The journal of a broker. `definitions_snapshot` gives every definition as payloads of records, the first a list.
+
+    Order of use: adopt() every segment there is, log() and restore every queue, start(); then submit() at the end of
+    every turn, completed() whenever `wake_fd` is readable, maintain() now and then, close().
+    """
+
+    def __init__(self, str directory, uint64_t segment_bytes, definitions_snapshot):
+        self.directory = directory
+        self.segment_bytes = segment_bytes
+        self.definitions_snapshot = definitions_snapshot
+        self.segments = {}
+        self.spares = []
+        self.touched = []
+        self.logs = {}
+        self.waiters = []
+        self.callbacks = deque()
+        self.sent = deque()
+        self.directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.thread = CommitThread()
+
+    # ---------------------------------------------------------------------------------------------- at the start
+
+    @property
+    def wake_fd(self) -> int:
+        return self.thread.wake_fd
+
+    def adopt(self, uint64_t number, str path, int fd, uint32_t seed, uint64_t size, uint64_t end):
+        """A segment from before; its messages are told by restore()."""
+        self.segments[number] = Segment(number, path, fd, seed, size, end)
+        self.segment = self.segments[number]
+
+    def start(self, uint64_t next_number):
+        """Begin to write, in a new segment, with that batch number."""
+        self.next_number = next_number
+        self.committed = self.submitted = next_number - 1
+        if self.segment is not None:
+            self.durable_segment = self.segment.number
+            self.durable_offset = self.segment.end
+        self.roll(0)
+
+    def log(self, Queue queue, uint32_t queue_id):
+        """From now on that queue's persistent messages are durable."""
+        queue_log = QueueLog(self, queue, queue_id)
+        self.logs[queue_id] = queue_log
+        queue.log = queue_log
+        return queue_log
+
+    # --------------------------------------------------------------------------------------------------- appending
+
+    cdef uint64_t write_message(self, QueueLog queue_log, Message *message, const Place *place) except 0:
+        """A message or target record; the number of its commit."""
+        cdef TargetRecord target
+        cdef char *at
+        cdef uint64_t record_bytes
+        cdef uint64_t offset
+        if self.error:
+            return never_committed()
+        try:
+            at = self.reserve(RECORD_HEADER_BYTES + sizeof(TargetRecord))
+            if message.journal_batch != self.next_number:
+                at = self.reserve(message_record_bytes(message))
+        except OSError as error:
+            self.fail(error.errno or EIO)
+            return never_committed()
+        offset = self.batch_end()
+        if message.journal_batch == self.next_number:
+            target.place = place[0]
+            target.zero = 0
+            target.offset = message.journal_offset
+            record_bytes = put_record(at, self.segment.seed, TARGET_RECORD, &target, sizeof(TargetRecord))
+        else:
+            record_bytes = put_message(at, self.segment.seed, place, message)
+            message.journal_batch = self.next_number
+            message.journal_offset = <uint32_t>offset
+        self.batch.bytes += record_bytes
+        self.record_count += 1
+        self.batch.sync = True
+        self.appended_count += 1
+        self.segment.remember(queue_log.queue_id, offset, place.sequence, record_bytes)
+        return self.next_number
+
+    cdef uint64_t put(self, RecordType type, const void *payload, size_t payload_bytes) except 0:
+        """Any other record; the number of its commit."""
+        cdef char *at
+        if self.error:
+            return never_committed()
+        try:
+            at = self.reserve(RECORD_HEADER_BYTES + payload_bytes)
+        except OSError as error:
+            self.fail(error.errno or EIO)
+            return never_committed()
+        self.batch.bytes += put_record(at, self.segment.seed, type, payload, payload_bytes)
+        self.record_count += 1
+        return self.next_number
+
+    cdef char *reserve(self, uint64_t record_bytes) except NULL:
+        """Room for a record in the batch being built, which is finished and begun anew when it has none."""
+        cdef uint64_t pending_bytes = (len(self.touched) + 1) * PENDING_RECORDS_BYTES
+        cdef uint64_t wanted
+        cdef void *moved
+        if self.batch != NULL and self.record_count and self.batch.bytes + record_bytes > BATCH_BYTES_MAX:
+            self.submit_batch()
+        if self.batch_end() + BATCH_HEADER_BYTES + record_bytes + pending_bytes > self.segment.size:
+            self.roll(record_bytes + pending_bytes)
+        if self.batch == NULL:
+            self.begin_batch()
+        wanted = self.batch.bytes + record_bytes
+        if wanted > self.batch.capacity:
+            wanted = max(wanted, <uint64_t>self.batch.capacity * 2)
+            moved = realloc(self.batch.data, wanted)
+            if moved == NULL:
+                raise MemoryError("a batch of the journal")
+            self.batch.data = <char *>moved
+            self.batch.capacity = wanted
+        return self.batch.data + self.batch.bytes
+
+    cdef int begin_batch(self) except -1:
+        cdef Batch *batch = self.thread.take_finished()
+        if batch != NULL and batch.capacity > BATCH_BYTES_MAX * 2:
+            commit_batch_free(batch)
+            batch = NULL
+        if batch == NULL:
+            batch = commit_batch_new(BATCH_BYTES_USUAL)
+        if batch == NULL:
+            raise MemoryError("a batch of the journal")
+        batch.bytes = BATCH_HEADER_BYTES
+        batch.sync = False
+        batch.fd = self.segment.fd
+        batch.offset = <int64_t>self.segment.end
+        self.batch = batch
+        self.record_count = 0
+        return 0
+
+    cdef int roll(self, uint64_t record_bytes) except -1:
+        """Go on in a new segment."""
+        cdef Segment before = self.segment
+        cdef uint64_t number = 1 if before is None else before.number + 1
+        cdef uint64_t needed = SEGMENT_HEADER_BYTES + BATCH_HEADER_BYTES + record_bytes
+        cdef uint64_t size = max(self.segment_bytes, needed)
+        cdef Batch *batch
+        if before is not None and self.thread is not None and before.fd >= 0:
+            self.leave(before)
+        path, fd = self.new_file(number, size)
+        seed = int.from_bytes(os.urandom(4), "little")
+        self.segment = Segment(number, path, fd, seed, size, 0)
+        self.segments[number] = self.segment
+        self.begin_batch()
+        batch = self.batch
+        self.batch = NULL
+        batch.bytes = SEGMENT_HEADER_BYTES
+        batch.sync = True
+        put_segment_header(batch.data, seed, number, 0 if before is None else before.number,
+                           0 if before is None else before.end, size)
+        self.segment.end = SEGMENT_HEADER_BYTES
+        self.hand_over(batch)
+        self.sync_only(self.directory_fd)
+        return 0
+
+    def leave(self, Segment segment):
+        """The last batch of a segment asks for a sync, or that of the next one would not cover it."""
+        if self.batch != NULL and self.record_count:
+            self.batch.sync = True
+            self.submit_batch()
+        elif segment.end > SEGMENT_HEADER_BYTES:
+            self.sync_only(segment.fd)
+
+    def sync_only(self, int fd):
+        cdef Batch *batch = commit_batch_new(CACHE_LINE)
+        if batch == NULL:
+            raise MemoryError("a batch of the journal")
+        batch.bytes = 0
+        batch.sync = True
+        batch.fd = fd
+        batch.offset = 0
+        self.hand_over(batch)
+
+    def new_file(self, number, size):
+        """A file for a segment of that size: a spare one if it fits, whose blocks are there already."""
+        path = os.path.join(self.directory, f"{number:016x}.segment")
+        if self.spares and size == self.segment_bytes:
+            spare = self.spares.pop()
+            os.rename(spare, path)
+            return path, os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(fd, 0, size)
+        except OSError:
+            os.close(fd)
+            os.unlink(path)
+            raise
+        return path, fd
+
+    # -------------------------------------------------------------------------------------------------- committing
+
+    def submit(self):
+        """At the end of a turn: what was built goes to the disk, unless the disk is busy; then it follows by itself."""
+        if self.error:
+            if self.failure_untold:
+                self.tell()
+        elif self.submitted == self.committed:
+            self.submit_batch()
+
+    cdef int submit_batch(self) except -1:
+        cdef QueueLog queue_log
+        cdef Batch *batch
+        cdef list touched
+        if self.touched:
+            touched = self.touched
+            self.touched = []
+            for queue_log in touched:
+                queue_log.touched = False
+                queue_log.write_pending()
+        batch = self.batch
+        if batch == NULL or self.record_count == 0:
+            return 0
+        put_batch_header(batch.data, self.segment.seed, self.next_number, <uint32_t>(batch.bytes - BATCH_HEADER_BYTES),
+                         self.record_count, self.durable_segment, self.durable_offset)
+        self.segment.end += batch.bytes
+        self.batch = NULL
+        self.record_count = 0
+        return self.hand_over(batch)
+
+    cdef int hand_over(self, Batch *batch) except -1:
+        batch.number = self.next_number
+        self.next_number += 1
+        self.submitted = batch.number
+        self.sent.append((batch.number, self.segment.number, self.segment.end, batch.sync, batch.bytes))
+        self.sent_bytes += batch.bytes
+        return self.thread.submit(batch)
+
+    def completed(self):
+        """The commit thread has got further, or has failed: everyone who waits is told."""
+        self.thread.acknowledge()
+        if self.thread.error() and not self.error:
+            self.fail(self.thread.error())
+        self.committed = self.thread.done()
+        while self.sent and self.sent[0][0] <= self.committed:
+            _, segment_number, end, synced, count = self.sent.popleft()
+            self.sent_bytes -= count
+            if synced:
+                self.durable_segment, self.durable_offset = segment_number, end
+        self.tell()
+        self.submit()
+
+    cdef int tell(self) except -1:
+        cdef CommitWaiter waiter
+        cdef list waiters
+        self.failure_untold = False
+        if self.waiters:
+            waiters = self.waiters
+            self.waiters = []
+            for waiter in waiters:
+                if waiter.committed(self.committed, self.error != 0):
+                    self.waiters.append(waiter)
+        while self.callbacks and (self.error or self.callbacks[0][0] <= self.committed):
+            number, callback = self.callbacks.popleft()
+            callback(number > self.committed)
+        return 0
+
+    cdef int fail(self, int error) except -1:
+        """The disk failed: nothing more is written. Who waits is told at the end of this turn."""
+        self.error = error
+        self.failure_untold = True
+        if self.batch != NULL:
+            commit_batch_free(self.batch)
+            self.batch = NULL
+        log.critical("the journal in %s failed: %s; nothing durable is taken any more", self.directory, os.strerror(error))
+        return 0
+
+    cdef int wait(self, CommitWaiter waiter) except -1:
+        self.waiters.append(waiter)
+        if self.error:
+            self.failure_untold = True
+        return 0
+
+    def when_committed(self, uint64_t number, callback):
+        """`callback(failed)` once that commit is on disk, or cannot be."""
+        self.callbacks.append((number, callback))
+        if self.error:
+            self.failure_untold = True
+
+    cdef bint is_behind(self) noexcept:
+        """Does more wait for the disk than memory should hold?"""
+        return self.sent_bytes > BEHIND_BYTES
+
+    # ------------------------------------------------------------------------------------- definitions and deletion
+
+    def define(self, bytes payload):
+        """One change of the definitions; the number of its commit."""
+        number = self.put(DEFINITION_RECORD, <const char *>payload, len(payload))
+        if not self.error:
+            self.batch.sync = True
+            self.segment.has_definitions = True
+        self.definition_commit = number
+        return number
+
+    def forget(self, uint32_t queue_id):
+        """A queue is deleted: all its messages are done with. The number of the commit."""
+        cdef QueueLog queue_log = self.logs.pop(queue_id)
+        cdef RangeRecord record
+        cdef Segment segment
+        cdef Py_ssize_t at
+        memset(&record, 0, sizeof(RangeRecord))
+        record.queue_id = queue_id
+        queue_log.gone = True
+        number = self.put(QUEUE_GONE_RECORD, &record, 8)
+        if not self.error:
+            self.batch.sync = True
+        for segment in self.segments.values():
+            for at in range(segment.index_count):
+                if segment.index[at].queue_id == queue_id and queue_log.is_live(segment.index[at].sequence, segment):
+                    segment.live -= 1
+        queue_log.settled.clear()
+        queue_log.settled.add(0, <uint64_t>-1)
+        self.definition_commit = number
+        return number
+
+    # -------------------------------------------------------------------------------------------------- compaction
+
+    def maintain(self) -> bool:
+        """Free the oldest segment, or do a little to make it free. True when there is more to do soon."""
+        cdef Segment oldest = next(iter(self.segments.values()))
+        if self.error or oldest is self.segment:
+            return False
+        if oldest.free_after:
+            if oldest.free_after > self.committed:
+                return False
+            self.recycle(oldest)
+            return True
+        if oldest.live == 0:
+            self.supersede(oldest)
+            return True
+        if self.used_bytes <= 2 * self.live_bytes + 2 * self.segment_bytes:
+            return False
+        self.rewrite_some(oldest)
+        self.submit()
+        return True
+
+    @property
+    def used_bytes(self) -> int:
+        """Octets of all segments, as far as they are written."""
+        return sum(segment.end for segment in self.segments.values())
+
+    @property
+    def live_bytes(self) -> int:
+        """Octets of messages that are still needed."""
+        return sum(segment.live_bytes for segment in self.segments.values())
+
+    def supersede(self, Segment oldest):
+        """Write anew what else the oldest segment says and nothing after it does; then it can go."""
+        cdef QueueLog queue_log
+        for queue_id in sorted(oldest.states):
+            queue_log = self.logs.get(queue_id)
+            if queue_log is not None:
+                queue_log.write_state()
+        if oldest.has_definitions:
+            for at, payload in enumerate(self.definitions_snapshot()):
+                self.put(DEFINITION_RECORD if at else DEFINITIONS_RECORD, <const char *>payload, len(payload))
+            self.segment.has_definitions = True
+        if self.batch != NULL and self.record_count:
+            self.batch.sync = True
+            oldest.free_after = self.next_number
+        else:
+            oldest.free_after = self.submitted
+        self.submit()
+
+    def recycle(self, Segment segment):
+        del self.segments[segment.number]
+        os.close(segment.fd)
+        segment.fd = -1
+        if segment.size == self.segment_bytes and len(self.spares) < SPARES_MAX:
+            spare = os.path.join(self.directory, f"spare-{segment.number:x}.segment")
+            os.rename(segment.path, spare)
+            self.spares.append(spare)
+        else:
+            os.unlink(segment.path)
+
+    cdef int rewrite_some(self, Segment oldest) except -1:
+        cdef uint64_t done_bytes = 0
+        cdef Indexed *entry
+        cdef QueueLog queue_log
+        while oldest.rewritten < oldest.index_count and done_bytes < COMPACTION_STEP_BYTES:
+            entry = &oldest.index[oldest.rewritten]
+            oldest.rewritten += 1
+            queue_log = self.logs.get(entry.queue_id)
+            if queue_log is not None and queue_log.is_live(entry.sequence, oldest):
+                done_bytes += self.rewrite(oldest, queue_log, entry)
+        if oldest.rewritten == oldest.index_count:
+            oldest.forget_last_read()
+        return 0
+
+    cdef uint64_t rewrite(self, Segment oldest, QueueLog queue_log, Indexed *entry) except? 0:
+        cdef Place place
+        cdef Message *message = oldest.read_message(entry.offset, &place)
+        place.delivery_count = max(place.delivery_count, <uint32_t>queue_log.returned.get(entry.sequence, 0))
+        if entry.sequence <= queue_log.delivered_up_to:
+            place.flags |= WAS_DELIVERED
+        if self.write_message(queue_log, message, &place) == never_committed():
+            return COMPACTION_STEP_BYTES
+        queue_log.note_moved(entry.sequence, self.segment)
+        oldest.live -= 1
+        self.compacted_count += 1
+        return message_record_bytes(message)
+
+    def close(self):
+        """Write what is built, end the thread, close the files."""
+        cdef Segment segment
+        if self.segment is not None and not self.error:
+            if self.batch != NULL:
+                self.batch.sync = True
+            self.submit_batch()
+            self.sync_only(self.segment.fd)
+        self.thread.close()
+        for segment in self.segments.values():
+            os.close(segment.fd)
+        os.close(self.directory_fd)

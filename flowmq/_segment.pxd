@@ -1,0 +1,42 @@
+# One file of the journal: which messages are in it, how many of them still count, and reading one back.
+#
+# Who writes to it, and when it is free, is the journal's business.
+
+from libc.stdint cimport uint32_t, uint64_t
+
+from flowmq._message cimport Message
+from flowmq._records cimport Place
+
+cdef struct Indexed:
+    uint32_t queue_id
+    uint32_t offset             # of the record in the segment
+    uint64_t sequence
+
+cdef class Segment:
+    cdef readonly uint64_t number
+    cdef readonly str path
+    cdef readonly int fd
+    cdef readonly uint32_t seed
+    cdef readonly uint64_t size
+    cdef readonly uint64_t end              # where the last batch ends, or the one being built begins
+    cdef readonly uint64_t messages         # places in queues that message and target records here give
+    cdef readonly uint64_t message_bytes    # octets of those records
+    cdef readonly uint64_t live             # of `messages`: not settled, and not rewritten elsewhere
+    cdef Indexed *index                     # every message and target record
+    cdef Py_ssize_t index_count
+    cdef Py_ssize_t index_capacity
+    cdef Py_ssize_t rewritten               # index entries that compaction has dealt with
+    cdef set states                         # ids of queues that have records other than messages here
+    cdef bint has_definitions
+    cdef uint64_t free_after                # once this commit is on disk the segment is free; 0 when that is not decided
+    cdef Message *last_read                 # kept for the targets that follow it
+    cdef uint64_t last_read_at
+
+    cdef int remember(self, uint32_t queue_id, uint64_t offset, uint64_t sequence, uint64_t record_bytes) except -1
+    cdef int extend_index(self, uint32_t queue_id, uint64_t offset, uint64_t sequence) except -1
+
+    # The message of the record at `offset`, and its place in the queue. Belongs to the segment, until the next is read.
+    cdef Message *read_message(self, uint64_t offset, Place *place) except NULL
+    cdef void forget_last_read(self) noexcept
+    cdef int read_start(self, uint64_t offset, char *start) except -1
+    cdef Message *read_whole(self, uint64_t offset, size_t record_bytes) except NULL
