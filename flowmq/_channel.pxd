@@ -11,10 +11,28 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from flowmq._content cimport ContentReceiver
 from flowmq._delivery cimport ConfirmLedger, Unacked, UnackedWindow
+from flowmq._journal cimport CommitWaiter, Journal
 from flowmq._message cimport Message
 from flowmq._queue cimport Consumer, Entry, Queue
 from flowmq._router cimport RouteSet
 from flowmq._transaction cimport Outcome, Transaction
+
+cdef struct Awaited:
+    # Publishes that were answered when that commit is on disk: consecutive numbers.
+    uint64_t commit
+    uint64_t first
+    uint64_t last
+
+cdef class AwaitedConfirms(CommitWaiter):
+    # What a channel will confirm once it is on disk; in order of commits.
+    cdef Channel channel        # None once it is closed
+    cdef Awaited *ring
+    cdef uint64_t mask          # capacity - 1, or the ring is NULL
+    cdef uint64_t head
+    cdef uint64_t tail
+    cdef bint waiting           # the journal has us in its list
+    cdef int add(self, Journal journal, uint64_t commit, uint64_t sequence) except -1
+    cdef int grow(self) except -1
 
 cdef class Channel(ContentReceiver):
     cdef readonly bint closing      # channel.close sent: nothing but close and close-ok counts any more
@@ -28,6 +46,7 @@ cdef class Channel(ContentReceiver):
     cdef uint64_t unacked_of_consumers      # without those of basic.get
 
     cdef ConfirmLedger ledger       # None outside confirm mode
+    cdef AwaitedConfirms awaited    # None until something has to wait for the disk
     cdef bint owes
 
     cdef Transaction transaction    # None outside tx mode
@@ -43,7 +62,9 @@ cdef class Channel(ContentReceiver):
 
     cdef RouteSet find_routes(self)
     cdef bint deliver_reply(self) except -1
-    cdef bint enqueue(self, Message *message, RouteSet routes, uint64_t expires_at_ms) except -1
+    # True when at least one queue took the message. `commit` becomes what there is to wait for.
+    cdef bint enqueue(self, Message *message, RouteSet routes, uint64_t expires_at_ms, uint64_t *commit) except -1
+    cdef int confirm(self, uint64_t commit) except -1
     cdef int return_message(self, Message *message) except -1
     cdef int settle(self, uint64_t delivery_tag, bint multiple, Outcome outcome) except -1
     cdef int settle_all(self, uint64_t up_to, Outcome outcome) except -1

@@ -4,6 +4,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 from libc.stdint cimport uint16_t
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
 from flowmq._content cimport METHOD_FRAME
@@ -13,7 +14,8 @@ from flowmq._frame cimport (
     store_long_long, store_short,
 )
 from flowmq._message cimport message_header, message_names, message_release, message_retain
-from flowmq._peer cimport Peer
+from flowmq._peer cimport Peer, current_journal
+from flowmq._queue cimport never_committed
 from flowmq._transaction cimport ACKED, DROPPED, REQUEUED, StagedPublish
 
 from flowmq._frame import check_contract
@@ -31,6 +33,61 @@ cdef bytes RETURN_PREFIX = b"\x01\x00\x00\x00\x00\x00\x00" + b"\x00\x3c\x00\x32"
 
 # ----------------------------------------------------------------------------------------------------- channel
 
+cdef class AwaitedConfirms(CommitWaiter):
+    """Publishes of one channel whose confirms wait for the disk."""
+
+    def __dealloc__(self):
+        free(self.ring)
+
+    cdef int add(self, Journal journal, uint64_t commit, uint64_t sequence) except -1:
+        cdef Awaited *last
+        if self.tail != self.head:
+            last = &self.ring[(self.tail - 1) & self.mask]
+            if last.commit == commit and last.last + 1 == sequence:
+                last.last = sequence
+                return 0
+        if self.ring == NULL or self.tail - self.head > self.mask:
+            self.grow()
+        last = &self.ring[self.tail & self.mask]
+        last.commit = commit
+        last.first = last.last = sequence
+        self.tail += 1
+        if not self.waiting:
+            self.waiting = True
+            journal.wait(self)
+        return 0
+
+    cdef int grow(self) except -1:
+        cdef uint64_t capacity = 16 if self.ring == NULL else (self.mask + 1) * 2
+        cdef Awaited *ring = <Awaited *>malloc(capacity * sizeof(Awaited))
+        cdef uint64_t position
+        if ring == NULL:
+            raise MemoryError("publisher confirms")
+        for position in range(self.head, self.tail):
+            ring[position & (capacity - 1)] = self.ring[position & self.mask]
+        free(self.ring)
+        self.ring = ring
+        self.mask = capacity - 1
+        return 0
+
+    cdef bint committed(self, uint64_t number, bint failed) except -1:
+        cdef Awaited *oldest
+        cdef uint64_t sequence
+        cdef Channel channel = self.channel
+        if channel is None or channel.peer.closing:
+            return False
+        while self.head != self.tail:
+            oldest = &self.ring[self.head & self.mask]
+            if oldest.commit > number and not failed:
+                break
+            for sequence in range(oldest.first, oldest.last + 1):
+                channel.ledger.resolve(sequence, oldest.commit <= number)
+            self.head += 1
+            channel.owe()
+        self.waiting = self.head != self.tail
+        return self.waiting
+
+
 cdef class Channel(ContentReceiver):
     """One open channel. `vhost` gives `exchanges` (name -> Exchange), `reply_channels` (key -> Channel) and `name`."""
 
@@ -47,6 +104,7 @@ cdef class Channel(ContentReceiver):
     cdef int finish_publish(self) except -1:
         cdef Message *message = self.message
         cdef RouteSet routes
+        cdef uint64_t commit = 0
         cdef bint routed
         self.expecting = METHOD_FRAME
         self.published_count += 1
@@ -57,15 +115,25 @@ cdef class Channel(ContentReceiver):
             if self.transaction is not None:
                 self.message = NULL
                 return self.transaction.stage_publish(message, routes, self.expires_at_ms, self.mandatory)
-            routed = self.enqueue(message, routes, self.expires_at_ms)
+            routed = self.enqueue(message, routes, self.expires_at_ms, &commit)
         if not routed and self.mandatory:
             self.return_message(message)
         if self.ledger is not None:
-            self.ledger.resolve(self.ledger.publish(), True)
-            self.owe()
+            self.confirm(commit)
         self.message = NULL
         message_release(message)
         return 0
+
+    cdef int confirm(self, uint64_t commit) except -1:
+        """Answer the publish just taken: at the end of this read, or when its commit is on disk."""
+        cdef uint64_t sequence = self.ledger.publish()
+        if commit == 0 or commit == never_committed():
+            self.ledger.resolve(sequence, commit == 0)
+            return self.owe()
+        if self.awaited is None:
+            self.awaited = AwaitedConfirms()
+            self.awaited.channel = self
+        return self.awaited.add(current_journal(), commit, sequence)
 
     cdef int owe(self) except -1:
         if not self.owes:
@@ -103,16 +171,14 @@ cdef class Channel(ContentReceiver):
             self.memo_generation = self.exchange.generation
         return routes
 
-    cdef bint enqueue(self, Message *message, RouteSet routes, uint64_t expires_at_ms) except -1:
-        """True when at least one queue took the message."""
+    cdef bint enqueue(self, Message *message, RouteSet routes, uint64_t expires_at_ms, uint64_t *commit) except -1:
         cdef Py_ssize_t at
-        cdef uint64_t commit = 0
         cdef bint routed = False
         cdef Queue queue
         for at in range(routes.count):
             queue = <Queue>routes.targets[at]
             if not queue.deleted:
-                if not queue.publish(message, expires_at_ms, &commit) and queue.has_consumers():
+                if not queue.publish(message, expires_at_ms, commit) and queue.has_consumers():
                     self.peer.backing_up += 1
                 routed = True
         return routed
@@ -352,20 +418,25 @@ cdef class Channel(ContentReceiver):
             self.transaction = Transaction()
 
     def tx_commit(self):
-        """Publishes in their order, then settlements. What is committed is the past: deliveries it leads to are not."""
+        """Publishes in their order, then settlements. Returns the commit to wait for, 0 when there is none."""
         cdef Transaction staged = self.staged()
         cdef StagedPublish *publish
         cdef Py_ssize_t at
+        cdef uint64_t commit = 0
+        cdef bint routed
+        # Deliveries that this leads to are not part of it.
         self.transaction = Transaction()
         for at in range(staged.publishes_count):
             publish = &staged.publishes[at]
-            if not self.enqueue(publish.message, <RouteSet>publish.routes, publish.expires_at_ms) and publish.mandatory:
+            routed = self.enqueue(publish.message, <RouteSet>publish.routes, publish.expires_at_ms, &commit)
+            if publish.mandatory and not routed:
                 self.return_message(publish.message)
         for at in range(staged.settlements_count):
             self.settle_entry(&staged.settlements[at].entry, staged.settlements[at].outcome, False)
         if staged.settlements_count:
             staged.settlements_count = 0
             self.wake_consumers()
+        return commit
 
     def tx_rollback(self):
         """Forget the publishes; what was settled is unacknowledged again."""
@@ -441,6 +512,8 @@ cdef class Channel(ContentReceiver):
         """Consumers go, everything unacknowledged returns to its queue. Twice is once."""
         cdef Consumer consumer
         self.closing = True
+        if self.awaited is not None:
+            self.awaited.channel = None
         self.abandon_publish()
         if self.transaction is not None:
             self.transaction.drop_publishes()

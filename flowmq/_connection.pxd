@@ -44,6 +44,8 @@ cdef class Connection(Peer):
 
     cdef Py_ssize_t read_bytes      # at most so many are read per turn
     cdef bint between_turns
+    cdef bint disk_is_behind
+    cdef readonly bint held         # frames wait until an answer that waits for the disk is given
     cdef bint publishing            # content arrived in this turn
     cdef bint refill_scheduled
     cdef bint owing_too_much        # not read until the client takes what it is owed

@@ -1,8 +1,9 @@
 # See _connection.pxd for what this module is and is not.
 
+from libc.limits cimport LONG_MAX
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 
 from flowmq._content cimport METHOD_FRAME
 from flowmq._frame cimport (
@@ -11,7 +12,8 @@ from flowmq._frame cimport (
     output_take,
 )
 from flowmq._message cimport message_bytes_alive
-from flowmq._peer cimport begin_turn, flush_dirty
+from flowmq._journal cimport Journal
+from flowmq._peer cimport begin_turn, current_journal, flush_dirty
 from flowmq._queue cimport queue_clock
 
 import logging
@@ -59,7 +61,7 @@ def set_clock():
 
 cdef int tell_time() noexcept nogil:
     cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
+    clock_gettime(CLOCK_REALTIME, &now)
     queue_clock(<uint64_t>now.tv_sec * 1000 + <uint64_t>(now.tv_nsec // 1000000))
     return 0
 
@@ -162,6 +164,28 @@ cdef class Connection(Peer):
         self.told_to_stop = False
         self.apply_reading()
 
+    def hold(self):
+        """Deal with no further frame until release(): its answer could overtake one that has to wait."""
+        self.held = True
+        self.apply_reading()
+
+    def release(self):
+        cdef Py_ssize_t count = self.unfinished_bytes
+        self.held = False
+        if self.transport is None:
+            return
+        tell_time()
+        begin_turn()
+        try:
+            if count:
+                memcpy(self.buffer.data, self.unfinished, count)
+                self.forget_unfinished()
+                self.needed_bytes = 0
+                self.read(<const uint8_t *>self.buffer.data, <const uint8_t *>self.buffer.data + count)
+            self.apply_reading()
+        finally:
+            flush_dirty()
+
     def begin_handshake(self):
         self.stage = HANDSHAKE
 
@@ -248,7 +272,9 @@ cdef class Connection(Peer):
         return 0
 
     cdef int apply_reading(self) except -1:
-        cdef bint wanted = not (self.owing_too_much or self.told_to_stop or self.between_turns)
+        cdef bint wanted = not (
+            self.owing_too_much or self.told_to_stop or self.between_turns or self.held or self.disk_is_behind
+        )
         if self.transport is None or wanted == self.is_reading:
             return 0
         self.is_reading = wanted
@@ -280,6 +306,7 @@ cdef class Connection(Peer):
     # --------------------------------------------------------------------------------------------------- reading
 
     cdef int read(self, const uint8_t *start, const uint8_t *end) except -1:
+        cdef Journal journal
         self.position = start
         if self.stage == DEAF:
             return self.listen_for_close_ok(start, end)
@@ -296,6 +323,11 @@ cdef class Connection(Peer):
             self.adapt_read_bytes()
             if message_bytes_alive() > memory_limit_bytes:
                 self.session.memory_is_short()
+            journal = current_journal()
+            if journal is not None and journal.is_behind() and not self.disk_is_behind:
+                self.disk_is_behind = True
+                self.apply_reading()
+                journal.when_committed(journal.submitted, self.disk_has_caught_up)
         return 0
 
     cdef int adapt_read_bytes(self) except -1:
@@ -319,6 +351,10 @@ cdef class Connection(Peer):
             self.loop.call_soon(self.begin_next_turn)
         return 0
 
+    def disk_has_caught_up(self, failed):
+        self.disk_is_behind = False
+        self.apply_reading()
+
     def begin_next_turn(self):
         self.between_turns = False
         self.apply_reading()
@@ -326,7 +362,9 @@ cdef class Connection(Peer):
     cdef int keep_unfinished(self, const uint8_t *end) except -1:
         cdef Py_ssize_t count = end - self.position
         self.needed_bytes = FRAME_OVERHEAD_BYTES
-        if self.stage != PROTOCOL_HEADER and count >= FRAME_PREFIX_BYTES:
+        if self.held:
+            self.needed_bytes = LONG_MAX
+        elif self.stage != PROTOCOL_HEADER and count >= FRAME_PREFIX_BYTES:
             self.needed_bytes += load_long(self.position + 3)
         return self.append_unfinished(self.position, count)
 
@@ -364,6 +402,8 @@ cdef class Connection(Peer):
         cdef uint32_t payload_bytes
         cdef uint16_t number
         while self.stage != DEAF:
+            if self.held:
+                return 0
             if self.in_body:
                 if not self.continue_body(end):
                     return 0

@@ -75,7 +75,7 @@ cdef class Journal:
     cdef Batch *batch                       # the one being built, or NULL
     cdef uint32_t record_count              # in it
     cdef uint64_t next_number               # of the batch being built, or to be built next
-    cdef uint64_t submitted                 # number of the last batch handed to the thread
+    cdef readonly uint64_t submitted        # number of the last batch handed to the thread
     cdef uint64_t durable_segment           # everything before this place is on disk
     cdef uint64_t durable_offset
     cdef object sent                        # deque of what the thread has: (number, segment number, end, sync, octets)

@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from flowmq._queue import MessageLog, Queue
 from flowmq._segment import Segment
@@ -13,18 +13,19 @@ class Journal:
     directory: str
     segment_bytes: int
     committed: int
+    submitted: int
     error: int
     segments: dict[int, Segment]
     spares: list[str]
     appended_count: int
     compacted_count: int
     definition_commit: int
-    def __init__(
-        self, directory: str, segment_bytes: int, definitions_snapshot: Callable[[], list[bytes]]
-    ) -> None: ...
+    def __init__(self, directory: str, segment_bytes: int, definitions_snapshot: Callable[[], list[bytes]]) -> None: ...
     @property
     def wake_fd(self) -> int: ...
-    def adopt(self, number: int, path: str, fd: int, seed: int, size: int, end: int) -> None: ...
+    def adopt(
+        self, number: int, path: str, fd: int, seed: int, size: int, end: int, queue_ids: Iterable[int]
+    ) -> None: ...
     def start(self, next_number: int) -> None: ...
     def log(self, queue: Queue, queue_id: int) -> QueueLog: ...
     def forget(self, queue_id: int) -> int: ...

@@ -168,6 +168,8 @@ cdef class QueueLog(MessageLog):
             self.journal.put(QUEUE_STATE_RECORD, state, payload_bytes)
         finally:
             free(state)
+        for segment in self.journal.segments.values():
+            segment.discard_state(self.queue_id)
         self.journal.segment.states.add(self.queue_id)
         for sequence, delivery_count in self.returned.items():
             self.write_returned(sequence, delivery_count)
@@ -290,10 +292,12 @@ cdef class Journal:
     def wake_fd(self) -> int:
         return self.thread.wake_fd
 
-    def adopt(self, uint64_t number, str path, int fd, uint32_t seed, uint64_t size, uint64_t end):
-        """A segment from before; its messages are told by restore()."""
-        self.segments[number] = Segment(number, path, fd, seed, size, end)
-        self.segment = self.segments[number]
+    def adopt(self, uint64_t number, str path, int fd, uint32_t seed, uint64_t size, uint64_t end, queue_ids):
+        """A segment from before, which may say something of those queues; its messages are told by restore_queue()."""
+        cdef Segment segment = Segment(number, path, fd, seed, size, end)
+        segment.states = set(queue_ids)
+        segment.has_definitions = True
+        self.segments[number] = self.segment = segment
 
     def start(self, uint64_t next_number):
         """Begin to write, in a new segment, with that batch number."""
@@ -622,13 +626,18 @@ cdef class Journal:
         if oldest.has_definitions:
             for at, payload in enumerate(self.definitions_snapshot()):
                 self.put(DEFINITION_RECORD if at else DEFINITIONS_RECORD, <const char *>payload, len(payload))
-            self.segment.has_definitions = True
+            self.definitions_rewritten()
         if self.batch != NULL and self.record_count:
             self.batch.sync = True
             oldest.free_after = self.next_number
         else:
             oldest.free_after = self.submitted
         self.submit()
+
+    def definitions_rewritten(self):
+        cdef Segment segment
+        for segment in self.segments.values():
+            segment.has_definitions = segment is self.segment
 
     def recycle(self, Segment segment):
         del self.segments[segment.number]

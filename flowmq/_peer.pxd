@@ -7,6 +7,7 @@
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
 from flowmq._frame cimport FRAME_OVERHEAD_BYTES, OutputBuffer
+from flowmq._journal cimport Journal
 from flowmq._message cimport Message, message_image_bytes
 
 cdef class Peer:
@@ -47,3 +48,5 @@ cdef class Peer:
 cdef void begin_turn() noexcept
 # Writes out every peer that was marked dirty.
 cdef int flush_dirty() except -1
+# The journal of this process; None when nothing is durable.
+cdef Journal current_journal()

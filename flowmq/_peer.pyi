@@ -1,5 +1,7 @@
 from collections.abc import Callable
 
+from flowmq._journal import Journal
+
 class Peer:
     body_frame_bytes: int
     message_bytes_max: int
@@ -10,3 +12,5 @@ class Peer:
 
 def set_flush_scheduler(schedule: Callable[[Callable[[], None]], object]) -> None: ...
 def flush() -> None: ...
+def set_journal(journal: Journal | None) -> None: ...
+def disk_progressed() -> None: ...

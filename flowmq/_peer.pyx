@@ -11,6 +11,7 @@ from flowmq._frame import check_contract
 
 check_contract(FLOWMQ_CONTRACT)
 
+cdef Journal the_journal = None
 cdef list dirty_peers = []
 cdef object schedule_flush = None
 cdef bint flush_scheduled = False
@@ -20,6 +21,25 @@ def set_flush_scheduler(schedule):
     """`schedule(callback)` runs a callback soon: for output that was written outside of a read, such as by a timer."""
     global schedule_flush
     schedule_flush = schedule
+
+
+def set_journal(Journal journal):
+    """The journal that gets what was built, at the end of every turn."""
+    global the_journal
+    the_journal = journal
+
+
+cdef Journal current_journal():
+    return the_journal
+
+
+def disk_progressed():
+    """The journal's wake_fd became readable: confirms that waited are written."""
+    begin_turn()
+    try:
+        the_journal.completed()
+    finally:
+        flush_dirty()
 
 
 def flush():
@@ -37,6 +57,8 @@ cdef int flush_dirty() except -1:
     cdef Peer peer
     cdef list peers
     flush_scheduled = False
+    if the_journal is not None:
+        the_journal.submit()
     # A write can tell a protocol at once that its transport is full; that dirties nobody, so one round is enough. Were
     # there more, the scheduled callback would take them.
     if dirty_peers:

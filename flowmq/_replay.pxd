@@ -54,8 +54,8 @@ cdef class Replay:
     cdef int check_links(self, list headers) except -1
     cdef int64_t salvage(self, object header, bint is_last) except -2
     cdef int load(self, object header, uint64_t octets, Octets *into) except -1
-    cdef int read_segment(self, Py_ssize_t index, uint64_t sealed_at, bint is_last) except -1
-    cdef uint64_t go_on(self, Octets *segment, Batch *batch, uint64_t sealed_at, bint is_last) except? 0
+    cdef int read_segment(self, Py_ssize_t index, uint64_t sealed_at) except -1
+    cdef uint64_t go_on(self, Octets *segment, Batch *batch, uint64_t sealed_at) except? 0
     cdef uint64_t skip(self, Batch *batch, uint64_t until) except? 0
     cdef int apply(self, Octets *segment, Batch *batch, SegmentHistory *history) except -1
     cdef int apply_record(self, Octets *segment, uint64_t at) except -1

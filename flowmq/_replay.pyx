@@ -13,8 +13,8 @@ from flowmq._replay_queue cimport LiveMessage, QueueHistory
 from flowmq._replay_segment cimport (
     BATCH_HEAD_OCTETS, HEADER_OCTETS, RECORD_DEFINITION, RECORD_DEFINITIONS, RECORD_DELIVERED, RECORD_GONE,
     RECORD_HEAD_OCTETS, RECORD_MESSAGE, RECORD_NOTHING, RECORD_RETURNED, RECORD_SETTLED, RECORD_STATE, RECORD_TARGET,
-    TARGET_OCTETS, Batch, Octets, Survey, check_batch, find_seed, is_message, next_good, next_magic, replay_u32,
-    replay_u64, survey,
+    TARGET_OCTETS, Batch, Octets, Survey, check_batch, find_seed, has_torn_head, is_message, next_good,
+    replay_u32, replay_u64, survey,
 )
 
 from typing import NamedTuple
@@ -83,7 +83,7 @@ cdef class Replay:
             raise MemoryError
         try:
             for index in range(self.segments_count):
-                self.read_segment(index, sealed_at(self.files, index), index + 1 == self.segments_count)
+                self.read_segment(index, sealed_at(self.files, index))
         finally:
             free(self.buffer)
             self.buffer, self.buffer_octets = NULL, 0
@@ -132,7 +132,7 @@ cdef class Replay:
             self.abandoned.append(header.file)
             return -1
         if not self.skip_corrupt:
-            raise CorruptJournal(header.file, 0, header.fault, max(seen.end, HEADER_OCTETS))
+            raise CorruptJournal(header.file, 0, header.fault, max(seen.end, <uint64_t>HEADER_OCTETS))
         what, octets = ("header", HEADER_OCTETS) if readable else ("segment", header.file_octets)
         self.skipped.append(Skipped(what, header.number, 0, octets, header.fault, 0))
         return segment.seed if readable else -1
@@ -154,7 +154,7 @@ cdef class Replay:
 
     # ---- one segment
 
-    cdef int read_segment(self, Py_ssize_t index, uint64_t sealed_at, bint is_last) except -1:
+    cdef int read_segment(self, Py_ssize_t index, uint64_t sealed_at) except -1:
         cdef SegmentHistory *history = &self.segments_[index]
         cdef Octets segment
         cdef Batch batch
@@ -168,7 +168,7 @@ cdef class Replay:
                 self.apply(&segment, &batch, history)
                 at = batch.end
                 continue
-            next_at = self.go_on(&segment, &batch, sealed_at, is_last)
+            next_at = self.go_on(&segment, &batch, sealed_at)
             if next_at == 0:
                 break
             at = next_at
@@ -177,23 +177,23 @@ cdef class Replay:
         self.batch_number_seen = max(self.batch_number_seen, self.batch_number)
         return 0
 
-    cdef uint64_t go_on(self, Octets *segment, Batch *batch, uint64_t sealed_at, bint is_last) except? 0:
+    cdef uint64_t go_on(self, Octets *segment, Batch *batch, uint64_t sealed_at) except? 0:
         # Behind a batch that does not check: where to go on, 0 when the journal ends here; or raises.
         cdef Survey seen
         cdef uint64_t good
         if batch.written_so:
             return self.skip(batch, batch.end)
         good = next_good(segment, batch.at + 1, self.batch_number + 1)
-        if not is_last:
-            return self.skip(batch, good or sealed_at) if good or sealed_at else 0
+        if sealed_at:
+            return self.skip(batch, good or sealed_at)
         seen = survey(segment, batch.at, self.batch_number)
         self.batch_number_seen = max(self.batch_number_seen, seen.highest_number)
         if seen.durable_offset > batch.at:
             return self.skip(batch, good or seen.durable_offset)
         if seen.end > batch.at:
             self.cut_octets += seen.end - batch.at
-        elif next_magic(segment, batch.at) == batch.at and batch.end == batch.at:
-            # A head that itself was torn: no one can tell how much was to follow.
+        elif has_torn_head(segment, batch.at, self.batch_number):
+            # No one can tell how much was to follow.
             self.cut_octets += min(<uint64_t>BATCH_HEAD_OCTETS, segment.size - batch.at)
         return 0
 

@@ -74,8 +74,8 @@ cdef void check_batch(const Octets *segment, uint64_t at, uint64_t number_before
 cdef bint is_message(const Octets *segment, uint64_t at, uint64_t until) noexcept nogil
 # The heads from `begin` on. Older numbers are what an earlier cut left: they claim nothing.
 cdef Survey survey(const Octets *segment, uint64_t begin, uint64_t number_before) noexcept nogil
-# Where the next octets stand that every batch begins with; segment.size when nowhere.
-cdef uint64_t next_magic(const Octets *segment, uint64_t begin) noexcept nogil
+# Does something look like the beginning of a later batch whose head does not check?
+cdef bint has_torn_head(const Octets *segment, uint64_t at, uint64_t number_before) noexcept nogil
 # The next batch that checks whole; 0 when there is none.
 cdef uint64_t next_good(const Octets *segment, uint64_t begin, uint64_t number_before) noexcept nogil
 # For a segment whose header does not check: finds the seed it claims, or that its first batch must have had.

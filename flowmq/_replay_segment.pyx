@@ -146,29 +146,33 @@ cdef void check_batch(const Octets *segment, uint64_t at, uint64_t number_before
 
 
 cdef const char *complaint_about(const Octets *segment, uint64_t at) noexcept nogil:
-    # Of a record whose checksum fits: does its payload make sense?
-    cdef const uint8_t *payload = segment.start + at + RECORD_HEAD_OCTETS
-    cdef uint64_t octets = replay_u32(segment.start + at)
+    # Of a record whose checksum fits: why its payload makes no sense, or NULL.
     cdef int kind = segment.start[at + 8]
-    if kind == RECORD_MESSAGE:
-        return NULL if message_makes_sense(payload, octets) else b"a message whose sizes contradict each other"
-    if kind == RECORD_TARGET:
-        if octets == TARGET_OCTETS and HEADER_OCTETS <= replay_u64(payload + 32) < at:
-            return NULL
-        return b"a target whose message cannot be where it says"
-    if kind == RECORD_SETTLED:
-        if octets == 24 and replay_u64(payload + 8) <= replay_u64(payload + 16):
-            return NULL
-        return b"a settled record that makes no sense"
-    if kind == RECORD_STATE:
-        return NULL if state_makes_sense(payload, octets) else b"a queue state that makes no sense"
-    if kind == RECORD_DELIVERED or kind == RECORD_RETURNED:
-        return NULL if octets == 16 else b"a delivered or returned record of a wrong size"
-    if kind == RECORD_GONE:
-        return NULL if octets == 8 else b"a queue gone record of a wrong size"
-    if kind == RECORD_DEFINITION or kind == RECORD_DEFINITIONS or kind == RECORD_NOTHING:
+    if kind > RECORD_GONE:
+        return b"a record of a type unknown to this version"
+    if payload_makes_sense(kind, segment.start + at + RECORD_HEAD_OCTETS, replay_u32(segment.start + at), at):
         return NULL
-    return b"a record of a type unknown to this version"
+    if kind == RECORD_MESSAGE:
+        return b"a message whose sizes contradict each other"
+    if kind == RECORD_TARGET:
+        return b"a target whose message cannot be where it says"
+    if kind == RECORD_SETTLED or kind == RECORD_STATE:
+        return b"a settled record or queue state that makes no sense"
+    return b"a record of a wrong size for its type"
+
+
+cdef bint payload_makes_sense(int kind, const uint8_t *payload, uint64_t octets, uint64_t at) noexcept nogil:
+    if kind == RECORD_MESSAGE:
+        return message_makes_sense(payload, octets)
+    if kind == RECORD_TARGET:
+        return octets == TARGET_OCTETS and HEADER_OCTETS <= replay_u64(payload + 32) < at
+    if kind == RECORD_SETTLED:
+        return octets == 24 and replay_u64(payload + 8) <= replay_u64(payload + 16)
+    if kind == RECORD_STATE:
+        return state_makes_sense(payload, octets)
+    if kind == RECORD_DELIVERED or kind == RECORD_RETURNED:
+        return octets == 16
+    return octets == 8 if kind == RECORD_GONE else True
 
 
 cdef bint message_makes_sense(const uint8_t *payload, uint64_t octets) noexcept nogil:
@@ -217,6 +221,14 @@ cdef Survey survey(const Octets *segment, uint64_t begin, uint64_t number_before
                 seen.durable_offset = max(seen.durable_offset, min(batch.durable_offset, at))
         at = next_magic(segment, at + 1)
     return seen
+
+
+cdef bint has_torn_head(const Octets *segment, uint64_t at, uint64_t number_before) noexcept nogil:
+    # What the file held before it was recycled has older numbers.
+    cdef Batch batch
+    if segment.size - at < 16 or memcmp(segment.start + at, b"BTCH", 4) != 0 or head_checks(segment, at, &batch):
+        return False
+    return replay_u64(segment.start + at + 8) > number_before
 
 
 cdef uint64_t next_magic(const Octets *segment, uint64_t begin) noexcept nogil:

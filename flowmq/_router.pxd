@@ -7,21 +7,9 @@
 from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-cdef struct Seen                    # a place in the set of what a route has met
-cdef struct CachedRoute
+from flowmq._matching cimport Gathering, Table
 
-cdef struct Gathering:
-    # What a route has found so far, each target once: queues, and exchanges to go on to.
-    PyObject **found
-    Py_ssize_t count
-    Py_ssize_t capacity
-    Seen *seen                      # open addressing, at most half full
-    uint64_t seen_mask
-    uint64_t route                  # its number
-    uint64_t matches                # with repetitions
-    const uint8_t *headers
-    uint32_t headers_bytes
-    bint headers_read               # they are decoded
+cdef struct CachedRoute
 
 cdef struct RouteCache:
     # The latest answers by routing key: bounded, and forgotten whenever the generation moves.
@@ -34,15 +22,6 @@ cdef class RouteSet:
     # The queues a message goes to, each once. May outlive a change of topology: then Queue.deleted tells.
     cdef PyObject **targets             # Queue, owned
     cdef readonly Py_ssize_t count
-
-cdef class Table:
-    # The bindings of one exchange, in the shape its type matches by. Borrows the targets.
-    cdef bint by_key                # the routing key decides
-    cdef bint by_headers            # the headers property decides
-    cdef int add(self, PyObject *target, bytes key, bytes match) except -1
-    # Only for what was added.
-    cdef int remove(self, PyObject *target, bytes key, bytes match) except -1
-    cdef int match(self, Gathering *gathering, const uint8_t *key, Py_ssize_t key_bytes) except -1
 
 cdef class Exchange:
     cdef readonly bytes name

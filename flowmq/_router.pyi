@@ -2,8 +2,6 @@ from collections.abc import Iterable
 
 from flowmq._queue import Queue
 
-def live_nodes() -> int: ...
-
 class RouteSet:
     count: int
 

@@ -61,6 +61,9 @@ cdef class Segment:
         self.index_count += 1
         return 0
 
+    def discard_state(self, queue_id):
+        self.states.discard(queue_id)
+
     @property
     def live_bytes(self) -> int:
         """Octets of live messages, taking all messages here for equally large."""

@@ -17,8 +17,11 @@ PACKAGE = Path(__file__).resolve().parents[1] / "flowmq"
 # Lowest first. A file may name its own layer and those before it.
 LAYERS = [
     {"_frame", "amqp"},
-    {"_checksum", "_intervals", "_message", "_router", "_delivery", "_transaction", "_queue", "broker"},
-    {"_commit", "_journal", "storage"},
+    {
+        *("_checksum", "_intervals", "_message", "_delivery", "_transaction", "_queue", "broker"),
+        *("_matching", "_binding_keys", "_headers", "_router"),
+    },
+    {"_commit", "_journal", "_replay", "_replay_queue", "_replay_segment", "storage"},
     {"_peer", "_content", "_channel", "_connection", "server"},
     {"management"},
 ]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 from flowmq._queue import Consumer, Queue
 from flowmq.amqp.errors import NotAllowed
+from flowmq.broker.definitions import Definitions
 from flowmq.broker.users import Users
 from flowmq.broker.vhost import VHost, no_one_to_tell
 
@@ -11,9 +12,14 @@ DEFAULT_VHOST = "/"
 
 
 class Broker:
-    def __init__(self, users: Users, consumer_cancelled: Callable[[Consumer], None] = no_one_to_tell) -> None:
+    def __init__(
+        self,
+        users: Users,
+        consumer_cancelled: Callable[[Consumer], None] = no_one_to_tell,
+        definitions: Definitions | None = None,
+    ) -> None:
         self.users = users
-        self.vhosts = {DEFAULT_VHOST: VHost(DEFAULT_VHOST, consumer_cancelled)}
+        self.vhosts = {DEFAULT_VHOST: VHost(DEFAULT_VHOST, consumer_cancelled, definitions)}
 
     def vhost(self, name: str) -> VHost:
         vhost = self.vhosts.get(name)

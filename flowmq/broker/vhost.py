@@ -13,6 +13,7 @@ from flowmq._router import DefaultExchange, Exchange
 from flowmq.amqp.errors import AccessRefused, NotFound, PreconditionFailed
 from flowmq.amqp.tables import Table, encode_table
 from flowmq.broker.arguments import check_headers_match, check_queue_arguments
+from flowmq.broker.definitions import EXCHANGE, QUEUE, Definitions
 from flowmq.broker.exchanges import ALTERNATE_EXCHANGE, EXCHANGE_TYPES, PREDECLARED, DeclaredExchange
 from flowmq.broker.names import RESERVED_PREFIX, octets, text, without_line_breaks
 from flowmq.broker.queues import DeclaredQueue
@@ -32,8 +33,14 @@ def no_one_to_tell(consumer: Consumer) -> None:
 class VHost:
     """`consumer_cancelled` is told of every consumer that loses its queue."""
 
-    def __init__(self, name: str, consumer_cancelled: Callable[[Consumer], None] = no_one_to_tell) -> None:
+    def __init__(
+        self,
+        name: str,
+        consumer_cancelled: Callable[[Consumer], None] = no_one_to_tell,
+        definitions: Definitions | None = None,
+    ) -> None:
         self.name = name
+        self.definitions = definitions or Definitions()
         self.consumer_cancelled = consumer_cancelled
         self.exchanges: dict[bytes, Exchange] = {}  # what channels publish to
         self.reply_channels: dict[bytes, object] = {}  # routing key -> Channel that waits for direct replies
@@ -76,6 +83,10 @@ class VHost:
         self._check_not_reserved("exchange", name)
         self._check_alternate(name, arguments)
         exchange = Exchange(octets(name), type, internal=internal)
+        if durable:
+            self.definitions.exchange_declared(
+                self.name, name, type=type, auto_delete=auto_delete, internal=internal, arguments=arguments
+            )
         return self._add_exchange(DeclaredExchange(name, exchange, type, durable, auto_delete, internal, arguments))
 
     def delete_exchange(self, name: str, *, if_unused: bool = False) -> None:
@@ -121,6 +132,8 @@ class VHost:
             if other.alternate_name == declared.name:
                 other.exchange.alternate = None
         declared.exchange.delete()
+        if declared.durable:
+            self.definitions.exchange_deleted(self.name, declared.name)
         for source in sources:
             self._bindings_gone(source)
 
@@ -187,6 +200,10 @@ class VHost:
         )
         self.queues[name] = declared
         self.default_exchange.add(declared.queue)
+        if declared.durable:
+            self.definitions.queue_declared(
+                self.name, name, declared.queue, auto_delete=auto_delete, arguments=arguments
+            )
         return declared
 
     def delete_queue(self, declared: DeclaredQueue) -> int:
@@ -197,6 +214,8 @@ class VHost:
             source.exchange.unbind_target(declared.queue)
             self._bindings_gone(source)
         dropped = declared.queue.delete()
+        if declared.durable:
+            self.definitions.queue_deleted(self.name, declared.name)
         for consumer in declared.queue.consumers:
             self.consumer_cancelled(consumer)
         return dropped
@@ -216,35 +235,64 @@ class VHost:
     def bind_queue(self, queue: DeclaredQueue, exchange_name: str, key: str, arguments: Table) -> None:
         self._check_not_default(exchange_name)
         source = self.exchange(exchange_name)
-        self._bind(source, queue.queue, key, arguments)
+        if self._bind(source, queue.queue, key, arguments) and source.durable and queue.durable:
+            self.definitions.bound(self.name, source.name, QUEUE, queue.name, key, canonical(arguments))
         queue.sources.add(source)
 
     def unbind_queue(self, queue: DeclaredQueue, exchange_name: str, key: str, arguments: Table) -> None:
         """Unbinding what is not bound is fine."""
         self._check_not_default(exchange_name)
         source = self.declared_exchanges.get(exchange_name)
-        if source is not None:
-            self._unbind(source, queue.queue, key, arguments)
+        if source is None:
+            return
+        if source.durable and queue.durable:
+            self.definitions.unbound(self.name, source.name, QUEUE, queue.name, key, canonical(arguments))
+        self._unbind(source, queue.queue, key, arguments)
 
     def bind_exchange(self, destination: str, source: str, key: str, arguments: Table) -> None:
         self.check_default_untouched(source, destination)
-        origin = self.exchange(source)
-        self._bind(origin, self.exchange(destination).exchange, key, arguments)
+        origin, target = self.exchange(source), self.exchange(destination)
+        if self._bind(origin, target.exchange, key, arguments) and origin.durable and target.durable:
+            self.definitions.bound(self.name, source, EXCHANGE, destination, key, canonical(arguments))
 
     def unbind_exchange(self, destination: str, source: str, key: str, arguments: Table) -> None:
         self.check_default_untouched(source, destination)
         origin, target = self.declared_exchanges.get(source), self.declared_exchanges.get(destination)
-        if origin is not None and target is not None:
-            self._unbind(origin, target.exchange, key, arguments)
+        if origin is None or target is None:
+            return
+        if origin.durable and target.durable:
+            self.definitions.unbound(self.name, source, EXCHANGE, destination, key, canonical(arguments))
+        self._unbind(origin, target.exchange, key, arguments)
 
-    def _bind(self, source: DeclaredExchange, target: Queue | Exchange, key: str, arguments: Table) -> None:
+    def _bind(self, source: DeclaredExchange, target: Queue | Exchange, key: str, arguments: Table) -> bool:
         if source.type == "headers":
             check_headers_match(arguments)
-        source.exchange.bind(target, octets(key), canonical(arguments))
+        return source.exchange.bind(target, octets(key), canonical(arguments))
 
     def _unbind(self, source: DeclaredExchange, target: Queue | Exchange, key: str, arguments: Table) -> None:
         if source.exchange.unbind(target, octets(key), canonical(arguments)):
             self._bindings_gone(source)
+
+    # ------------------------------------------------------------------------------------------- after a restart
+
+    def restore_exchange(self, name: str, type: str, auto_delete: bool, internal: bool, arguments: Table) -> None:
+        exchange = Exchange(octets(name), type, internal=internal)
+        self._add_exchange(DeclaredExchange(name, exchange, type, True, auto_delete, internal, arguments))
+
+    def restore_queue(self, name: str, auto_delete: bool, arguments: Table) -> DeclaredQueue:
+        declared = DeclaredQueue(name, Queue(octets(name)), self.name, True, auto_delete, None, arguments)
+        self.queues[name] = declared
+        self.default_exchange.add(declared.queue)
+        return declared
+
+    def restore_binding(self, source: str, kind: str, destination: str, key: str, arguments: Table) -> None:
+        origin = self.exchange(source)
+        if kind == EXCHANGE:
+            self._bind(origin, self.exchange(destination).exchange, key, arguments)
+            return
+        queue = self.queues[destination]
+        self._bind(origin, queue.queue, key, arguments)
+        queue.sources.add(origin)
 
 
 def canonical(arguments: Table) -> bytes:

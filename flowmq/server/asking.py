@@ -20,7 +20,13 @@ def vhost_of(session: "Session") -> VHost:
 
 
 def answer(session: "Session", channel: Channel, method: Any, reply: Method) -> None:
-    if not method.nowait:
+    """The answer to a method that may have changed what is durable: only once that is on disk."""
+    nowait = getattr(method, "nowait", False)  # queue.unbind has no such field
+    store = session.node.store
+    commit = store.take_commit() if store is not None else 0
+    if commit:
+        session.send_when_committed(commit, channel.number, None if nowait else reply)
+    elif not nowait:
         session.send(channel.number, reply)
 
 

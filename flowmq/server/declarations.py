@@ -118,7 +118,7 @@ def queue_unbind(session: "Session", channel: Channel, method: QueueUnbind) -> N
         declared = vhost.queue(name, session)
         key = method.routing_key if method.queue or method.routing_key else name
         vhost.unbind_queue(declared, method.exchange, key, method.arguments)
-    session.send(channel.number, QueueUnbindOk())
+    answer(session, channel, method, QueueUnbindOk())
 
 
 def queue_purge(session: "Session", channel: Channel, method: QueuePurge) -> None:

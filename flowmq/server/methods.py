@@ -136,8 +136,11 @@ def tx_select(session: "Session", channel: Channel, method: TxSelect) -> None:
 
 
 def tx_commit(session: "Session", channel: Channel, method: TxCommit) -> None:
-    channel.tx_commit()
-    session.send(channel.number, TxCommitOk())
+    commit = channel.tx_commit()
+    if commit:
+        session.send_when_committed(commit, channel.number, TxCommitOk())
+    else:
+        session.send(channel.number, TxCommitOk())
 
 
 def tx_rollback(session: "Session", channel: Channel, method: TxRollback) -> None:

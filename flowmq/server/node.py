@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING
 from flowmq._channel import Channel
 from flowmq._connection import Connection, set_clock, set_memory_limit
 from flowmq._message import live_message_bytes
+from flowmq._peer import disk_progressed, flush, set_journal
 from flowmq._queue import Consumer
 from flowmq.broker.broker import Broker
 from flowmq.broker.users import User, Users
 from flowmq.server.config import Settings
 from flowmq.server.memory import memory_limit
+from flowmq.storage.store import Store
 
 if TYPE_CHECKING:
     from flowmq.server.session import Session
 
 EXPIRY_SECONDS = 1.0
+MAINTENANCE_SECONDS = 0.25
+MAINTENANCE_BUSY_SECONDS = 0.002
 MEMORY_CHECK_SECONDS = 0.1
 MEMORY_LOW_SHARE = 0.95  # publishers go on once so much of the limit is not exceeded any more
 log = logging.getLogger("flowmq")
@@ -25,13 +29,15 @@ log = logging.getLogger("flowmq")
 class Node:
     """Everything a session needs to know of the process it lives in."""
 
-    def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop, store: Store | None = None) -> None:
         self.settings = settings
         self.loop = loop
+        self.store = store
         users = [User(user.name, user.password, tuple(user.tags)) for user in settings.users]
         self.broker = Broker(
             Users(users, default_user_loopback_only=settings.limits.default_user_loopback_only),
             self.consumer_cancelled,
+            store,
         )
         self.sessions: set[Session] = set()
         self.blocked: set[Session] = set()
@@ -40,6 +46,39 @@ class Node:
         set_memory_limit(self.memory_limit_bytes)
         set_clock()
         self.expiry_timer = loop.call_later(EXPIRY_SECONDS, self._expire)
+        self.maintenance_timer: asyncio.TimerHandle | None = None
+
+    def start_store(self) -> None:
+        """Put everything that was durable back, and begin to write."""
+        if self.store is None:
+            return
+        messages = self.store.restore(self.broker)
+        self.store.start()
+        set_journal(self.store.journal)
+        self.loop.add_reader(self.store.journal.wake_fd, disk_progressed)
+        queues = sum(1 for _ in self.broker.queues())
+        log.info("restored %d durable queues with %d messages", queues, messages)
+        self._maintain()
+
+    def stop_store(self) -> bool:
+        """Write what there is and close. False when the disk had failed."""
+        if self.store is None:
+            return True
+        if self.maintenance_timer is not None:
+            self.maintenance_timer.cancel()
+        self.loop.remove_reader(self.store.journal.wake_fd)
+        flush()
+        set_journal(None)
+        self.store.close()
+        return self.store.journal.error == 0
+
+    def _maintain(self) -> None:
+        assert self.store is not None
+        more = self.store.journal.maintain()
+        flush()
+        self.maintenance_timer = self.loop.call_later(
+            MAINTENANCE_BUSY_SECONDS if more else MAINTENANCE_SECONDS, self._maintain
+        )
 
     # ------------------------------------------------------------------------------------------------- sessions
 

@@ -6,7 +6,6 @@ import logging
 import os
 import resource
 import signal
-from pathlib import Path
 
 import uvloop
 
@@ -17,11 +16,14 @@ from flowmq.server.config import Settings, parse_address
 from flowmq.server.handshake import address
 from flowmq.server.node import Node
 from flowmq.server.session import Session
+from flowmq.storage.layout import DataDir, StorageError
+from flowmq.storage.store import Store
 
 DRAIN_SECONDS = 10.0
 SHUTDOWN_TEXT = "broker forced connection closure with reason 'shutdown'"
 EXIT_OK = 0
 EXIT_CANNOT_START = 1
+EXIT_DISK_FAILED = 1
 log = logging.getLogger("flowmq")
 
 
@@ -54,10 +56,9 @@ class Process:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number)
         allow_many_files()
-        make_data_dir(Path(self.settings.storage.data_dir))
-        log.warning("messages and definitions live in memory only in this version: they end with the process")
         set_flush_scheduler(loop.call_soon)
-        node = Node(self.settings, loop)
+        node = Node(self.settings, loop, open_store(self.settings))
+        node.start_store()
         # What exists now lives as long as the process: the collector need not look at it again.
         gc.freeze()
         listeners = await self._listen(node, loop)
@@ -66,6 +67,9 @@ class Process:
         for listener in listeners:
             listener.close()
         await self._drain(node)
+        if not node.stop_store():
+            log.error("stopped; the disk had failed: see above")
+            return EXIT_DISK_FAILED
         log.info("stopped")
         return EXIT_OK
 
@@ -109,8 +113,13 @@ def allow_many_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def make_data_dir(path: Path) -> None:
+def open_store(settings: Settings) -> Store:
     try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CannotStart(f"data directory {path}: {error.strerror}") from error
+        data_dir = DataDir.open_or_create(settings.storage.data_dir)
+        try:
+            return Store(data_dir, settings.storage.segment_bytes)
+        except BaseException:
+            data_dir.close()
+            raise
+    except StorageError as error:
+        raise CannotStart(str(error)) from error

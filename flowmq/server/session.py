@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from flowmq._channel import Channel
 from flowmq._connection import Connection
-from flowmq.amqp.errors import AMQPError, ConnectionForced, FrameError, InternalError, SoftError
+from flowmq.amqp.errors import AMQPError, ConnectionForced, FrameError, InternalError, ResourceError, SoftError
 from flowmq.amqp.method import Method, decode_method
 from flowmq.amqp.methods import (
     BasicCancel,
@@ -110,6 +110,23 @@ class Session:
 
     def send(self, number: int, method: Method) -> None:
         self.connection.send(number, method.encode())
+
+    def send_when_committed(self, commit: int, number: int, method: Method | None) -> None:
+        """An answer that promises what is on disk. Until it is given nothing else on this connection is dealt with."""
+        store = self.node.store
+        assert store is not None, "commits come from a store"
+        self.connection.hold()
+        store.when_committed(commit, lambda failed: self._committed(failed, number, method))
+
+    def _committed(self, failed: bool, number: int, method: Method | None) -> None:
+        if self.connection.transport is None:
+            return
+        if failed and not self.connection.closing:
+            self._close_connection(0, 0, ResourceError("the broker's disk failed: nothing durable can be done"))
+        elif method is not None and not self.connection.closing:
+            self.send(number, method)
+        # Not from here: what is released may wait for the disk again.
+        self.node.loop.call_soon(self.connection.release)
 
     def can(self, capability: str) -> bool:
         """Did the client say that it knows this extension?"""

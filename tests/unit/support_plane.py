@@ -114,7 +114,7 @@ class Client:
         self.transport = Transport()
         self.transport.protocol = self.connection
         self.unread = b""
-        self.connection.connection_made(self.transport)
+        self.connection.connection_made(self.transport)  # type: ignore[arg-type]
 
     def feed(self, octets: bytes) -> None:
         """In reads as large as the broker's buffer allows; while it does not read, the rest waits in `unread`."""
@@ -177,7 +177,7 @@ class Client:
 class Plane:
     """A broker and its clients. As a context it ends them all and looks whether a message was left over."""
 
-    def __init__(self, **limits: int) -> None:
+    def __init__(self, **limits: Any) -> None:
         self.loop = Loop()
         self.messages_before = live_messages()
         set_flush_scheduler(self.loop.call_soon)

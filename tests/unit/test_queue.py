@@ -4,18 +4,16 @@ Everything goes in and comes out as octets of clients. The list does not say whi
 what is handed out are the oldest messages, exactly as many as there is credit for.
 """
 
-import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any
 
-import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.support.codec import Method, method_frame
-from tests.unit.support_plane import Client, Plane
+from tests.support.codec import Method
+from tests.unit.support_plane import Plane
 
 QUEUE = "q"
 FOREVER = 10**9
@@ -184,13 +182,17 @@ class QueueAgainstAList(RuleBasedStateMachine):
 
     @rule(who=st.integers(0, 2))
     def lose(self, who: int) -> None:
-        """Its channels go one after the other; what comes back from one must not go out on the next."""
+        """Its channels go one after the other; what comes back from one goes out again, but never on the next."""
+        numbers = [number for number in self.clients[who].connection.channels if (who, number) in self.channels]
         self.clients[who].lose()
-        for at in CHANNELS:
-            if at[0] == who:
-                self.forget(at)
+        for number in numbers:
+            self.channels[who, number].consumers.clear()
+        given: list[Message] = []
+        for number in numbers:
+            self.forget((who, number))
+            given += self.take(self.credit - len(given))
         self.clients[who] = self.plane.client(1, 2)
-        self.handed_out()
+        self.handed_out(before=given)
 
     @precondition(lambda self: self.ready or any(channel.consumers for channel in self.channels.values()))
     @rule()
@@ -228,21 +230,22 @@ class QueueAgainstAList(RuleBasedStateMachine):
             self.give_back(self.channels[at], tag, requeue=True)
         self.channels[at] = ModelChannel()
 
-    def handed_out(self, *answers: str) -> None:
+    def handed_out(self, *answers: str, before: Sequence[Message] = ()) -> None:
         """Every message that there is credit for, oldest first, and nothing besides the answers."""
-        expected = {message.body: message for message in self.take(self.credit)}
+        expected = [*before, *self.take(self.credit - len(before))]
+        places = {message.body: place for place, message in enumerate(expected)}
         for who, client in enumerate(self.clients):
-            latest, others = 0, []
+            latest, others = -1, []
             for method in client.received():
                 if method.name != "basic.deliver":
                     others.append(method.name)
                     continue
-                message = expected.pop(method.body)
-                assert message.sequence > latest, "out of order"
-                latest = message.sequence
-                self.delivered(method, message, self.channels[who, method.channel])
+                place = places.pop(method.body)
+                assert place > latest, "out of order"
+                latest = place
+                self.delivered(method, expected[place], self.channels[who, method.channel])
             assert others in ([], list(answers))
-        assert not expected, "not delivered, though somebody could take it"
+        assert not places, "not delivered, though somebody could take it"
         if self.credit:
             assert all(message.is_expired for message in self.ready)
             self.ready.clear()
@@ -289,111 +292,3 @@ QueueAgainstAList.TestCase.settings = settings(
     phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
 )
 TestQueueAgainstAList = QueueAgainstAList.TestCase
-
-
-# ------------------------------------------------------------------------------------------------- who gets which
-
-
-def consuming(plane: Plane, *consumers: dict[str, Any]) -> tuple[Client, list[Client]]:
-    """A publisher, and a client per consumer with its prefetch and priority."""
-    publisher = plane.client(1)
-    publisher.call(1, "queue.declare", queue=QUEUE)
-    clients = [plane.client(1) for _ in consumers]
-    for client, consumer in zip(clients, consumers, strict=True):
-        client.call(1, "basic.qos", prefetch_count=consumer.get("prefetch", 0))
-        arguments = {"x-priority": consumer["priority"]} if "priority" in consumer else {}
-        client.call(1, "basic.consume", queue=QUEUE, consumer_tag="c", arguments=arguments)
-    return publisher, clients
-
-
-def put(publisher: Client, *bodies: str) -> None:
-    for body in bodies:
-        publisher.publish(1, QUEUE, body.encode())
-
-
-def bodies(client: Client) -> str:
-    """One letter per message."""
-    return "".join(method.body.decode() for method in client.received())
-
-
-@pytest.mark.parametrize(
-    ("consumers", "shares"),
-    [
-        ([{}, {}, {}], ["adg", "beh", "cfi"]),
-        ([{"prefetch": 1}, {}, {"prefetch": 2}], ["a", "bdfghi", "ce"]),
-        ([{"priority": -1}, {"priority": 5, "prefetch": 2}, {"prefetch": 3}], ["fghi", "ab", "cde"]),
-        ([{"priority": 1, "prefetch": 2}, {"priority": 1, "prefetch": 2}, {}], ["ac", "bd", "efghi"]),
-    ],
-)
-def test_consumers_take_turns_by_priority_while_they_can(consumers: list[dict[str, Any]], shares: list[str]) -> None:
-    with Plane() as plane:
-        publisher, clients = consuming(plane, *consumers)
-        put(publisher, *"abcdefghi")
-        assert [bodies(client) for client in clients] == shares
-
-
-def test_a_preferred_consumer_is_preferred_again_once_it_can_take_messages() -> None:
-    with Plane() as plane:
-        publisher, (usual, preferred) = consuming(plane, {}, {"priority": 1, "prefetch": 1})
-        put(publisher, *"abc")
-        assert (bodies(usual), bodies(preferred)) == ("bc", "a")
-        preferred.send(1, "basic.ack", delivery_tag=1)
-        put(publisher, *"de")
-        assert (bodies(usual), bodies(preferred)) == ("e", "d")
-
-
-@pytest.mark.parametrize("returned", [[1], [3, 1, 2], [2], [4, 2], [4, 3, 2, 1], []])
-def test_what_comes_back_returns_to_its_place(returned: list[int]) -> None:
-    """Tags 1 to 4 are a to d, taken with basic.get; e and f were never taken; what does not return stays out."""
-    with Plane() as plane:
-        client, _ = consuming(plane)
-        put(client, *"abcdef")
-        take_all(client, 4)
-        for tag in returned:
-            client.send(1, "basic.reject", delivery_tag=tag, requeue=True)
-        expected = sorted("abcd"[tag - 1] for tag in returned)
-        answers = take_all(client, len(expected) + 2)
-        assert [answer.body.decode() for answer in answers] == [*expected, "e", "f"]
-        assert [answer.redelivered for answer in answers] == [True] * len(expected) + [False] * 2
-
-
-def take_all(client: Client, count: int) -> list[Method]:
-    client.take()
-    client.feed(method_frame(1, "basic.get", queue=QUEUE) * count)
-    answers = client.received()
-    assert [answer.name for answer in answers] == ["basic.get-ok"] * count
-    return answers
-
-
-@pytest.mark.parametrize("size", [2, 17, 5000])
-def test_a_crowd_of_returns_in_any_order_comes_out_in_order(size: int) -> None:
-    with Plane() as plane:
-        client, _ = consuming(plane)
-        put(client, *(f"{at}" for at in range(size)))
-        for turn in range(3):
-            tags = [answer.delivery_tag for answer in take_all(client, size)]
-            assert tags == list(range(turn * size + 1, turn * size + size + 1))
-            random.Random(turn).shuffle(tags)
-            client.feed(b"".join(method_frame(1, "basic.reject", delivery_tag=tag, requeue=True) for tag in tags))
-            assert plane.queue(QUEUE).message_count == size
-        assert [int(answer.body) for answer in take_all(client, size)] == list(range(size))
-
-
-def test_one_multiple_settles_deliveries_of_several_queues() -> None:
-    with Plane() as plane:
-        client = plane.client(1)
-        for name in "xyz":
-            client.call(1, "queue.declare", queue=name)
-            client.call(1, "basic.consume", queue=name, consumer_tag=name)
-        for turn in range(6):
-            client.publish(1, "xyz"[turn % 3], b"%d" % turn)
-        client.take()
-        client.send(1, "basic.nack", delivery_tag=4, multiple=True, requeue=True)
-        again = client.received()
-        assert sorted((method.consumer_tag, method.body) for method in again) == [
-            *(("x", b"0"), ("x", b"3"), ("y", b"1"), ("z", b"2"))
-        ]
-        assert all(method.redelivered for method in again)
-        client.send(1, "basic.ack", delivery_tag=0, multiple=True)
-        assert [plane.queue(name).unacked_count for name in "xyz"] == [0, 0, 0]
-        assert plane.live() == 0

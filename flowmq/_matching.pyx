@@ -1,0 +1,50 @@
+# See _matching.pxd for what this module is and is not.
+
+from libc.stdlib cimport calloc, free, realloc
+
+from flowmq._frame cimport FLOWMQ_CONTRACT, load_long_long
+
+from os import urandom
+
+from flowmq._frame import check_contract
+
+check_contract(FLOWMQ_CONTRACT)
+
+hash_seed = load_long_long(octets_of(urandom(8)))
+hash_secret = load_long_long(octets_of(urandom(8))) | 1
+
+
+cdef void *resized(void *block, size_t block_bytes) except NULL:
+    block = realloc(block, block_bytes)
+    if block == NULL:
+        raise MemoryError
+    return block
+
+
+cdef int widen(Gathering *gathering) except -1:
+    cdef Py_ssize_t capacity = max(gathering.capacity * 2, <Py_ssize_t>64)
+    cdef Seen *seen
+    cdef Py_ssize_t position
+    gathering.found = <PyObject **>resized(gathering.found, capacity * sizeof(PyObject *))
+    seen = <Seen *>calloc(capacity * 2, sizeof(Seen))
+    if seen == NULL:
+        raise MemoryError
+    free(gathering.seen)
+    gathering.seen = seen
+    gathering.seen_mask = capacity * 2 - 1
+    gathering.capacity = capacity
+    for position in range(gathering.count):
+        note(gathering, gathering.found[position])
+    return 0
+
+
+cdef class Table:
+
+    cdef int add(self, PyObject *target, bytes key, bytes match) except -1:
+        raise NotImplementedError("Table.add")
+
+    cdef int remove(self, PyObject *target, bytes key, bytes match) except -1:
+        raise NotImplementedError("Table.remove")
+
+    cdef int match(self, Gathering *gathering, const uint8_t *key, Py_ssize_t key_bytes) except -1:
+        raise NotImplementedError("Table.match")

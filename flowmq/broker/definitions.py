@@ -1,0 +1,30 @@
+"""What is told of every change of what is declared, so that durable things can outlive the process.
+
+The broker's model calls these as it changes; what is not durable is never told. The base class forgets everything:
+a broker without a disk.
+"""
+
+from flowmq._queue import Queue
+from flowmq.amqp.tables import Table
+
+QUEUE, EXCHANGE = "queue", "exchange"
+
+
+class Definitions:
+    def queue_declared(self, vhost: str, name: str, queue: Queue, *, auto_delete: bool, arguments: Table) -> None:
+        """From now on the queue and its persistent messages are to be kept."""
+
+    def queue_deleted(self, vhost: str, name: str) -> None:
+        """With it go its messages and the bindings to it."""
+
+    def exchange_declared(
+        self, vhost: str, name: str, *, type: str, auto_delete: bool, internal: bool, arguments: Table
+    ) -> None: ...
+
+    def exchange_deleted(self, vhost: str, name: str) -> None:
+        """With it go the bindings from and to it."""
+
+    def bound(self, vhost: str, source: str, kind: str, destination: str, key: str, arguments: bytes) -> None:
+        """`kind` of the destination is QUEUE or EXCHANGE; `arguments` are an encoded field table without its length."""
+
+    def unbound(self, vhost: str, source: str, kind: str, destination: str, key: str, arguments: bytes) -> None: ...

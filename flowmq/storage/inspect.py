@@ -1,0 +1,272 @@
+"""flowmq inspect: what stands in a journal, as text or as JSON, without a broker.
+
+Only reads, and takes no lock: of a directory in use it shows what was on disk a moment ago, and says that it is in use.
+Names of queues are taken from the definitions; records are shown as docs/format.md describes them.
+"""
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgpack
+
+from flowmq._checksum import crc32c
+from flowmq._replay import CorruptJournal, Replay
+from flowmq._replay_segment import read_header
+from flowmq.storage.layout import DataDir, StorageError
+
+RECORD_HEAD = struct.Struct("<IIB3x")
+DEFINITIONS_TYPE = 8
+SHOWN_OCTETS_MAX = 64
+
+
+class Layout(NamedTuple):
+    """The fixed part of a record's payload."""
+
+    name: str
+    form: struct.Struct
+    fields: tuple[str, ...]
+
+
+TARGET_FIELDS = ("queue_id", "delivery_count", "sequence", "expires_at_ms", "flags")
+LAYOUTS = {
+    0: Layout("nothing", struct.Struct(""), ()),
+    1: Layout("message", struct.Struct("<IIQQB3xII4xQ"), (*TARGET_FIELDS, "names_bytes", "header_bytes", "body_bytes")),
+    2: Layout("target", struct.Struct("<IIQQB3x4xQ"), (*TARGET_FIELDS, "message_offset")),
+    3: Layout("settled", struct.Struct("<I4xQQ"), ("queue_id", "first", "last")),
+    4: Layout("delivered", struct.Struct("<I4xQ"), ("queue_id", "up_to")),
+    5: Layout("returned", struct.Struct("<IIQ"), ("queue_id", "delivery_count", "sequence")),
+    6: Layout("queue state", struct.Struct("<IIQQ"), ("queue_id", "ranges", "next_sequence", "delivered_up_to")),
+    7: Layout("definition", struct.Struct(""), ()),
+    8: Layout("definitions", struct.Struct(""), ()),
+    9: Layout("queue gone", struct.Struct("<I4x"), ("queue_id",)),
+}
+
+
+# ---------------------------------------------------------------------------------------------------- the whole journal
+
+
+def read_journal(directory: DataDir, *, skip_corrupt: bool = False) -> Replay:
+    replay = Replay()
+    try:
+        replay.read(directory.segments(), skip_corrupt=skip_corrupt)
+    except OSError as error:
+        raise StorageError(f"{error.filename or directory.journal}: {error.strerror}") from error
+    return replay
+
+
+def overview(directory: DataDir, replay: Replay) -> dict[str, Any]:
+    """What there is, in values that JSON has."""
+    definitions, complaints = decoded_definitions(replay)
+    return {
+        "data_dir": str(directory.path),
+        "in_use_by": directory.in_use_by(),
+        "end": {"segment": replay.end_segment, "offset": replay.end_offset, "batch": replay.batch_number},
+        "cut_octets": replay.cut_octets,
+        "never_begun": [str(path) for path in replay.abandoned],
+        "segments": [segment_summary(segment) for segment in replay.segments()],
+        "spares": [file.path.name for file in directory.spares()],
+        "definitions": definitions,
+        "queues": queue_summaries(replay, queue_names(definitions)),
+        "faults": [gap._asdict() for gap in replay.skipped] + complaints,
+    }
+
+
+def segment_summary(segment: Any) -> dict[str, Any]:
+    summary: dict[str, Any] = segment._asdict()
+    return {**summary, "dead_octets": segment.record_octets - segment.live_octets}
+
+
+def queue_summaries(replay: Replay, names: dict[int, str]) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": queue_id,
+            "name": names.get(queue_id),
+            "gone": queue.gone,
+            "messages": queue.count,
+            "body_bytes": queue.body_bytes,
+            "next_sequence": queue.next_sequence,
+            "delivered_up_to": queue.delivered_up_to,
+            "settled_ranges": queue.settled.count,
+        }
+        for queue_id, queue in sorted(replay.queues().items())
+    ]
+
+
+def queue_messages(replay: Replay, queue: dict[str, Any]) -> list[dict[str, Any]]:
+    return [message._asdict() for message in replay.messages(queue["id"])]
+
+
+def find_queue(queues: list[dict[str, Any]], wanted: str) -> dict[str, Any]:
+    """By name before by id, since a name may look like a number."""
+    for queue in queues:
+        if queue["name"] == wanted:
+            return queue
+    for queue in queues:
+        if str(queue["id"]) == wanted:
+            return queue
+    raise StorageError(f"no queue has the name or the id {wanted!r}")
+
+
+# ---------------------------------------------------------------------------------------------------- the definitions
+
+
+def decoded_definitions(replay: Replay) -> tuple[list[Any], list[dict[str, Any]]]:
+    """[kind, name, value] each, deletions and replaced values applied; and what cannot be decoded."""
+    current: dict[Any, Any] = {}
+    complaints = []
+    for kind, payload in replay.definitions():
+        try:
+            for change in definition_changes(kind, payload):
+                apply_change(current, change)
+        except (ValueError, TypeError) as error:
+            complaints.append({"what": "definition", "octets": len(payload), "reason": str(error)})
+    return list(current.values()), complaints
+
+
+def definition_changes(kind: int, payload: bytes) -> list[Any]:
+    try:
+        value = msgpack.unpackb(payload, strict_map_key=False, unicode_errors="surrogateescape")
+    except Exception as error:  # msgpack raises a family of its own, and ValueError
+        raise ValueError(f"not MessagePack: {error}") from error
+    changes = value if kind == DEFINITIONS_TYPE else [value]
+    if not isinstance(changes, list) or not all(isinstance(each, list) and len(each) == 3 for each in changes):
+        raise ValueError("not [kind, name, value]")
+    return changes
+
+
+def apply_change(current: dict[Any, Any], change: list[Any]) -> None:
+    key = (repr(change[0]), repr(change[1]))
+    if change[2] is None:
+        current.pop(key, None)
+    else:
+        current[key] = change
+
+
+def queue_names(definitions: list[Any]) -> dict[int, str]:
+    """From definitions of kind "queue" whose value has an id."""
+    return {
+        value["id"]: name
+        if isinstance(name, str)
+        else "/".join(map(str, name))
+        if isinstance(name, list)
+        else str(name)
+        for kind, name, value in definitions
+        if kind == "queue" and isinstance(value, dict) and isinstance(value.get("id"), int)
+    }
+
+
+# --------------------------------------------------------------------------------------------------------- one record
+
+
+def record_at(directory: DataDir, number: int, offset: int) -> dict[str, Any]:
+    """One record decoded. Its checksum is the judge of whether a record stands there at all."""
+    path = directory.segment_path(number)
+    try:
+        header = read_header(number, path)
+        with open(path, "rb") as file:
+            return decode_record(path, offset, header.seed, file_octets(file, offset))
+    except FileNotFoundError:
+        raise StorageError(f"{path}: there is no such segment") from None
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}") from error
+
+
+def file_octets(file: Any, offset: int) -> bytes:
+    file.seek(offset)
+    head: bytes = file.read(RECORD_HEAD.size)
+    if len(head) < RECORD_HEAD.size:
+        return head
+    size: int = RECORD_HEAD.unpack(head)[0]
+    payload: bytes = file.read(size)
+    return head + payload
+
+
+def decode_record(path: Path, offset: int, seed: int, octets: bytes) -> dict[str, Any]:
+    if len(octets) < RECORD_HEAD.size:
+        raise StorageError(f"{path}: ends before a record at offset {offset}")
+    size, checksum, kind = RECORD_HEAD.unpack_from(octets)
+    payload = octets[RECORD_HEAD.size :]
+    if len(payload) != size or crc32c(octets[:4] + octets[8:], seed) != checksum:
+        raise StorageError(f"{path}: no record stands at offset {offset}: the checksum does not fit")
+    layout = LAYOUTS.get(kind)
+    if layout is None or size < layout.form.size:
+        return {"type": kind, "octets": len(octets), "payload": shown(payload)}
+    values = dict(zip(layout.fields, layout.form.unpack_from(payload), strict=True))
+    return {"type": layout.name, "octets": len(octets), **values, **rest_of(kind, values, payload[layout.form.size :])}
+
+
+def rest_of(kind: int, values: dict[str, int], rest: bytes) -> dict[str, Any]:
+    """What stands behind the fixed part."""
+    if kind == 1:
+        names_end, header_end = values["names_bytes"], values["names_bytes"] + values["header_bytes"]
+        exchange, key = short_strings(rest[:names_end])
+        header, body = rest[names_end:header_end], rest[header_end:]
+        return {"exchange": exchange, "routing_key": key, "content_header": shown(header), "body": shown(body)}
+    if kind == 6:
+        return {"settled": [list(interval) for interval in struct.iter_unpack("<QQ", rest)]}
+    if kind in (7, DEFINITIONS_TYPE):
+        return {"changes": definition_changes(kind, rest)}
+    return {}
+
+
+def short_strings(names: bytes) -> tuple[str, str]:
+    exchange = names[1 : 1 + names[0]]
+    return exchange.decode("utf-8", "backslashreplace"), names[2 + names[0] :].decode("utf-8", "backslashreplace")
+
+
+def shown(octets: bytes) -> str:
+    """As text where it is text, as hexadecimal digits otherwise, and never very long."""
+    part = octets[:SHOWN_OCTETS_MAX]
+    text = part.decode("ascii", "replace")
+    shown = repr(text) if text.isprintable() and "\ufffd" not in text else part.hex(" ")
+    return shown if len(part) == len(octets) else f"{shown} ... ({len(octets)} octets)"
+
+
+# ------------------------------------------------------------------------------------------------------------- as text
+
+
+def as_text(found: dict[str, Any]) -> Iterator[str]:
+    yield f"{found['data_dir']}"
+    if found["in_use_by"]:
+        yield f"  in use by process {found['in_use_by']}: this is what was on disk a moment ago"
+    end = found["end"]
+    yield f"  the journal ends in segment {end['segment']:016x} at offset {end['offset']}, with batch {end['batch']}"
+    if found["cut_octets"]:
+        yield f"  a torn tail of {found['cut_octets']} octets follows, which was never confirmed"
+    yield from (f"  never begun: {path}" for path in found["never_begun"])
+    yield f"segments: {len(found['segments'])}, spares: {len(found['spares'])}"
+    for segment in found["segments"]:
+        yield (
+            f"  {segment['number']:016x}  batches {segment['batches']}  records {segment['records']}"
+            f"  live {segment['live_octets']} octets for {segment['live_targets']} messages"
+            f"  dead {segment['dead_octets']} octets"
+        )
+    yield f"definitions: {len(found['definitions'])}"
+    yield from (f"  {kind} {name}: {value}" for kind, name, value in found["definitions"])
+    yield f"queues: {len(found['queues'])}"
+    for queue in found["queues"]:
+        name = "" if queue["name"] is None else f"  {queue['name']!r}"
+        gone = "  gone" if queue["gone"] else ""
+        yield f"  id {queue['id']}{name}{gone}  messages {queue['messages']}  body octets {queue['body_bytes']}"
+    yield from (fault_line(fault) for fault in found["faults"])
+
+
+def fault_line(fault: dict[str, Any]) -> str:
+    where = f" in segment {fault['number']:016x} at offset {fault['offset']}" if "number" in fault else ""
+    return f"CORRUPT: {fault['what']}{where}: {fault['reason']}; {fault['octets']} octets"
+
+
+def queue_text(queue: dict[str, Any], messages: list[dict[str, Any]]) -> Iterator[str]:
+    yield f"queue {queue['id']} {queue['name'] or ''}: {queue['messages']} messages, next {queue['next_sequence']}"
+    for message in messages:
+        again = f"  redelivered, {message['delivery_count']} times" if message["redelivered"] else ""
+        expires = f"  expires at {message['expires_at_ms']}" if message["expires_at_ms"] else ""
+        yield (
+            f"  {message['sequence']}  at {message['segment']:x}:{message['offset']}"
+            f"  body octets {message['body_bytes']}{again}{expires}"
+        )
+
+
+__all__ = ["CorruptJournal", "as_text", "find_queue", "overview", "queue_messages", "queue_text", "read_journal"]

@@ -1,0 +1,145 @@
+"""Writes journals as docs/format.md says, in plain Python: the judge shares no code with the judged.
+
+A Segment is the octets of one file with a cursor; its records are functions that return octets. Nothing here is fast,
+and nothing checks what it is told to write: broken journals are written with it too.
+"""
+
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+
+HEADER_OCTETS, BATCH_HEAD_OCTETS, RECORD_HEAD_OCTETS = 64, 40, 12
+MESSAGE, TARGET, SETTLED, DELIVERED, RETURNED, STATE, DEFINITION, DEFINITIONS, GONE = range(1, 10)
+
+
+def checksum_table() -> list[int]:
+    table = []
+    for octet in range(256):
+        for _ in range(8):
+            octet = octet >> 1 ^ (0x82F63B78 if octet & 1 else 0)
+        table.append(octet)
+    return table
+
+
+TABLE = checksum_table()
+
+
+def checksum(seed: int, octets: bytes) -> int:
+    state = seed ^ 0xFFFFFFFF
+    for octet in octets:
+        state = TABLE[(state ^ octet) & 0xFF] ^ state >> 8
+    return state ^ 0xFFFFFFFF
+
+
+# ------------------------------------------------------------------------------------------------------ the records
+# Each is (type, payload).
+
+Record = tuple[int, bytes]
+
+
+def message(
+    queue: int,
+    sequence: int,
+    body: bytes = b"",
+    *,
+    returned: int = 0,
+    expires: int = 0,
+    flags: int = 0,
+    exchange: bytes = b"",
+    key: bytes = b"k",
+    header: bytes = b"header",
+) -> Record:
+    names = bytes([len(exchange)]) + exchange + bytes([len(key)]) + key
+    fixed = struct.pack(
+        "<IIQQB3xIIIQ", queue, returned, sequence, expires, flags, len(names), len(header), 0, len(body)
+    )
+    return MESSAGE, fixed + names + header + body
+
+
+def target(queue: int, sequence: int, offset: int, *, returned: int = 0, expires: int = 0, flags: int = 0) -> Record:
+    return TARGET, struct.pack("<IIQQB3xIQ", queue, returned, sequence, expires, flags, 0, offset)
+
+
+def settled(queue: int, first: int, last: int | None = None) -> Record:
+    return SETTLED, struct.pack("<IIQQ", queue, 0, first, first if last is None else last)
+
+
+def delivered(queue: int, sequence: int) -> Record:
+    return DELIVERED, struct.pack("<IIQ", queue, 0, sequence)
+
+
+def returned(queue: int, sequence: int, count: int) -> Record:
+    return RETURNED, struct.pack("<IIQ", queue, count, sequence)
+
+
+def state(queue: int, next_sequence: int, delivered: int, ranges: Iterable[tuple[int, int]] = ()) -> Record:
+    intervals = list(ranges)
+    fixed = struct.pack("<IIQQ", queue, len(intervals), next_sequence, delivered)
+    return STATE, fixed + b"".join(struct.pack("<QQ", *interval) for interval in intervals)
+
+
+def definition(payload: bytes) -> Record:
+    return DEFINITION, payload
+
+
+def definitions(payload: bytes) -> Record:
+    return DEFINITIONS, payload
+
+
+def gone(queue: int) -> Record:
+    return GONE, struct.pack("<II", queue, 0)
+
+
+def encode_record(seed: int, record: Record) -> bytes:
+    kind, payload = record
+    size, behind = struct.pack("<I", len(payload)), struct.pack("<B3x", kind)
+    return size + struct.pack("<I", checksum(seed, size + behind + payload)) + behind + payload
+
+
+# ------------------------------------------------------------------------------------------------------ the segments
+
+
+class Segment:
+    def __init__(self, number: int, previous: int = 0, previous_end: int = 0, *, seed: int = 0x5EED, size: int = 4096):
+        self.number, self.seed = number, seed
+        fixed = b"FLOWMQ\x00\x01" + struct.pack("<IIQQQQ12x", 1, seed, number, previous, previous_end, size)
+        self.octets = bytearray(fixed + struct.pack("<I", checksum(0, fixed))).ljust(size, b"\0")
+        self.end = HEADER_OCTETS
+        self.batches: list[int] = []
+
+    def batch(self, number: int, records: Iterable[Record], durable: tuple[int, int] = (0, 0)) -> list[int]:
+        """Appends one; returns where its records stand."""
+        start, offsets, encoded = self.end, [], b""
+        for record in records:
+            offsets.append(start + BATCH_HEAD_OCTETS + len(encoded))
+            encoded += encode_record(self.seed, record)
+        fixed = struct.pack("<QIIQQ", number, len(encoded), len(offsets), *durable)
+        octets = b"BTCH" + struct.pack("<I", checksum(self.seed, fixed)) + fixed + encoded
+        self.end = start + len(octets)
+        if self.end > len(self.octets):
+            raise ValueError(f"segment {self.number} is full")
+        self.octets[start : self.end] = octets
+        self.batches.append(start)
+        return offsets
+
+    def next_offset(self) -> int:
+        """Where the first record of the next batch will stand."""
+        return self.end + BATCH_HEAD_OCTETS
+
+    def follower(self, *, seed: int = 0xF00D, size: int = 4096) -> "Segment":
+        return Segment(self.number + 1, self.number, self.end, seed=seed, size=size)
+
+    def write(self, directory: Path) -> tuple[int, Path]:
+        path = directory / f"{self.number:016x}.segment"
+        path.write_bytes(self.octets)
+        return self.number, path
+
+
+def record_octets(record: Record) -> int:
+    return RECORD_HEAD_OCTETS + len(record[1])
+
+
+def write_data_dir(path: Path, segments: Iterable[Segment]) -> list[tuple[int, Path]]:
+    (path / "journal").mkdir(parents=True, exist_ok=True)
+    (path / "FORMAT").write_text("FlowMQ data directory, format 1\n")
+    return [segment.write(path / "journal") for segment in segments]
