@@ -30,7 +30,7 @@ cdef enum:
     EIO = 5
     BATCH_BYTES_MAX = 4194304       # a batch this large goes to the thread even while that is busy
     PENDING_RECORDS_BYTES = 256     # what a log with something pending may add when the batch is finished
-    SPARES_MAX = 2
+    SPARES_MAX = 1
     COMPACTION_STEP_BYTES = 262144  # per call of maintain(): its pause
     CACHE_LINE = 64
 
@@ -600,6 +600,10 @@ cdef class Journal:
         if oldest.live == 0:
             self.supersede(oldest)
             return True
+        if oldest.live < oldest.live_last_seen or oldest.live_last_seen == 0:
+            # It empties by itself: rewriting what is acknowledged a moment later would be wasted.
+            oldest.live_last_seen = oldest.live
+            return False
         if self.used_bytes <= 2 * self.live_bytes + 2 * self.segment_bytes:
             return False
         self.rewrite_some(oldest)
@@ -608,8 +612,8 @@ cdef class Journal:
 
     @property
     def used_bytes(self) -> int:
-        """Octets of all segments, as far as they are written."""
-        return sum(segment.end for segment in self.segments.values())
+        """Octets of all files, spare ones too."""
+        return sum(segment.size for segment in self.segments.values()) + len(self.spares) * self.segment_bytes
 
     @property
     def live_bytes(self) -> int:
@@ -674,6 +678,7 @@ cdef class Journal:
             return COMPACTION_STEP_BYTES
         queue_log.note_moved(entry.sequence, self.segment)
         oldest.live -= 1
+        oldest.live_last_seen = oldest.live
         self.compacted_count += 1
         return message_record_bytes(message)
 

@@ -25,6 +25,7 @@ cdef class Segment:
     cdef Indexed *index                     # every message and target record
     cdef Py_ssize_t index_count
     cdef Py_ssize_t index_capacity
+    cdef uint64_t live_last_seen            # `live` when compaction last looked
     cdef Py_ssize_t rewritten               # index entries that compaction has dealt with
     cdef set states                         # ids of queues that have records other than messages here
     cdef bint has_definitions

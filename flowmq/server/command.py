@@ -1,18 +1,21 @@
 """The flowmq command: reads the command line, gathers the settings, hands over to the process.
 
-Whatever the operator did wrong is one line on standard error and exit code 2.
+Whatever the operator did wrong is one line on standard error and exit code 2. Exit code 1 is a damaged journal.
 """
 
+import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn, TypeVar, get_args, get_type_hints
 
 import click
 
 from flowmq import __version__
 from flowmq.server.config import LogSettings, Settings, SettingsError, load_settings, to_toml
+from flowmq.storage.layout import DataDir, StorageError
 
+EXIT_DAMAGED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 LEVELS = get_args(get_type_hints(LogSettings)["level"])
@@ -68,6 +71,83 @@ def show(config_path: str | None, data_dir: str | None, listen: Sequence[str], l
     click.echo(to_toml(effective_settings(config_path, data_dir, listen, log_level)), nl=False)
 
 
+@flowmq.command("inspect")
+@click.argument("data_dir")
+@click.option("--verify", is_flag=True, help="Go on behind what is corrupt, and list all of it.")
+@click.option("--queue", "queue_name", metavar="NAME|ID", help="The messages of one queue.")
+@click.option("--record", "position", metavar="SEGMENT:OFFSET", help="One record; the segment in hexadecimal digits.")
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
+def inspect(data_dir: str, verify: bool, queue_name: str | None, position: str | None, as_json: bool) -> int:
+    """Look at a journal: segments, definitions, queues. Changes nothing.
+
+    \b
+    Exit codes: 0 the journal is sound, 1 it is corrupt, 2 it cannot be looked at.
+    """
+    from flowmq.storage import inspect as journal
+
+    directory = DataDir.open(data_dir)
+    if position is not None:
+        record = journal.record_at(directory, *parse_position(position))
+        print_found(record, (f"{name}: {value}" for name, value in record.items()), as_json)
+        return 0
+    try:
+        replay = journal.read_journal(directory, skip_corrupt=verify)
+    except journal.CorruptJournal as error:
+        click.echo(f"flowmq: {error}", err=True)
+        return EXIT_DAMAGED
+    found = journal.overview(directory, replay)
+    if queue_name is not None:
+        queue = journal.find_queue(found["queues"], queue_name)
+        messages = journal.queue_messages(replay, queue)
+        print_found({**queue, "message_list": messages}, journal.queue_text(queue, messages), as_json)
+    else:
+        print_found(found, journal.as_text(found), as_json)
+    return EXIT_DAMAGED if found["faults"] else 0
+
+
+@flowmq.command("recover")
+@click.argument("data_dir")
+@click.option("--skip-corrupt", is_flag=True, help="Give up what cannot be read. Without it, only tell what that is.")
+@click.option("--dry-run", is_flag=True, help="Change nothing, whatever else is asked.")
+def recover(data_dir: str, skip_corrupt: bool, dry_run: bool) -> int:
+    """Make a corrupt journal usable, without what is corrupt. Keeps the damaged files in journal/corrupt-N/.
+
+    \b
+    Exit codes: 0 the journal is sound now, 1 it is corrupt still, 2 the directory cannot be used.
+    """
+    from flowmq.storage import inspect as journal
+    from flowmq.storage import recover as recovery
+
+    with DataDir.open(data_dir) as directory:
+        directory.lock()
+        replay = journal.read_journal(directory, skip_corrupt=True)
+        if not replay.skipped:
+            click.echo("the journal is sound: nothing to recover")
+            return 0
+        for gap in replay.skipped:
+            click.echo(journal.fault_line(gap._asdict()))
+        click.echo(f"readable without that: {sum(queue.count for queue in replay.queues().values())} messages")
+        if dry_run or not skip_corrupt:
+            click.echo("nothing was changed; --skip-corrupt goes on without what is corrupt")
+            return EXIT_DAMAGED
+        click.echo(f"recovered; the damaged files are kept in {recovery.recover(directory)}")
+        return 0
+
+
+def parse_position(text: str) -> tuple[int, int]:
+    segment, _, offset = text.partition(":")
+    try:
+        return int(segment, 16), int(offset)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not SEGMENT:OFFSET, such as 1f:64", param_hint="--record") from None
+
+
+def print_found(found: object, lines: Iterable[str], as_json: bool) -> None:
+    # Names may hold any octets: they leave as escapes, never as a failure to print.
+    text = json.dumps(found, indent=2, default=repr) if as_json else "\n".join(lines)
+    click.echo(text.encode("utf-8", "backslashreplace").decode())
+
+
 def show_help_if_alone(context: click.Context) -> None:
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
@@ -85,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = flowmq.main(arguments, prog_name="flowmq", standalone_mode=False)
     except click.Abort:
         sys.exit(EXIT_INTERRUPTED)
-    except (click.ClickException, SettingsError) as error:
+    except (click.ClickException, SettingsError, StorageError) as error:
         message = error.format_message() if isinstance(error, click.ClickException) else str(error)
         click.echo(f"flowmq: {' '.join(message.split())}", err=True)
         sys.exit(EXIT_USAGE)

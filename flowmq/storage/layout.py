@@ -102,7 +102,8 @@ class DataDir:
 
     def lock(self) -> None:
         """Until close(). The operating system lifts it when the process ends, however it ends."""
-        descriptor = os.open(self.path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        with storage_errors(self.path):
+            descriptor = os.open(self.path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -117,7 +118,10 @@ class DataDir:
         self._lock = descriptor
 
     def in_use_by(self) -> str | None:
-        """The process id of the broker that uses it, as text; None when none does. Writes nothing."""
+        """The process id of the broker that uses it, as text; None when none does.
+
+        Writes nothing, but holds the lock together with others for an instant: a broker that starts in it is refused.
+        """
         try:
             descriptor = os.open(self.path / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:

@@ -110,7 +110,9 @@ def check_repaired(directory: DataDir, replay: Replay, repaired: dict[int, Path]
     new.read([file for file in files if file.number in readable])
     found, expected = ({key: each.count for key, each in one.queues().items()} for one in (new, replay))
     if found != expected:
-        raise StorageError(f"{directory.journal}: the repaired journal does not hold what was expected; nothing changed")
+        raise StorageError(
+            f"{directory.journal}: the repaired journal does not hold what was expected; nothing changed"
+        )
 
 
 def put_in_place(directory: DataDir, replay: Replay, repaired: dict[int, Path]) -> Path:

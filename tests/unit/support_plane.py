@@ -17,7 +17,7 @@ from flowmq._connection import set_memory_limit
 from flowmq._message import live_messages
 from flowmq._peer import set_flush_scheduler
 from flowmq._queue import Queue
-from flowmq.server.config import LimitsSettings, Settings
+from flowmq.server.config import AMQPSettings, LimitsSettings, Settings
 from flowmq.server.node import Node
 from flowmq.server.session import Session
 from tests.support import codec
@@ -177,11 +177,12 @@ class Client:
 class Plane:
     """A broker and its clients. As a context it ends them all and looks whether a message was left over."""
 
-    def __init__(self, **limits: Any) -> None:
+    def __init__(self, *, frame_max: int = 131072, **limits: Any) -> None:
         self.loop = Loop()
         self.messages_before = live_messages()
         set_flush_scheduler(self.loop.call_soon)
-        settings = Settings(limits=LimitsSettings(**{"memory_bytes_max": MEMORY_BYTES, **limits}))
+        limits = {"memory_bytes_max": MEMORY_BYTES, **limits}
+        settings = Settings(amqp=AMQPSettings(frame_max=frame_max), limits=LimitsSettings(**limits))
         self.node = Node(settings, self.loop)  # type: ignore[arg-type]
         self.clients: list[Client] = []
 

@@ -330,6 +330,27 @@ def test_frames_may_be_as_large_as_agreed_and_eight_octets_more() -> None:
         assert [(method.name, method.reply_code) for method in client.received()] == [("connection.close", 501)]
 
 
+@pytest.mark.parametrize("kind", [METHOD, HEADER, BODY, HEARTBEAT])
+@pytest.mark.parametrize("while_opening", [False, True])
+def test_only_a_body_frame_may_be_larger_than_what_is_kept_aside(kind: int, while_opening: bool) -> None:
+    """However large frames may be: there is one place for an unfinished frame, and only bodies do not need it."""
+    frame_max, size = 1048576, 300_000
+    handshake = handshake_octets(frame_max)
+    publish = method_frame(1, "basic.publish") + frame(HEADER, 1, struct.pack(">HHQH", 60, 0, size, 0))
+    with Plane(frame_max=frame_max) as plane:
+        client = plane.connect(frame_max)
+        if while_opening:
+            client.feed(handshake.removesuffix(method_frame(0, "connection.open", virtual_host="/")))
+        else:
+            client.feed(handshake + method_frame(1, "channel.open") + publish)
+        client.take()
+        client.feed(struct.pack(">BHI", kind, 1, size) + b"y")
+        if kind == BODY and not while_opening:
+            assert client.received() == []
+        else:
+            assert [(method.name, method.reply_code) for method in client.received()] == [("connection.close", 501)]
+
+
 # ---------------------------------------------------------------------------------------------------- broken octets
 
 

@@ -1,0 +1,238 @@
+"""The clients of a kill round: a publisher that waits for confirms and a consumer that settles, each a thread.
+
+They go on until the broker's end closes their socket, which is what is expected of it. Everything is written into the
+history before it is written to a socket, and read from the socket before it is believed.
+"""
+
+import random
+import threading
+from collections import deque
+from typing import Any
+
+from tests.crash.history import Copy, History, Taken, body_of, properties_of
+from tests.support import codec
+from tests.support.codec import Method
+from tests.support.peer import Peer
+from tests.support.wire import Channel, Client, Gone, Unexpected, connect
+
+FANOUT = "crash-fanout"
+SINGLE_QUEUES = ("crash-1", "crash-2")
+FANOUT_QUEUES = ("crash-fan-1", "crash-fan-2", "crash-fan-3")
+QUEUES = SINGLE_QUEUES + FANOUT_QUEUES
+TARGETS = (("", "crash-1", ("crash-1",)), ("", "crash-2", ("crash-2",)), (FANOUT, "any", FANOUT_QUEUES))
+CHANNELS = 3
+WINDOWS = (1, 10, 100, 500)
+PREFETCH = 100
+UNSETTLED_MAX = 60  # below the prefetch, so that the flow never stops
+NOTE, NOTES = "amq.topic", 3  # durable bindings made and unmade, for the sake of their answers
+
+
+def declare_load(channel: Channel) -> None:
+    for queue in QUEUES:
+        channel.queue(queue, durable=True)
+    channel.call("exchange.declare", exchange=FANOUT, type="fanout", durable=True)
+    for queue in FANOUT_QUEUES:
+        channel.call("queue.bind", queue=queue, exchange=FANOUT, routing_key="any")
+
+
+class Progress:
+    """How much has happened in a round, for the one who decides when it ends."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.stopped = False
+        self._changed = threading.Condition()
+
+    def add(self, count: int) -> None:
+        with self._changed:
+            self.count += count
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Somebody's connection has ended: no more of it will come."""
+        with self._changed:
+            self.stopped = True
+            self._changed.notify_all()
+
+    def wait_for(self, count: int, seconds: float) -> bool:
+        with self._changed:
+            self._changed.wait_for(lambda: self.count >= count or self.stopped, seconds)
+        return self.count >= count
+
+
+class Worker(threading.Thread):
+    """A client of its own. `trouble` says why it ended, if that was anything but the end of its socket."""
+
+    def __init__(self, peer: Peer, history: History, progress: Progress, seed: str) -> None:
+        super().__init__(daemon=True)
+        self.history, self.progress = history, progress
+        self.dice = random.Random(seed)
+        self.client: Client = connect(peer)
+        self.trouble: str | None = None
+        self.prepare()
+
+    def prepare(self) -> None:
+        raise NotImplementedError
+
+    def work(self) -> None:
+        raise NotImplementedError
+
+    def take(self, method: Method) -> None:
+        raise NotImplementedError
+
+    def run(self) -> None:
+        try:
+            self._run()
+        except Exception as error:
+            self.trouble = f"{type(self).__name__}: {type(error).__name__}: {error}"
+        finally:
+            self.progress.stop()
+            self.client.drop()
+
+    def _run(self) -> None:
+        try:
+            self.work()
+        except Gone:
+            return
+        except OSError:  # a write met the end of the socket; what had been answered before may still be read
+            self._read_rest()
+
+    def _read_rest(self) -> None:
+        try:
+            while True:
+                self.take(self.client.receive())
+        except (Gone, OSError):
+            return
+
+    def refuse(self, method: Method) -> None:
+        raise Unexpected(f"{method} came")
+
+
+class Publisher(Worker):
+    """Bursts on several channels in confirm mode, within a window that changes all the time."""
+
+    def __init__(self, peer: Peer, history: History, progress: Progress, run: int, seed: str) -> None:
+        self.run_number = run
+        super().__init__(peer, history, progress, seed)
+
+    def prepare(self) -> None:
+        self.channels = [self.client.channel() for _ in range(CHANNELS)]
+        self.counts = dict.fromkeys((channel.number for channel in self.channels), 0)
+        self.open: dict[int, dict[int, list[Copy]]] = {channel.number: {} for channel in self.channels}
+        for channel in self.channels:
+            channel.call("confirm.select")
+
+    def work(self) -> None:
+        while True:
+            self._burst()
+            window = self.dice.choice(WINDOWS)
+            while sum(map(len, self.open.values())) >= window:
+                self.take(self.client.receive())
+
+    def _burst(self) -> None:
+        size = self.dice.choice((1, 1, 5, 50))
+        self.client.write(b"".join(self._publish(self.dice.choice(self.channels)) for _ in range(size)))
+
+    def _publish(self, channel: Channel) -> bytes:
+        self.counts[channel.number] += 1
+        number = self.counts[channel.number]
+        message = f"{self.run_number}.{channel.number}.{number}"
+        exchange, key, queues = self.dice.choice(TARGETS)
+        self.open[channel.number][number] = self.history.published(message, queues)
+        publish = codec.method_frame(channel.number, "basic.publish", exchange=exchange, routing_key=key)
+        return publish + channel.content(body_of(message), properties_of(message))
+
+    def take(self, method: Method) -> None:
+        if method.name not in ("basic.ack", "basic.nack"):
+            self.refuse(method)
+        waiting = self.open[method.channel]
+        numbers = [method.delivery_tag]
+        if method.multiple:
+            numbers = [number for number in waiting if number <= method.delivery_tag]
+        if not numbers or method.delivery_tag not in waiting:
+            self.refuse(method)
+        for number in numbers:
+            for copy in waiting.pop(number):
+                copy.confirmed = method.name == "basic.ack"
+        self.progress.add(len(numbers))
+
+
+class Hand:
+    """What one channel's consumer holds: deliveries not settled, and acks whose effect nobody has vouched for."""
+
+    def __init__(self, channel: Channel, queue: str) -> None:
+        self.channel, self.queue = channel, queue
+        self.unsettled: dict[int, Copy] = {}
+        self.recent: list[Copy] = []
+        self.asked: deque[list[Copy]] = deque()
+        self.calls = 0
+
+    def up_to(self, delivery_tag: int) -> list[int]:
+        return [tag for tag in self.unsettled if tag <= delivery_tag]
+
+
+class Consumer(Worker):
+    """One channel for each queue; acks one by one and many at once, requeues a few, asks for answers in between."""
+
+    def prepare(self) -> None:
+        self.hands: dict[int, Hand] = {}
+        for queue in QUEUES:
+            channel = self.client.channel()
+            channel.call("basic.qos", prefetch_count=PREFETCH)
+            self.hands[channel.number] = Hand(channel, queue)
+
+    def work(self) -> None:
+        for hand in self.hands.values():
+            hand.channel.send("basic.consume", queue=hand.queue, nowait=True)
+        while True:
+            self.take(self.client.receive())
+
+    def take(self, method: Method) -> None:
+        hand = self.hands[method.channel]
+        if method.name == "basic.deliver":
+            self._delivered(hand, method)
+        elif method.name in ("basic.qos-ok", "queue.bind-ok", "queue.unbind-ok"):
+            self.history.answered(hand.asked.popleft())
+        else:
+            self.refuse(method)
+
+    def _delivered(self, hand: Hand, method: Method) -> None:
+        copy = self.history.taken(Taken(hand.queue, method.body, method.properties, method.redelivered))
+        if copy is None:
+            raise Unexpected(f"{method} came, which nobody had published")
+        hand.unsettled[method.delivery_tag] = copy
+        self.progress.add(1)
+        self._settle(hand, method.delivery_tag)
+
+    def _settle(self, hand: Hand, delivery_tag: int) -> None:
+        chance = self.dice.random()
+        if chance < 0.4:
+            self._ack(hand, delivery_tag, [delivery_tag])
+        elif chance < 0.5 or len(hand.unsettled) >= UNSETTLED_MAX:
+            self._ack(hand, delivery_tag, hand.up_to(delivery_tag), multiple=True)
+        elif chance < 0.54:
+            self._requeue(hand, delivery_tag)
+        if len(hand.recent) >= 40:
+            self._ask(hand)
+
+    def _ack(self, hand: Hand, delivery_tag: int, tags: list[int], *, multiple: bool = False) -> None:
+        copies = [hand.unsettled.pop(tag) for tag in tags]
+        self.history.acknowledging(copies)
+        hand.channel.ack(delivery_tag, multiple)
+        hand.recent += copies
+
+    def _requeue(self, hand: Hand, delivery_tag: int) -> None:
+        self.history.given_up([hand.unsettled.pop(delivery_tag)])
+        hand.channel.send("basic.nack", delivery_tag=delivery_tag, requeue=True)
+
+    def _ask(self, hand: Hand) -> None:
+        """A call behind the acks. Its answer vouches for them; every other one changes something durable."""
+        hand.asked.append(hand.recent)
+        hand.recent = []
+        hand.calls += 1
+        if hand.calls % 2:
+            hand.channel.send("basic.qos", prefetch_count=PREFETCH)
+            return
+        bind = hand.calls % 4 == 0
+        fields: dict[str, Any] = {"queue": hand.queue, "exchange": NOTE, "routing_key": f"note.{hand.calls % NOTES}"}
+        hand.channel.send("queue.bind" if bind else "queue.unbind", **fields)
