@@ -7,13 +7,14 @@ READY := $(VENV)/.ready
 # Bytes into the compiled modules and through the front door: what the checked builds run.
 CORE_TESTS = $(wildcard tests/unit tests/protocol tests/fuzz)
 FUZZ_SECONDS ?= 60
+CRASH_ROUNDS ?= 50
 BUILD = $(BIN)/python setup.py -q build_ext --inplace
 PYTEST = $(BIN)/python -m pytest -q
 PYTHON_FILES = setup.py flowmq tests $(wildcard bench)
 CYTHON_FILES = $(wildcard flowmq/*.pyx flowmq/*.pxd bench/*.pyx)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test check bench debug asan cover fuzz wheel clean
+.PHONY: help build run test check bench debug asan cover fuzz crash wheel clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "make %-7s %s\n", $$1, $$2 }'
@@ -56,6 +57,9 @@ cover: $(READY) ## core tests with line coverage, .pyx files included
 
 fuzz: build ## feed the broker broken sessions for FUZZ_SECONDS=60
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(ARGS)
+
+crash: build ## kill the broker CRASH_ROUNDS=50 times and look for what it forgot
+	$(BIN)/python -m tests.crash --rounds $(CRASH_ROUNDS) $(ARGS)
 
 wheel: $(READY) ## build a wheel, install it elsewhere, try it there
 	rm -rf dist

@@ -61,7 +61,6 @@ cdef class CommitThread:
 
     cdef void end(self) noexcept
     cdef Counters counted(self) noexcept
-    cdef void plan_calls(self) noexcept
 
 # The trace that record_to() makes, for tests that rebuild what a power cut could leave: every call that succeeded, in
 # order. An entry is 32 octets, little-endian, and for TRACE_WRITE the octets written:

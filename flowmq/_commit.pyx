@@ -1,12 +1,13 @@
+# cython: linetrace=False
 # See _commit.pxd for what this module is and is not.
 #
 # Loop and commit thread share one mutex, held for a few assignments at a time and never during a call to the disk. The
-# functions without the GIL have no line tracing: it would take the GIL, with the mutex held.
+# module has no line tracing: in the commit thread it would take the GIL, with the mutex held.
 
 from libc.errno cimport EINTR, EIO, errno
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcpy, strerror
+from libc.string cimport memcpy, memset, strerror
 from posix.fcntl cimport O_CLOEXEC, O_CREAT, O_TRUNC, O_WRONLY, open as open_file
 from posix.signal cimport sigfillset, sigset_t
 from posix.stat cimport fstat, struct_stat
@@ -18,12 +19,6 @@ from flowmq._frame cimport FLOWMQ_CONTRACT
 from flowmq._frame import check_contract
 
 check_contract(FLOWMQ_CONTRACT)
-
-cdef extern from *:
-    """
-    #undef CYTHON_TRACE_NOGIL
-    #define CYTHON_TRACE_NOGIL 0
-    """
 
 cdef extern from "<pthread.h>" nogil:
     ctypedef struct pthread_t:
@@ -144,10 +139,7 @@ cdef void fifo_append(Fifo *fifo, Fifo *more) noexcept nogil:
 cdef void *run(void *argument) noexcept nogil:
     cdef State *state = <State *>argument
     cdef Group group
-    group.batches.head = group.batches.tail = NULL
-    group.counters = state.counters
-    group.done = 0
-    group.error = 0
+    memset(&group, 0, sizeof(Group))
     while take_group(state, &group):
         if not group.error:
             group.error = commit_group(state, &group)
@@ -170,17 +162,16 @@ cdef int commit_group(State *state, Group *group) noexcept nogil:
     """Returns 0 or the errno of what failed; `done` and the batches' `complete` tell how far it came, either way."""
     cdef int error = write_group(state, group)
     cdef int trace_error
-    cdef uint64_t before = group.done
     cdef uint64_t reached
     if not error:
         error = sync_group(state, group)
     reached = reached_by(group)
-    if reached != before:
-        trace_error = trace(&group.disk, TRACE_DONE, -1, <int64_t>reached, NULL, 0)
-        if trace_error:
-            return error or trace_error
+    if reached == group.done:
+        return error
+    trace_error = trace(&group.disk, TRACE_DONE, -1, <int64_t>reached, NULL, 0)
+    if trace_error == 0:
         group.done = reached
-    return error
+    return error or trace_error
 
 
 cdef uint64_t reached_by(Group *group) noexcept nogil:
@@ -306,8 +297,7 @@ cdef bint is_planned(int64_t *before) noexcept nogil:
 
 
 cdef Py_ssize_t planned_write(State *state, int fd, const char *data, size_t size, int64_t offset) noexcept nogil:
-    cdef bint planned
-    cdef int error
+    cdef int planned, error
     pthread_mutex_lock(&state.mutex)
     planned = is_planned(&state.plan.writes_before)
     error = state.plan.write_error
@@ -321,8 +311,7 @@ cdef Py_ssize_t planned_write(State *state, int fd, const char *data, size_t siz
 
 
 cdef int planned_sync(State *state, int fd) noexcept nogil:
-    cdef bint planned
-    cdef int error
+    cdef int planned, error
     pthread_mutex_lock(&state.mutex)
     while state.plan.held:
         pthread_cond_wait(&state.news, &state.mutex)
@@ -341,11 +330,7 @@ cdef int trace(Disk *disk, uint32_t kind, int fd, int64_t offset, const char *da
     cdef struct_stat status
     if disk.trace_fd < 0:
         return 0
-    entry.kind = kind
-    entry.fd = fd
-    entry.inode = 0
-    entry.offset = offset
-    entry.size = size
+    entry = TraceEntry(kind, fd, 0, offset, size)
     if fd >= 0:
         if fstat(fd, &status) != 0:
             return errno
@@ -369,8 +354,7 @@ cdef int trace_octets(int fd, const char *data, size_t size) noexcept nogil:
 
 cdef int start(State *state) except -1:
     """With all signals blocked from its first instruction on: they are the main thread's."""
-    cdef sigset_t every
-    cdef sigset_t usual
+    cdef sigset_t every, usual
     cdef int error
     sigfillset(&every)
     pthread_sigmask(SIG_SETMASK, &every, &usual)
@@ -571,7 +555,7 @@ cdef class CommitThread:
         if kind not in ("write", "short", "sync"):
             raise ValueError(kind)
         pthread_mutex_lock(&self.state.mutex)
-        self.plan_calls()
+        self.state.disk.write, self.state.disk.sync = planned_write, planned_sync
         if kind == "sync":
             self.state.plan.syncs_before, self.state.plan.sync_error = after, error
         else:
@@ -581,14 +565,10 @@ cdef class CommitThread:
     def _hold(self, bint held):
         """Syncs of the next groups wait until the hold is lifted, by _hold(False) or close()."""
         pthread_mutex_lock(&self.state.mutex)
-        self.plan_calls()
+        self.state.disk.write, self.state.disk.sync = planned_write, planned_sync
         self.state.plan.held = held
         pthread_cond_broadcast(&self.state.news)
         pthread_mutex_unlock(&self.state.mutex)
-
-    cdef void plan_calls(self) noexcept:
-        self.state.disk.write = planned_write
-        self.state.disk.sync = planned_sync
 
     def _submit(self, uint64_t number, int fd, int64_t offset, bytes data, bint sync):
         cdef size_t size = <size_t>len(data)

@@ -19,7 +19,7 @@ from flowmq._queue cimport queue_clock
 import logging
 
 from flowmq._frame import check_contract
-from flowmq.amqp.errors import AMQPError, ChannelError, FrameError, UnexpectedFrame
+from flowmq.amqp.errors import ChannelError, FrameError, UnexpectedFrame
 from flowmq.amqp.erlang import frame_excerpt
 
 check_contract(FLOWMQ_CONTRACT)
@@ -100,6 +100,8 @@ cdef class Connection(Peer):
     def buffer_updated(self, Py_ssize_t count):
         cdef const uint8_t *start = <const uint8_t *>self.buffer.data + self.buffer.offset
         cdef const uint8_t *end = start + count
+        # What get_buffer() offered: how much may be read next is about to change.
+        cdef bint is_full = count == self.buffer.limit
         self.received_bytes += count
         self.reads += 1
         tell_time()
@@ -116,7 +118,7 @@ cdef class Connection(Peer):
             self.read(start, end)
         finally:
             flush_dirty()
-            if count == self.read_bytes:
+            if is_full:
                 self.end_turn()
 
     def eof_received(self):
@@ -420,7 +422,8 @@ cdef class Connection(Peer):
             number = load_short(at + 1)
             payload_bytes = load_long(at + 3)
             if payload_bytes > self.frame_payload_max or (
-                at[0] != FRAME_BODY and payload_bytes > UNFINISHED_BYTES_MAX - FRAME_OVERHEAD_BYTES
+                (at[0] != FRAME_BODY or self.stage != RUNNING)
+                and payload_bytes > UNFINISHED_BYTES_MAX - FRAME_OVERHEAD_BYTES
             ):
                 raise self.frame_error(at, b"", f"{{frame_too_large,{payload_bytes},{self.body_frame_bytes}}}")
             if at[0] == FRAME_BODY and self.stage == RUNNING:
@@ -527,6 +530,7 @@ cdef class Connection(Peer):
             raise UnexpectedFrame(frame_excerpt(FRAME_BODY, b""))
         channel = self.find_channel(number)
         if not channel.closing:
+            channel.begin_body(payload_bytes)
             self.body_channel = channel
         return 0
 
@@ -537,24 +541,18 @@ cdef class Connection(Peer):
         cdef Channel channel = self.body_channel
         self.position += count
         self.body_left -= count
-        if self.body_left == 0 and self.position < end and self.position[0] != FRAME_END:
+        if channel is not None and not channel.closing:
+            channel.content_body(octets, count)
+        if self.position == end:
+            return False
+        if self.position[0] != FRAME_END:
             self.number = 0
             self.method = 0
             raise self.frame_error(BODY_TYPE, (<const char *>octets)[:min(count, <uint64_t>SHOWN_OCTETS_MAX + 1)],
                                    f"{{invalid_frame_end_marker,{self.position[0]}}}")
-        if channel is not None and not channel.closing:
-            # A frame may come in several reads, each moving `number` on for other errors: none is dispatched between.
-            if self.body_left == 0:
-                # The message may be complete with this, though the frame's end octet has not come yet.
-                self.body_channel = None
-            try:
-                channel.content_body(octets, count)
-            except AMQPError:
-                self.body_channel = None
-                raise
-        if self.body_left or self.position == end:
-            return False
         self.position += 1
         self.in_body = False
         self.body_channel = None
+        if channel is not None and not channel.closing:
+            channel.end_body()
         return True

@@ -44,7 +44,10 @@ cdef class ContentReceiver(Outlet):
     # `arguments` is a method frame's payload behind class and method. All raise AMQPError.
     cdef int basic_publish(self, const uint8_t *arguments, const uint8_t *end) except -1
     cdef int content_header(self, const uint8_t *payload, uint32_t payload_bytes) except -1
+    # A body frame: its size, its octets in any number of pieces, and its end octet, which alone makes it count.
+    cdef int begin_body(self, uint64_t count) except -1
     cdef int content_body(self, const uint8_t *octets, uint64_t count) except -1
+    cdef int end_body(self) except -1
     # Forgets a publish that has begun.
     cdef int abandon_publish(self) except -1
     # Abstract: `message` is complete; it belongs to whoever implements this.

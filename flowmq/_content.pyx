@@ -111,19 +111,25 @@ cdef class ContentReceiver(Outlet):
         expected = "header for class 60" if self.expecting == HEADER_FRAME else "body"
         raise UnexpectedFrame(f"expected content {expected}, got non content {expected.split()[0]} frame instead")
 
-    cdef int content_body(self, const uint8_t *octets, uint64_t count) except -1:
-        cdef Message *message = self.message
+    cdef int begin_body(self, uint64_t count) except -1:
         if self.expecting != BODY_FRAME:
             self.refuse_content("body")
-        if count > message.body_bytes - self.received_bytes:
+        if count > self.message.body_bytes - self.received_bytes:
             raise FrameError("content body frame exceeds remaining content size")
+        return 0
+
+    cdef int content_body(self, const uint8_t *octets, uint64_t count) except -1:
+        cdef Message *message = self.message
         message = message_make_room(message, self.received_bytes + count)
         if message == NULL:
             raise ResourceError("out of memory")
         self.message = message
         memcpy(message_body(message) + self.received_bytes, octets, count)
         self.received_bytes += count
-        if self.received_bytes == message.body_bytes:
+        return 0
+
+    cdef int end_body(self) except -1:
+        if self.received_bytes == self.message.body_bytes:
             self.finish_publish()
         return 0
 

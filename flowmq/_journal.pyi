@@ -1,26 +1,21 @@
 from collections.abc import Callable, Iterable
 
-from flowmq._queue import MessageLog, Queue
-from flowmq._segment import Segment
+from flowmq._queue import Queue
+from flowmq._queue_log import QueueLog, RecordWriter
 
 class CommitWaiter: ...
 
-class QueueLog(MessageLog):
-    queue_id: int
-    gone: bool
-
-class Journal:
+class Journal(RecordWriter):
     directory: str
     segment_bytes: int
     committed: int
     submitted: int
     error: int
-    segments: dict[int, Segment]
-    spares: list[str]
+    spares: list[tuple[str, int]]
     appended_count: int
     compacted_count: int
     definition_commit: int
-    def __init__(self, directory: str, segment_bytes: int, definitions_snapshot: Callable[[], list[bytes]]) -> None: ...
+    def __init__(self, directory: str, segment_bytes: int, definitions_snapshot: Callable[[], bytes]) -> None: ...
     @property
     def wake_fd(self) -> int: ...
     def adopt(

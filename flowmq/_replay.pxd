@@ -17,12 +17,27 @@ cdef struct SegmentHistory:
     uint64_t batches
     uint64_t records
     uint64_t record_octets      # of all its records
+    uint64_t live_octets        # of those that live messages need
     uint64_t live_targets       # live messages whose record stands here, once per queue
     uint32_t seed
 
+cdef struct Shared:
+    uint64_t segment
+    uint32_t offset
+    uint32_t octets
+
+cdef class SharedRecords:
+    # Message records that live targets need, each once.
+    cdef Shared *items
+    cdef Py_ssize_t count
+    cdef Py_ssize_t capacity
+    cdef int add(self, const LiveMessage *message) except -1
+    cdef void sort(self) noexcept
+    cdef void count_out(self, const LiveMessage *message) noexcept
+
 cdef class Replay:
     cdef readonly uint64_t batch_number         # of the last batch that counts
-    cdef readonly uint64_t batch_number_seen    # what is written next needs a larger one: what was cut still stands there
+    cdef readonly uint64_t batch_number_seen    # the next batch needs a larger one: what was cut still stands there
     cdef readonly uint64_t end_segment          # where the journal ends; 0, 0 when there is none
     cdef readonly uint64_t end_offset
     cdef readonly uint64_t cut_octets           # torn off behind the end, as far as can be told
@@ -64,4 +79,4 @@ cdef class Replay:
     cdef bint was_skipped(self, uint64_t number, uint64_t at) except -1
     cdef QueueHistory history(self, uint32_t queue_id)
     cdef Py_ssize_t index_of(self, uint64_t number, Py_ssize_t guess) noexcept
-    cdef int count_targets(self) except -1
+    cdef int count_live(self) except -1

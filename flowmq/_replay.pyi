@@ -24,12 +24,12 @@ class SegmentView(NamedTuple):
     number: int
     file_octets: int
     end: int
-    seed: int
     batches: int
     records: int
     record_octets: int
     live_octets: int
     live_targets: int
+    seed: int
 
 class Replay:
     batch_number: int

@@ -5,7 +5,7 @@
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.memoryview cimport PyMemoryView_FromMemory
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport bsearch, calloc, free, malloc, qsort, realloc
 from libc.string cimport memset
 
 from flowmq._frame cimport FLOWMQ_CONTRACT
@@ -51,15 +51,63 @@ class SegmentView(NamedTuple):
     number: int
     file_octets: int
     end: int
-    seed: int
     batches: int
     records: int
     record_octets: int
     live_octets: int
     live_targets: int
+    seed: int
 
 
 # ------------------------------------------------------------------------------------------------------ the journal
+
+cdef int by_position(const void *left, const void *right) noexcept nogil:
+    cdef const Shared *a = <const Shared *>left
+    cdef const Shared *b = <const Shared *>right
+    if a.segment != b.segment:
+        return 1 if a.segment > b.segment else -1
+    return (a.offset > b.offset) - (a.offset < b.offset)
+
+
+cdef class SharedRecords:
+    def __dealloc__(self):
+        free(self.items)
+
+    cdef int add(self, const LiveMessage *message) except -1:
+        cdef void *moved
+        if self.count == self.capacity:
+            # Many queues name the same record: room by naming it once, before room by growing.
+            self.sort()
+            if self.count >= self.capacity // 2:
+                moved = realloc(self.items, max(16, self.capacity * 2) * sizeof(Shared))
+                if moved == NULL:
+                    raise MemoryError
+                self.items = <Shared *>moved
+                self.capacity = max(16, self.capacity * 2)
+        self.items[self.count] = Shared(message.segment, message.message_offset, message.record_octets)
+        self.count += 1
+        return 0
+
+    cdef void sort(self) noexcept:
+        cdef Py_ssize_t index, kept = 0
+        if self.count:
+            qsort(self.items, self.count, sizeof(Shared), by_position)
+        for index in range(self.count):
+            if kept and by_position(&self.items[kept - 1], &self.items[index]) == 0:
+                continue
+            self.items[kept] = self.items[index]
+            kept += 1
+        self.count = kept
+
+    cdef void count_out(self, const LiveMessage *message) noexcept:
+        # A message record that lives by itself has been counted with it.
+        cdef Shared wanted = Shared(message.segment, message.offset, 0)
+        cdef Shared *found = NULL
+        if message.offset == message.message_offset:
+            found = <Shared *>bsearch(&wanted, self.items, self.count, sizeof(Shared), by_position)
+        if found != NULL:
+            found.octets = 0
+
 
 cdef class Replay:
     def __cinit__(self):
@@ -89,7 +137,7 @@ cdef class Replay:
             self.buffer, self.buffer_octets = NULL, 0
         for history in self.queues_.values():
             (<QueueHistory>history).finish()
-        self.count_targets()
+        self.count_live()
 
     # ---- which segments there are
 
@@ -183,12 +231,13 @@ cdef class Replay:
         cdef uint64_t good
         if batch.written_so:
             return self.skip(batch, batch.end)
-        good = next_good(segment, batch.at + 1, self.batch_number + 1)
         if sealed_at:
+            good = next_good(segment, batch.at + 1, self.batch_number + 1)
             return self.skip(batch, good or sealed_at)
         seen = survey(segment, batch.at, self.batch_number)
         self.batch_number_seen = max(self.batch_number_seen, seen.highest_number)
         if seen.durable_offset > batch.at:
+            good = next_good(segment, batch.at + 1, self.batch_number + 1)
             return self.skip(batch, good or seen.durable_offset)
         if seen.end > batch.at:
             self.cut_octets += seen.end - batch.at
@@ -264,9 +313,7 @@ cdef class Replay:
         message.message_offset = <uint32_t>message_at
         message.record_octets = RECORD_HEAD_OCTETS + replay_u32(message_record)
         message.body_bytes = <uint32_t>replay_u64(message_record + RECORD_HEAD_OCTETS + 40)
-        if not history.gone:
-            history.add(&message)
-        return 0
+        return history.add(&message)
 
     cdef int apply_target(self, Octets *segment, uint64_t at) except -1:
         cdef uint64_t message_at = replay_u64(segment.start + at + RECORD_HEAD_OCTETS + 32)
@@ -320,45 +367,32 @@ cdef class Replay:
                 high = middle
         return low
 
-    cdef int count_targets(self) except -1:
-        cdef Py_ssize_t index, segment = 0
+    cdef int count_live(self) except -1:
+        # What lives in each segment: messages, and the octets they need, a shared message record once.
+        cdef SharedRecords shared = SharedRecords()
         cdef QueueHistory history
-        for history in self.queues_.values():
-            for index in range(history.live.count):
-                segment = self.index_of(history.live.items[index].segment, segment)
-                self.segments_[segment].live_targets += 1
-        return 0
-
-    def live_octets(self):
-        """By segment number: the octets of the records that live messages need, each record once."""
-        octets = dict.fromkeys((header.number for header in self.files), 0)
-        cdef QueueHistory history
+        cdef SegmentHistory *segment
         cdef LiveMessage *message
-        cdef Py_ssize_t index
-        needed = set()
+        cdef Py_ssize_t index, place = 0
         for history in self.queues_.values():
             for index in range(history.live.count):
                 message = &history.live.items[index]
-                if message.offset != message.message_offset:
-                    octets[message.segment] += RECORD_HEAD_OCTETS + TARGET_OCTETS
-                    needed.add((message.segment, message.message_offset, message.record_octets))
-                else:
-                    octets[message.segment] += message.record_octets
-        if needed:
-            needed -= self.owners()
-        for segment, _, record_octets in needed:
-            octets[segment] += record_octets
-        return octets
-
-    def owners(self):
-        """The message records that are live in the queue they name themselves."""
-        cdef QueueHistory history
-        found = set()
-        for history in self.queues_.values():
-            for message in history.messages():
+                place = self.index_of(message.segment, place)
+                segment = &self.segments_[place]
+                segment.live_targets += 1
                 if message.offset == message.message_offset:
-                    found.add((message.segment, message.message_offset, message.record_octets))
-        return found
+                    segment.live_octets += message.record_octets
+                else:
+                    segment.live_octets += RECORD_HEAD_OCTETS + TARGET_OCTETS
+                    shared.add(message)
+        shared.sort()
+        for history in self.queues_.values() if shared.count else ():
+            for index in range(history.live.count):
+                shared.count_out(&history.live.items[index])
+        for index in range(shared.count):
+            place = self.index_of(shared.items[index].segment, place)
+            self.segments_[place].live_octets += shared.items[index].octets
+        return 0
 
     def queues(self):
         return dict(self.queues_)
@@ -372,9 +406,7 @@ cdef class Replay:
         return [] if history is None else history.messages()
 
     def segments(self):
-        octets = self.live_octets()
-        found = [self.segments_[index] for index in range(self.segments_count)]
-        return [SegmentView(**each, live_octets=octets[each["number"]]) for each in found]
+        return [SegmentView(**self.segments_[index]) for index in range(self.segments_count)]
 
 
 def first_of(pair):

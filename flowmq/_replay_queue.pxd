@@ -31,7 +31,7 @@ cdef struct Return:
 cdef class QueueHistory:
     cdef readonly uint32_t queue_id
     cdef readonly bint gone
-    cdef readonly uint64_t next_sequence        # larger than every number any record names
+    cdef readonly uint64_t next_sequence        # larger than every number any record names; at least 1
     cdef readonly uint64_t delivered_up_to
     cdef readonly IntervalSet settled
     cdef Found live             # ascending by sequence

@@ -66,6 +66,7 @@ cdef class QueueHistory:
     def __cinit__(self, uint32_t queue_id):
         self.queue_id = queue_id
         self.settled = IntervalSet()
+        self.next_sequence = 1
 
     def __dealloc__(self):
         self.forget()
@@ -73,6 +74,9 @@ cdef class QueueHistory:
 
     cdef int add(self, const LiveMessage *message) except -1:
         cdef Found *found = &self.live
+        self.note(message.sequence)
+        if self.gone:
+            return 0
         if found.count and found.items[found.count - 1].sequence >= message.sequence:
             found = &self.late
         if found.count == found.capacity:
@@ -83,7 +87,6 @@ cdef class QueueHistory:
                 found.capacity = max(16, found.capacity * 2)
         found.items[found.count] = message[0]
         found.count += 1
-        self.note(message.sequence)
         return 0
 
     cdef int add_return(self, uint64_t sequence, uint32_t delivery_count) except -1:
@@ -103,8 +106,8 @@ cdef class QueueHistory:
 
     cdef int add_state(self, const uint8_t *payload) except -1:
         cdef const uint8_t *interval = payload + STATE_FIXED_OCTETS
-        cdef uint32_t index
-        for index in range(replay_u32(payload + 4)):
+        cdef uint32_t _range
+        for _range in range(replay_u32(payload + 4)):
             self.settled.add(replay_u64(interval), replay_u64(interval + 8))
             self.note(replay_u64(interval + 8))
             interval += 16
@@ -130,7 +133,8 @@ cdef class QueueHistory:
         # Ascending, the highest count of each sequence only, and without the settled.
         cdef Py_ssize_t index, kept = 0
         cdef uint64_t sequence
-        qsort(self.returns, self.returns_count, sizeof(Return), by_return)
+        if self.returns_count:
+            qsort(self.returns, self.returns_count, sizeof(Return), by_return)
         for index in range(self.returns_count):
             sequence = self.returns[index].sequence
             if index + 1 < self.returns_count and self.returns[index + 1].sequence == sequence:

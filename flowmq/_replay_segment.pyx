@@ -188,10 +188,10 @@ cdef bint message_makes_sense(const uint8_t *payload, uint64_t octets) noexcept 
 
 
 cdef bint state_makes_sense(const uint8_t *payload, uint64_t octets) noexcept nogil:
-    cdef uint64_t index
+    cdef uint64_t _range
     if octets < STATE_FIXED_OCTETS or STATE_FIXED_OCTETS + 16 * <uint64_t>replay_u32(payload + 4) != octets:
         return False
-    for index in range(replay_u32(payload + 4)):
+    for _range in range(replay_u32(payload + 4)):
         payload += 16
         if replay_u64(payload + 8) > replay_u64(payload + 16):
             return False

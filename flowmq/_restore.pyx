@@ -3,9 +3,10 @@
 from libc.stdint cimport uint64_t
 
 from flowmq._frame cimport FLOWMQ_CONTRACT
-from flowmq._journal cimport Journal, QueueLog
+from flowmq._journal cimport Journal
 from flowmq._message cimport message_retain
 from flowmq._queue cimport Entry, Queue
+from flowmq._queue_log cimport QueueLog
 from flowmq._records cimport Place
 from flowmq._replay cimport Replay
 from flowmq._replay_queue cimport LiveMessage, QueueHistory

@@ -21,7 +21,10 @@ LAYERS = [
         *("_checksum", "_intervals", "_message", "_delivery", "_transaction", "_queue", "broker"),
         *("_matching", "_binding_keys", "_headers", "_router"),
     },
-    {"_commit", "_journal", "_replay", "_replay_queue", "_replay_segment", "storage"},
+    {
+        *("_records", "_segment", "_queue_log", "_commit", "_journal", "_restore"),
+        *("_replay", "_replay_queue", "_replay_segment", "storage"),
+    },
     {"_peer", "_content", "_channel", "_connection", "server"},
     {"management"},
 ]

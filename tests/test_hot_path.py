@@ -50,11 +50,13 @@ def profiled(function: Callable[[int], None], argument: int) -> Calls:
         else:
             calls.event_loop[name] += 1
 
+    gc.disable()  # other tests' tools may have asked to be called when it runs
     sys.setprofile(note)
     try:
         function(argument)
     finally:
         sys.setprofile(None)
+        gc.enable()
     return calls
 
 

@@ -78,11 +78,12 @@ def segment_summary(segment: Any) -> dict[str, Any]:
     return {**summary, "dead_octets": segment.record_octets - segment.live_octets}
 
 
-def queue_summaries(replay: Replay, names: dict[int, str]) -> list[dict[str, Any]]:
+def queue_summaries(replay: Replay, names: dict[int, tuple[str, str]]) -> list[dict[str, Any]]:
     return [
         {
             "id": queue_id,
-            "name": names.get(queue_id),
+            "vhost": names.get(queue_id, (None, None))[0],
+            "name": names.get(queue_id, (None, None))[1],
             "gone": queue.gone,
             "messages": queue.count,
             "body_bytes": queue.body_bytes,
@@ -100,13 +101,14 @@ def queue_messages(replay: Replay, queue: dict[str, Any]) -> list[dict[str, Any]
 
 def find_queue(queues: list[dict[str, Any]], wanted: str) -> dict[str, Any]:
     """By name before by id, since a name may look like a number."""
-    for queue in queues:
-        if queue["name"] == wanted:
-            return queue
-    for queue in queues:
-        if str(queue["id"]) == wanted:
-            return queue
-    raise StorageError(f"no queue has the name or the id {wanted!r}")
+    found = [queue for queue in queues if queue["name"] == wanted]
+    found = found or [queue for queue in queues if str(queue["id"]) == wanted]
+    if not found:
+        raise StorageError(f"no queue has the name or the id {wanted!r}")
+    if len(found) > 1:
+        places = ", ".join(f"id {queue['id']} in vhost {queue['vhost']!r}" for queue in found)
+        raise StorageError(f"several queues have the name {wanted!r}: {places}")
+    return found[0]
 
 
 # ---------------------------------------------------------------------------------------------------- the definitions
@@ -122,7 +124,7 @@ def decoded_definitions(replay: Replay) -> tuple[list[Any], list[dict[str, Any]]
                 apply_change(current, change)
         except (ValueError, TypeError) as error:
             complaints.append({"what": "definition", "octets": len(payload), "reason": str(error)})
-    return list(current.values()), complaints
+    return [readable(change) for change in current.values()], complaints
 
 
 def definition_changes(kind: int, payload: bytes) -> list[Any]:
@@ -144,17 +146,24 @@ def apply_change(current: dict[Any, Any], change: list[Any]) -> None:
         current[key] = change
 
 
-def queue_names(definitions: list[Any]) -> dict[int, str]:
-    """From definitions of kind "queue" whose value has an id."""
+def queue_names(definitions: list[Any]) -> dict[int, tuple[str, str]]:
+    """Vhost and name by id, as the definitions of queues tell them."""
     return {
-        value["id"]: name
-        if isinstance(name, str)
-        else "/".join(map(str, name))
-        if isinstance(name, list)
-        else str(name)
+        value["id"]: (name[0], name[1])
         for kind, name, value in definitions
-        if kind == "queue" and isinstance(value, dict) and isinstance(value.get("id"), int)
+        if kind == "queue" and isinstance(name, list) and len(name) == 2 and isinstance(value, dict) and "id" in value
     }
+
+
+def readable(value: Any) -> Any:
+    """The same without octets: names are text nearly always, and what is not text is shown as escapes."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    if isinstance(value, list):
+        return [readable(each) for each in value]
+    if isinstance(value, dict):
+        return {readable(key): readable(each) for key, each in value.items()}
+    return value
 
 
 # --------------------------------------------------------------------------------------------------------- one record
@@ -207,7 +216,7 @@ def rest_of(kind: int, values: dict[str, int], rest: bytes) -> dict[str, Any]:
     if kind == 6:
         return {"settled": [list(interval) for interval in struct.iter_unpack("<QQ", rest)]}
     if kind in (7, DEFINITIONS_TYPE):
-        return {"changes": definition_changes(kind, rest)}
+        return {"changes": readable(definition_changes(kind, rest))}
     return {}
 
 
@@ -247,7 +256,7 @@ def as_text(found: dict[str, Any]) -> Iterator[str]:
     yield from (f"  {kind} {name}: {value}" for kind, name, value in found["definitions"])
     yield f"queues: {len(found['queues'])}"
     for queue in found["queues"]:
-        name = "" if queue["name"] is None else f"  {queue['name']!r}"
+        name = "" if queue["name"] is None else f"  {queue['name']!r} in vhost {queue['vhost']!r}"
         gone = "  gone" if queue["gone"] else ""
         yield f"  id {queue['id']}{name}{gone}  messages {queue['messages']}  body octets {queue['body_bytes']}"
     yield from (fault_line(fault) for fault in found["faults"])

@@ -1,8 +1,8 @@
 """What the broker keeps on disk: the directory, the journal in it, and the definitions that the journal carries.
 
 Opening reads everything back; restore() puts it into a broker's model; start() begins to write. Definitions are records
-of one change each, `[kind, name, value]`; what they add up to is kept here, since the journal writes it anew when it frees
-the segment where it stood.
+of one change each, `[kind, name, value]`; what they add up to is kept here, since the journal writes it anew when it
+frees the segment where it stood.
 """
 
 import logging
@@ -24,7 +24,6 @@ from flowmq.broker.names import octets, text
 from flowmq.storage.layout import DataDir
 
 BINDING = "binding"
-SNAPSHOT_ITEMS = 1000
 # Batch numbers go on well above what was seen: what a torn tail left behind must never look like a continuation.
 BATCH_NUMBER_GAP = 1_000_000
 log = logging.getLogger("flowmq")
@@ -74,7 +73,7 @@ class Store(Definitions):
             path = os.fspath(paths[segment.number])
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
             self.journal.adopt(segment.number, path, descriptor, segment.seed, segment.file_octets, segment.end, known)
-        self.journal.spares.extend(os.fspath(spare.path) for spare in self.data_dir.spares())
+        self.journal.spares.extend((os.fspath(spare.path), 0) for spare in self.data_dir.spares())
 
     # ----------------------------------------------------------------------------------------------- at the start
 
@@ -154,10 +153,9 @@ class Store(Definitions):
     def unbound(self, vhost: str, source: str, kind: str, destination: str, key: str, arguments: bytes) -> None:
         self._delete(BINDING, (vhost, source, kind, destination, key, arguments))
 
-    def snapshot(self) -> list[bytes]:
-        """Everything defined, as payloads of records: a list first, then what is too much for it one by one."""
-        items = [[kind, encoded(name), value] for (kind, name), value in self.items.items()]
-        return [pack(items[:SNAPSHOT_ITEMS]), *(pack(item) for item in items[SNAPSHOT_ITEMS:])]
+    def snapshot(self) -> bytes:
+        """Everything defined, as the payload of one record."""
+        return pack([[kind, encoded(name), value] for (kind, name), value in self.items.items()])
 
     def _put(self, kind: str, name: tuple[Any, ...], value: object) -> None:
         self._change(kind, encoded(name), value)

@@ -124,15 +124,15 @@ def check_definitions(peer: Peer, known: Known, history: History) -> None:
                 continue
             history.fault(f"{definition} is {'lost' if expected else 'back'}")
         for name in (PASSING_QUEUE, EXCLUSIVE_QUEUE):
-            if _exists(client, "queue", name):
+            if exists(client, "queue", name):
                 history.fault(f"queue {name} outlived its broker")
-        if _exists(client, "exchange", PASSING_EXCHANGE):
+        if exists(client, "exchange", PASSING_EXCHANGE):
             history.fault(f"exchange {PASSING_EXCHANGE} outlived its broker")
     known.present = there
     known.unsure.clear()
 
 
-def _exists(client: Client, kind: str, name: str) -> bool:
+def exists(client: Client, kind: str, name: str) -> bool:
     channel = client.channel()
     channel.send(f"{kind}.declare", passive=True, **{kind: name})
     answer = channel.expect(f"{kind}.declare-ok", "channel.close")
@@ -145,8 +145,8 @@ def _exists(client: Client, kind: str, name: str) -> bool:
 
 
 def _found(client: Client) -> set[Definition]:
-    queues = {Definition("queue", name) for name in QUEUES if _exists(client, "queue", name)}
-    exchanges = {Definition("exchange", name) for name, _ in EXCHANGES if _exists(client, "exchange", name)}
+    queues = {Definition("queue", name) for name in QUEUES if exists(client, "queue", name)}
+    exchanges = {Definition("exchange", name) for name, _ in EXCHANGES if exists(client, "exchange", name)}
     channel = client.channel()
     channel.call("confirm.select")
     bindings = set()
@@ -158,6 +158,6 @@ def _found(client: Client) -> set[Definition]:
                 channel.expect("basic.ack")
             else:
                 bindings.add(Definition("binding", exchange.name, queue))
-    for queue in queues:
-        channel.call("queue.purge", queue=queue.name)
+    for definition in queues:
+        channel.call("queue.purge", queue=definition.name)
     return queues | exchanges | bindings

@@ -60,15 +60,16 @@ class Progress:
         return self.count >= count
 
 
-class Worker(threading.Thread):
+class Worker:
     """A client of its own. `trouble` says why it ended, if that was anything but the end of its socket."""
 
     def __init__(self, peer: Peer, history: History, progress: Progress, seed: str) -> None:
-        super().__init__(daemon=True)
+        self.thread = threading.Thread(target=self.run, name=type(self).__name__, daemon=True)
         self.history, self.progress = history, progress
         self.dice = random.Random(seed)
         self.client: Client = connect(peer)
         self.trouble: str | None = None
+        self.hung_up = False
         self.prepare()
 
     def prepare(self) -> None:
@@ -94,14 +95,15 @@ class Worker(threading.Thread):
             self.work()
         except Gone:
             return
-        except OSError:  # a write met the end of the socket; what had been answered before may still be read
+        except ConnectionError:  # a write met the end of the socket; what had been answered before may still be read
             self._read_rest()
 
     def _read_rest(self) -> None:
+        self.hung_up = True
         try:
             while True:
                 self.take(self.client.receive())
-        except (Gone, OSError):
+        except (Gone, ConnectionError):
             return
 
     def refuse(self, method: Method) -> None:
@@ -188,6 +190,8 @@ class Consumer(Worker):
             self.take(self.client.receive())
 
     def take(self, method: Method) -> None:
+        if method.channel not in self.hands:
+            self.refuse(method)
         hand = self.hands[method.channel]
         if method.name == "basic.deliver":
             self._delivered(hand, method)
@@ -202,7 +206,8 @@ class Consumer(Worker):
             raise Unexpected(f"{method} came, which nobody had published")
         hand.unsettled[method.delivery_tag] = copy
         self.progress.add(1)
-        self._settle(hand, method.delivery_tag)
+        if not self.hung_up:
+            self._settle(hand, method.delivery_tag)
 
     def _settle(self, hand: Hand, delivery_tag: int) -> None:
         chance = self.dice.random()

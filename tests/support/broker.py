@@ -73,6 +73,7 @@ class Broker:
     """A started broker. `stop` is the polite end and checks it; `kill` is certain and checks nothing."""
 
     def __init__(self, data_dir: Path, environ: Mapping[str, str] | None = None, *arguments: str) -> None:
+        self.data_dir, self.environ, self.arguments = data_dir, environ, arguments
         self.process = subprocess.Popen(
             command("serve", "--listen", "127.0.0.1:0", "--data-dir", str(data_dir), *arguments),
             cwd=ROOT,
@@ -118,6 +119,11 @@ class Broker:
         code = self.wait()
         assert code == 0, f"exit code {code} after SIGTERM:\n{self.log.text}"
         self.check_log()
+
+    def again(self) -> "Broker":
+        """A new process on the directory of this one, with its settings; the port is another."""
+        assert self.process.poll() is not None, "it still runs"
+        return Broker(self.data_dir, self.environ, *self.arguments)
 
     def kill(self) -> None:
         if self.process.poll() is None:

@@ -35,18 +35,19 @@ class Entry(NamedTuple):
 
 
 @pytest.fixture
-def thread() -> Iterator[CommitThread]:
-    thread = CommitThread()
-    yield thread
-    thread.close()
-
-
-@pytest.fixture
 def files(tmp_path: Path) -> Iterator[list[int]]:
     fds = [os.open(tmp_path / f"file-{number}", os.O_RDWR | os.O_CREAT) for number in range(3)]
     yield fds
     for fd in fds:
         os.close(fd)
+
+
+@pytest.fixture
+def thread(files: list[int]) -> Iterator[CommitThread]:
+    """Closed before the files are: a batch's descriptor stays open until it comes back."""
+    thread = CommitThread()
+    yield thread
+    thread.close()
 
 
 @pytest.fixture

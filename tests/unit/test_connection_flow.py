@@ -190,27 +190,6 @@ def test_a_lost_connection_gives_back_what_it_could_not_take() -> None:
         assert numbers(other.take()) == list(range(MESSAGES))
 
 
-def test_every_full_read_ends_the_turn_however_much_may_be_read() -> None:
-    """Less is read at a time while a consumer cannot keep up, more again later; each time others have their turn."""
-    with Plane() as plane:
-        publisher, consumer = plane.client(1), plane.client(1)
-        consumer.call(1, "queue.declare", queue="q")
-        consumer.call(1, "basic.qos", prefetch_count=1)
-        consumer.call(1, "basic.consume", queue="q", consumer_tag="c")
-        octets, sizes = PUBLISHES * 3, []
-        for turn in range(10):
-            if turn == 5:
-                consumer.send(1, "basic.cancel", consumer_tag="c")
-            count, is_full = publisher.fill(octets)
-            publisher.connection.buffer_updated(count)
-            assert is_full
-            assert not publisher.transport.reading, f"read on after {count} octets"
-            plane.loop.run()
-            octets = octets[count:]
-            sizes.append(count)
-        assert sizes == [65536, 32768, 16384, 8192, 8192, 8192, 16384, 32768, 65536, 65536]
-
-
 # ---------------------------------------------------------------------------------------------------------- the memory
 
 

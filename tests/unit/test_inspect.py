@@ -36,8 +36,8 @@ def packed(*values: object) -> bytes:
 
 def journal() -> list[Segment]:
     first = Segment(1, size=700)
-    snapshot = packed(["queue", "orders", {"id": 4}], ["queue", "old", {"id": 5}])
-    first.batch(1, [write.definitions(snapshot), write.definition(packed("queue", "old", None))])
+    snapshot = packed(["queue", [b"/", b"orders"], {"id": 4}], ["queue", [b"/", b"old\xff"], {"id": 5}])
+    first.batch(1, [write.definitions(snapshot), write.definition(packed("queue", [b"/", b"old\xff"], None))])
     first.batch(2, [write.message(4, 1, b"one", exchange=b"x", key=b"key"), write.message(5, 1)], (1, first.end))
     shared = first.next_offset()
     first.batch(3, [write.message(4, 2, b"two"), write.target(6, 1, shared), write.gone(5)], (1, first.end))
@@ -77,7 +77,7 @@ def test_inspect_tells_what_is_in_a_journal(run: Run, data_dir: Path) -> None:
     before = files(data_dir)
     found = inspected(run, data_dir)
     assert (found["code"], found["faults"], found["in_use_by"], found["cut_octets"]) == (0, [], None, 0)
-    assert found["definitions"] == [["queue", "orders", {"id": 4}]]
+    assert found["definitions"] == [["queue", ["/", "orders"], {"id": 4}]]
     assert [(queue["id"], queue["name"], queue["messages"], queue["gone"]) for queue in found["queues"]] == [
         *((4, "orders", 3, False), (5, None, 0, True), (6, None, 1, False))
     ]
@@ -91,7 +91,7 @@ def test_inspect_as_text(run: Run, data_dir: Path) -> None:
     code, output, errors = run("inspect", data_dir)
     assert (code, errors) == (0, "")
     assert "segments: 2, spares: 0" in output
-    assert "id 4  'orders'  messages 3  body octets 8" in output
+    assert "id 4  'orders' in vhost '/'  messages 3  body octets 8" in output
 
 
 @pytest.mark.parametrize("queue", ["orders", "4"])
@@ -100,6 +100,26 @@ def test_inspect_one_queue(run: Run, data_dir: Path, queue: str) -> None:
     assert [message["sequence"] for message in found["message_list"]] == [2, 3, 4]
     code, output, _ = run("inspect", data_dir, "--queue", queue)
     assert (code, output.count("\n")) == (0, 4)
+
+
+def test_a_name_in_two_vhosts_is_asked_for_by_id(run: Run, tmp_path: Path) -> None:
+    segment = Segment(1)
+    queues = [["queue", [vhost, b"orders"], {"id": number}] for number, vhost in enumerate((b"/", b"other"), 1)]
+    segment.batch(
+        1, [write.definitions(packed(*queues)), write.message(1, 1), write.message(2, 1), write.message(2, 2)]
+    )
+    write.write_data_dir(tmp_path, [segment])
+    code, _, errors = run("inspect", tmp_path, "--queue", "orders")
+    assert (code, "id 1 in vhost '/', id 2 in vhost 'other'" in errors) == (2, True)
+    assert inspected(run, tmp_path, "--queue", "2")["messages"] == 2
+
+
+def test_a_definition_that_is_not_messagepack_is_a_fault(run: Run, tmp_path: Path) -> None:
+    segment = Segment(1)
+    segment.batch(1, [write.definition(b"\xc1"), write.definition(packed(1, 2)), write.definition(packed("a", "b", 1))])
+    write.write_data_dir(tmp_path, [segment])
+    found = inspected(run, tmp_path)
+    assert (found["code"], found["definitions"], len(found["faults"])) == (1, [["a", "b", 1]], 2)
 
 
 def test_inspect_one_record(run: Run, data_dir: Path) -> None:

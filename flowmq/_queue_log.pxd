@@ -1,0 +1,62 @@
+# What the journal knows of one durable queue: which messages are settled, which segment each of the others is in, and what
+# of this is not a record yet.
+#
+# Settlements of neighbours become one record, and a queue says at most once per batch how far it has handed out. The
+# journal itself is seen as a RecordWriter.
+
+from libc.stddef cimport size_t
+from libc.stdint cimport uint32_t, uint64_t
+
+from flowmq._intervals cimport IntervalSet
+from flowmq._message cimport Message
+from flowmq._queue cimport MessageLog, Queue
+from flowmq._records cimport Place, RecordType
+from flowmq._segment cimport Segment
+
+cdef class RecordWriter:
+    cdef readonly dict segments             # number -> Segment, oldest first
+    cdef Segment segment                    # the one being written
+    cdef list touched                       # QueueLogs with something pending
+    # Each adds a record to the batch being built; the number of its commit, or never_committed().
+    cdef uint64_t put(self, RecordType type, const void *payload, size_t payload_bytes) except 0
+    # A message record, or a target record when the body stands in this batch already.
+    cdef uint64_t write_message(self, Message *message, const Place *place) except 0
+
+cdef struct Run:
+    # Messages of one queue whose records are in one segment, from one sequence number to another.
+    uint64_t first
+    uint64_t last
+    uint64_t segment_number
+
+cdef class QueueLog(MessageLog):
+    cdef readonly uint32_t queue_id
+    cdef readonly bint gone                 # the queue was deleted: nothing is written any more
+    cdef RecordWriter journal
+    cdef Queue queue
+    cdef IntervalSet settled
+    cdef Run *runs                          # ascending
+    cdef Py_ssize_t runs_head
+    cdef Py_ssize_t runs_count
+    cdef Py_ssize_t runs_capacity
+    cdef Segment last_segment               # of the last run looked up
+    cdef dict returned                      # sequence -> delivery count, of live messages that came back
+    cdef uint64_t delivered_up_to
+    cdef uint64_t next_sequence
+    cdef uint64_t pending_first             # settled range of this batch that is not a record yet
+    cdef uint64_t pending_last
+    cdef bint pending
+    cdef bint delivered_pending
+    cdef bint touched                       # in the journal's list of logs with something pending
+
+    cdef int note_run(self, uint64_t sequence, Segment segment) except -1
+    cdef int note_moved(self, uint64_t sequence, Segment segment) except -1
+    cdef Py_ssize_t find_run(self, uint64_t sequence) noexcept
+    cdef int make_room_for_run(self) except -1
+    cdef Segment segment_of(self, uint64_t sequence)
+    cdef int touch(self) except -1
+    cdef int write_pending(self) except -1
+    cdef int write_settled(self) except -1
+    cdef int write_returned(self, uint64_t sequence, uint32_t delivery_count) except -1
+    cdef int write_state(self) except -1
+    cdef bint is_live(self, uint64_t sequence, Segment segment) except -1
+    cdef void forget_settled_runs(self) noexcept

@@ -1,0 +1,9 @@
+from flowmq._queue import MessageLog
+from flowmq._segment import Segment
+
+class RecordWriter:
+    segments: dict[int, Segment]
+
+class QueueLog(MessageLog):
+    queue_id: int
+    gone: bool
