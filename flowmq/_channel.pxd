@@ -51,7 +51,6 @@ cdef class Channel(ContentReceiver):
 
     cdef Transaction transaction    # None outside tx mode
 
-
     # Hot methods: `arguments` is a method frame's payload behind class and method. They raise AMQPError.
     cdef int basic_ack(self, const uint8_t *arguments, const uint8_t *end) except -1
     cdef int basic_nack(self, const uint8_t *arguments, const uint8_t *end) except -1

@@ -15,7 +15,7 @@ from flowmq._frame cimport (
 )
 from flowmq._message cimport message_header, message_names, message_release, message_retain
 from flowmq._peer cimport Peer, current_journal
-from flowmq._queue cimport never_committed
+from flowmq._message_log cimport never_committed
 from flowmq._transaction cimport ACKED, DROPPED, REQUEUED, StagedPublish
 
 from flowmq._frame import check_contract

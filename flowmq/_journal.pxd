@@ -1,8 +1,9 @@
 # The journal: everything durable is a record in one append-only log; one write and sync per batch, however many queues.
 #
-# The event loop builds a batch in memory; the commit thread writes and syncs the batches before it. When it has finished
-# one, the next goes, so that a lonely publish commits at once and a flood is grouped. What waits for the disk is told the
-# number of its batch, and is told again when that number is committed - or that the disk has failed, for good.
+# The event loop builds a batch in memory; the commit thread writes and syncs the batches before it. When it has
+# finished one, the next goes, so that a lonely publish commits at once and a flood is grouped. What waits for the disk
+# is told the number of its batch, and is told again when that number is committed - or that the disk has failed, for
+# good.
 #
 # Which files there are, and reading them back, is storage's; docs/format.md is what they hold.
 
@@ -13,8 +14,8 @@ from flowmq._queue_log cimport QueueLog, RecordWriter
 from flowmq._segment cimport Indexed, Segment
 
 cdef class CommitWaiter:
-    # Something in the broker that waits for commits: a channel that owes confirms.
-    # Everything up to `number` is on disk; or, when `failed`, nothing after it ever will be. False when it waits no more.
+    # Something in the broker that waits for commits: a channel that owes confirms. Everything up to `number` is on
+    # disk; or, when `failed`, nothing after it ever will be. False when it waits no more.
     cdef bint committed(self, uint64_t number, bint failed) except -1
 
 cdef class Journal(RecordWriter):

@@ -12,7 +12,8 @@ from libc.string cimport memset
 from flowmq._commit cimport commit_batch_free, commit_batch_new
 from flowmq._frame cimport FLOWMQ_CONTRACT
 from flowmq._message cimport Message
-from flowmq._queue cimport Queue, never_committed
+from flowmq._message_log cimport never_committed
+from flowmq._queue cimport Queue
 from flowmq._records cimport (
     BATCH_HEADER_BYTES, DEFINITION_RECORD, DEFINITIONS_RECORD, QUEUE_GONE_RECORD, RECORD_HEADER_BYTES,
     SEGMENT_HEADER_BYTES, TARGET_RECORD, WAS_DELIVERED, Place, RangeRecord, RecordType, TargetRecord,
@@ -314,7 +315,7 @@ cdef class Journal(RecordWriter):
         if self.batch != NULL:
             commit_batch_free(self.batch)
             self.batch = NULL
-        log.critical("the journal in %s failed: %s; nothing durable is taken any more", self.directory, os.strerror(error))
+        log.critical("journal %s failed: %s; nothing durable is taken any more", self.directory, os.strerror(error))
         return 0
 
     cdef int wait(self, CommitWaiter waiter) except -1:

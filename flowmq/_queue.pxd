@@ -15,6 +15,7 @@ from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from flowmq._message cimport Message
+from flowmq._message_log cimport MessageLog
 
 cdef struct Entry:
     Message *message            # owned
@@ -26,29 +27,12 @@ cdef struct Entry:
 cdef void queue_clock(uint64_t now_ms) noexcept nogil
 cdef uint64_t queue_now() noexcept nogil
 
-cdef inline uint64_t never_committed() noexcept nogil:
-    # What a message log that has failed answers: there is nothing to wait for.
-    return <uint64_t>-1
-
 cdef class Outlet:
     # Where a consumer's deliveries go: a channel.
     # Can this consumer's channel take a delivery at this moment? (socket, channel.flow, channel-wide prefetch)
     cdef bint is_open(self, Consumer consumer) noexcept
     # Hands one message out. Takes over the entry's reference to the message.
     cdef int deliver(self, Consumer consumer, Entry *entry) except -1
-
-cdef class MessageLog:
-    # Makes one durable queue's messages outlive the process.
-
-    # A persistent message has entered the queue. Returns the number of the commit that will hold it, or
-    # never_committed().
-    cdef uint64_t append(self, Message *message, uint64_t sequence, uint64_t expires_at_ms) except 0
-    # A message will never be needed in this queue again.
-    cdef int settle(self, uint64_t sequence, bint persistent) except -1
-    # A message is handed out.
-    cdef int hand_out(self, uint64_t sequence) except -1
-    # A persistent message came back, for the so manieth time.
-    cdef int take_back(self, uint64_t sequence, uint32_t delivery_count) except -1
 
 cdef class Consumer:
     cdef readonly Queue queue
@@ -110,8 +94,8 @@ cdef class Queue:
     cdef inline bint has_consumers(self) noexcept:
         return len(self.consumers_) > 0
 
-    # Takes its own reference. Returns True when a consumer got the message at once. `commit` becomes what there is to wait
-    # for, if that is later than what it is.
+    # Takes its own reference. Returns True when a consumer got the message at once. `commit` becomes what there is to
+    # wait for, if that is later than what it is.
     cdef bint publish(self, Message *message, uint64_t expires_at_ms, uint64_t *commit) except -1
     # Moves the next message out for basic.get. False when there is none.
     cdef bint take(self, bint no_ack, Entry *entry) except -1

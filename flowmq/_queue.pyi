@@ -1,7 +1,6 @@
 from collections.abc import Mapping
 
 class Outlet: ...
-class MessageLog: ...
 
 class Consumer:
     queue: Queue

@@ -1,5 +1,5 @@
-# What the journal knows of one durable queue: which messages are settled, which segment each of the others is in, and what
-# of this is not a record yet.
+# What the journal knows of one durable queue: which messages are settled, which segment each of the others is in, and
+# what of this is not a record yet.
 #
 # Settlements of neighbours become one record, and a queue says at most once per batch how far it has handed out. The
 # journal itself is seen as a RecordWriter.
@@ -9,7 +9,8 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from flowmq._intervals cimport IntervalSet
 from flowmq._message cimport Message
-from flowmq._queue cimport MessageLog, Queue
+from flowmq._message_log cimport MessageLog
+from flowmq._queue cimport Queue
 from flowmq._records cimport Place, RecordType
 from flowmq._segment cimport Segment
 

@@ -1,4 +1,4 @@
-from flowmq._queue import MessageLog
+from flowmq._message_log import MessageLog
 from flowmq._segment import Segment
 
 class RecordWriter:

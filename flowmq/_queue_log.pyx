@@ -4,7 +4,7 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memmove, memset
 
 from flowmq._frame cimport FLOWMQ_CONTRACT
-from flowmq._queue cimport never_committed
+from flowmq._message_log cimport never_committed
 from flowmq._records cimport (
     DELIVERED_RECORD, QUEUE_STATE_RECORD, RETURNED_RECORD, SETTLED_RECORD, QueueStateRecord, Range, RangeRecord,
     ReturnedRecord,

@@ -100,7 +100,8 @@ cdef inline uint64_t message_record_bytes(Message *message) noexcept nogil:
 
 # Each writes one record at `at` and returns its size.
 cdef size_t put_message(char *at, uint32_t seed, const Place *place, Message *message) noexcept nogil
-cdef size_t put_record(char *at, uint32_t seed, RecordType type, const void *payload, size_t payload_bytes) noexcept nogil
+cdef size_t put_record(char *at, uint32_t seed, RecordType type, const void *payload,
+                       size_t payload_bytes) noexcept nogil
 cdef void put_batch_header(char *at, uint32_t seed, uint64_t number, uint32_t payload_bytes, uint32_t record_count,
                            uint64_t durable_segment, uint64_t durable_offset) noexcept nogil
 cdef void put_segment_header(char *at, uint32_t seed, uint64_t number, uint64_t previous_number, uint64_t previous_end,

@@ -29,7 +29,7 @@ cdef class Segment:
     cdef Py_ssize_t rewritten               # index entries that compaction has dealt with
     cdef set states                         # ids of queues that have records other than messages here
     cdef bint has_definitions
-    cdef uint64_t free_after                # once this commit is on disk the segment is free; 0 when that is not decided
+    cdef uint64_t free_after                # free once this commit is on disk; 0 when that is not decided
     cdef Message *last_read                 # kept for the targets that follow it
     cdef uint64_t last_read_at
 

@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "flowmq"
 LAYERS = [
     {"_frame", "amqp"},
     {
-        *("_checksum", "_intervals", "_message", "_delivery", "_transaction", "_queue", "broker"),
+        *("_checksum", "_intervals", "_message", "_message_log", "_delivery", "_transaction", "_queue", "broker"),
         *("_matching", "_binding_keys", "_headers", "_router"),
     },
     {

@@ -1,0 +1,23 @@
+# See _message_log.pxd for what this module is and is not.
+
+from flowmq._frame cimport FLOWMQ_CONTRACT
+
+from flowmq._frame import check_contract
+
+check_contract(FLOWMQ_CONTRACT)
+
+
+cdef class MessageLog:
+    """Abstract: what makes a queue's messages durable. Implemented by QueueLog."""
+
+    cdef uint64_t append(self, Message *message, uint64_t sequence, uint64_t expires_at_ms) except 0:
+        raise NotImplementedError("MessageLog.append")
+
+    cdef int settle(self, uint64_t sequence, bint persistent) except -1:
+        raise NotImplementedError("MessageLog.settle")
+
+    cdef int hand_out(self, uint64_t sequence) except -1:
+        raise NotImplementedError("MessageLog.hand_out")
+
+    cdef int take_back(self, uint64_t sequence, uint32_t delivery_count) except -1:
+        raise NotImplementedError("MessageLog.take_back")
