@@ -423,6 +423,7 @@ cdef class Channel(ContentReceiver):
         cdef StagedPublish *publish
         cdef Py_ssize_t at
         cdef uint64_t commit = 0
+        cdef Journal journal
         cdef bint routed
         # Deliveries that this leads to are not part of it.
         self.transaction = Transaction()
@@ -435,6 +436,9 @@ cdef class Channel(ContentReceiver):
             self.settle_entry(&staged.settlements[at].entry, staged.settlements[at].outcome, False)
         if staged.settlements_count:
             staged.settlements_count = 0
+            journal = current_journal()
+            if journal is not None:
+                commit = max(commit, journal.commit_pending())
             self.wake_consumers()
         return commit
 

@@ -88,6 +88,7 @@ cdef struct State:
     Fifo waiting
     Fifo finished
     uint64_t submitted          # number of the last batch handed over
+    uint64_t written            # every batch up to this number is written
     uint64_t done
     int error
     bint closing
@@ -192,6 +193,10 @@ cdef int write_group(State *state, Group *group) noexcept nogil:
             return error
         batch.complete = not batch.sync
         batch = batch.next
+    pthread_mutex_lock(&state.mutex)
+    # The other side may have written further by itself meanwhile.
+    state.written = max(state.written, group.batches.tail.number)
+    pthread_mutex_unlock(&state.mutex)
     return 0
 
 
@@ -200,6 +205,8 @@ cdef int write_batch(State *state, Group *group, Batch *batch) noexcept nogil:
     cdef int64_t offset
     cdef Py_ssize_t count
     cdef int error
+    if batch.written:
+        return 0
     while written < batch.bytes:
         offset = batch.offset + <int64_t>written
         count = group.disk.write(state, batch.fd, batch.data + written, batch.bytes - written, offset)
@@ -449,11 +456,32 @@ cdef class CommitThread:
         batch.next = NULL
         one.head = one.tail = batch
         pthread_mutex_lock(&self.state.mutex)
+        if batch.written and self.state.written == self.state.submitted:
+            self.state.written = batch.number
         self.state.submitted = batch.number
         fifo_append(&self.state.waiting, &one)
         pthread_cond_signal(&self.state.work)
         pthread_mutex_unlock(&self.state.mutex)
         return 0
+
+    cdef bint write_now(self, Batch *batch) noexcept:
+        cdef State *state = self.state
+        cdef size_t written = 0
+        cdef Py_ssize_t count
+        cdef bint may
+        pthread_mutex_lock(&state.mutex)
+        # A trace has one writer.
+        may = state.written == state.submitted and not state.error and state.disk.trace_fd < 0
+        pthread_mutex_unlock(&state.mutex)
+        while may and written < batch.bytes:
+            count = state.disk.write(
+                state, batch.fd, batch.data + written, batch.bytes - written, batch.offset + <int64_t>written
+            )
+            # Whatever is wrong, the commit thread meets it again and says so.
+            may = count > 0
+            written += <size_t>max(count, 0)
+        batch.written = may
+        return may
 
     cdef uint64_t done(self) noexcept:
         cdef uint64_t done

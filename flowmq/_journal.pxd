@@ -49,6 +49,7 @@ cdef class Journal(RecordWriter):
     cdef int roll(self, uint64_t record_bytes) except -1
     cdef int wait(self, CommitWaiter waiter) except -1
     cdef int submit_batch(self) except -1
+    cdef uint64_t commit_pending(self) except? 0
     cdef int hand_over(self, Batch *batch) except -1
     cdef bint is_behind(self) noexcept
     cdef int fail(self, int error) except -1

@@ -175,7 +175,7 @@ cdef class Journal(RecordWriter):
         if batch == NULL:
             raise MemoryError("a batch of the journal")
         batch.bytes = BATCH_HEADER_BYTES
-        batch.sync = False
+        batch.sync = batch.written = False
         batch.fd = self.segment.fd
         batch.offset = <int64_t>self.segment.end
         self.batch = batch
@@ -244,12 +244,27 @@ cdef class Journal(RecordWriter):
     # -------------------------------------------------------------------------------------------------- committing
 
     def submit(self):
-        """At the end of a turn: what was built goes to the disk, unless the disk is busy; then it follows by itself."""
+        """At the end of a turn, before any answer of it is sent: what was built outlives the process from here on."""
         if self.error:
             if self.failure_untold:
                 self.tell()
-        elif self.submitted == self.committed:
+        else:
             self.submit_batch()
+
+    cdef uint64_t commit_pending(self) except? 0:
+        """Settlements need no sync of their own, but here somebody waits for them. 0 when there are none."""
+        cdef QueueLog queue_log
+        cdef list touched = self.touched
+        self.touched = []
+        for queue_log in touched:
+            queue_log.touched = False
+            queue_log.write_pending()
+        if self.error:
+            return never_committed()
+        if self.batch == NULL or self.record_count == 0:
+            return 0
+        self.batch.sync = True
+        return self.next_number
 
     cdef int submit_batch(self) except -1:
         cdef QueueLog queue_log
@@ -273,6 +288,7 @@ cdef class Journal(RecordWriter):
 
     cdef int hand_over(self, Batch *batch) except -1:
         batch.number = self.next_number
+        self.thread.write_now(batch)
         self.next_number += 1
         self.submitted = batch.number
         self.sent.append((batch.number, self.segment.number, self.segment.end, batch.sync, batch.bytes))

@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.crash import rabbitmq
-from tests.crash.history import Promises
+from tests.crash.history import Promises, Sure
 from tests.crash.rounds import Campaign, Running
 from tests.support.broker import Broker
 
 FRESH_ROUNDS = 5
 SEGMENT_BYTES = 1 << 20
+SURE = [sure.name.lower() for sure in (Sure.SEEN, Sure.ANSWERED, Sure.SYNCED, Sure.NEVER)]
 
 
 def main() -> int:
@@ -42,6 +43,9 @@ def _parser() -> argparse.ArgumentParser:
         "--seed", type=int, default=int(time.time()), help="what is drawn; threads add their own chance"
     )
     parser.add_argument("--segment-bytes", type=int, default=SEGMENT_BYTES, help="0 leaves the setting as it is")
+    for what, default in (("acks", Promises.acks), ("marks", Promises.marks)):
+        text = f"from when on {what} must be remembered ({default.name.lower()})"
+        parser.add_argument(f"--{what}", choices=SURE, default=default.name.lower(), help=text)
     parser.add_argument("--rabbitmq", action="store_true", help="kill a RabbitMQ node instead: is the judge right?")
     return parser
 
@@ -64,7 +68,8 @@ def _campaign(options: argparse.Namespace, directory: Path, seed: str, rounds: i
             return rabbitmq.RabbitMQ(directory)
         return Broker(directory, settings(options.segment_bytes))
 
-    campaign = Campaign(start, seed, rabbitmq.PROMISES if options.rabbitmq else Promises())
+    promises = Promises(Sure[options.acks.upper()], Sure[options.marks.upper()])
+    campaign = Campaign(start, seed, rabbitmq.PROMISES if options.rabbitmq else promises)
     try:
         for _ in range(rounds):
             campaign.round()

@@ -19,22 +19,23 @@ SIZES = ((8, 0), (180, 200), (56, 4_000), (10, 40_000), (2, 300_000))
 FAULTS_SHOWN = 20
 
 
-class Settled(enum.IntEnum):
-    """How far the consumer's word on a copy has come."""
+class Sure(enum.IntEnum):
+    """How much speaks for it that the broker remembers an ack, or that it has handed something out."""
 
     NOT = 0
-    SENT = 1  # the ack was about to be written: it may count or not
-    ANSWERED = 2  # a call behind it on the same channel was answered: it must count
+    SEEN = 1  # the ack was about to be written, the delivery came: nothing was asked since
+    ANSWERED = 2  # a call behind it on the same channel was answered
+    SYNCED = 3  # ... a call whose answer waits for the disk
+    NEVER = 4
 
 
 @dataclass(frozen=True)
 class Promises:
-    """What the broker under test says it keeps. FlowMQ keeps all of it."""
+    """From when on the broker under test says it remembers."""
 
-    answered_ack_is_final: bool = True
-    handed_out_is_marked: bool = True
+    acks: Sure = Sure.ANSWERED
+    marks: Sure = Sure.SEEN
     marked_unseen_max: int = 100  # per queue: what a consumer's prefetch lets be on its way unseen
-    definitions_are_kept: bool = True
 
 
 @dataclass
@@ -43,9 +44,9 @@ class Copy:
     message: str
     persistent: bool
     confirmed: bool = False
-    handed_out: int = 0
     in_hand: bool = False
-    settled: Settled = Settled.NOT
+    handed_out: Sure = Sure.NOT
+    settled: Sure = Sure.NOT
     gone: bool = False
 
     @property
@@ -124,7 +125,8 @@ class History:
         self._check_right_to_come(copy)
         self._check_mark(copy, taken.redelivered)
         self._check_order(copy, taken.redelivered)
-        copy.handed_out += 1
+        copy.handed_out = max(copy.handed_out, Sure.SEEN)
+        copy.settled = Sure.NOT  # it has come back: from now on it is owed again
         copy.in_hand = True
         return copy
 
@@ -139,11 +141,11 @@ class History:
             self.fault(f"{copy} was handed out a second time while the first was neither settled nor given up")
         elif copy.gone:
             self.fault(f"{copy} came back after it had not been there any more")
-        elif copy.settled is Settled.ANSWERED and self.promises.answered_ack_is_final:
+        elif copy.settled >= self.promises.acks:
             self.fault(f"{copy} came back after its acknowledgement")
 
     def _check_mark(self, copy: Copy, redelivered: bool) -> None:
-        if copy.handed_out and not redelivered and self.promises.handed_out_is_marked:
+        if copy.handed_out >= self.promises.marks and not redelivered:
             self.fault(f"{copy} came back without being marked as redelivered")
         if redelivered and not copy.handed_out:
             self.marked_unseen[copy.queue] = self.marked_unseen.get(copy.queue, 0) + 1
@@ -165,12 +167,15 @@ class History:
         """About to be written to the socket."""
         for copy in copies:
             copy.in_hand = False
-            copy.settled = Settled.SENT
+            copy.settled = Sure.SEEN
 
     @staticmethod
-    def answered(copies: Iterable[Copy]) -> None:
-        for copy in copies:
-            copy.settled = Settled.ANSWERED
+    def answered(acknowledged: Iterable[Copy], handed_out: Iterable[Copy], sure: Sure) -> None:
+        """A call behind these acks and deliveries was answered."""
+        for copy in acknowledged:
+            copy.settled = max(copy.settled, sure)
+        for copy in handed_out:
+            copy.handed_out = max(copy.handed_out, sure)
 
     # the verdict
 
@@ -187,7 +192,7 @@ class History:
             if key in present or copy.gone:
                 continue
             copy.gone = True
-            if copy.confirmed and copy.settled is Settled.NOT:
+            if copy.confirmed and copy.settled is Sure.NOT:
                 self.fault(f"{copy} is lost: confirmed, never acknowledged, not there")
         self._check_marked_unseen()
 

@@ -7,9 +7,9 @@ history before it is written to a socket, and read from the socket before it is 
 import random
 import threading
 from collections import deque
-from typing import Any
+from typing import Any, NamedTuple
 
-from tests.crash.history import Copy, History, Taken, body_of, properties_of
+from tests.crash.history import Copy, History, Sure, Taken, body_of, properties_of
 from tests.support import codec
 from tests.support.codec import Method
 from tests.support.peer import Peer
@@ -24,7 +24,7 @@ CHANNELS = 3
 WINDOWS = (1, 10, 100, 500)
 PREFETCH = 100
 UNSETTLED_MAX = 60  # below the prefetch, so that the flow never stops
-NOTE, NOTES = "amq.topic", 3  # durable bindings made and unmade, for the sake of their answers
+NOTE_EXCHANGE = "amq.topic"  # durable bindings to it are made and unmade for the sake of their answers
 
 
 def declare_load(channel: Channel) -> None:
@@ -66,6 +66,7 @@ class Worker:
     def __init__(self, peer: Peer, history: History, progress: Progress, seed: str) -> None:
         self.thread = threading.Thread(target=self.run, name=type(self).__name__, daemon=True)
         self.history, self.progress = history, progress
+        self.seed = seed
         self.dice = random.Random(seed)
         self.client: Client = connect(peer)
         self.trouble: str | None = None
@@ -159,18 +160,32 @@ class Publisher(Worker):
         self.progress.add(len(numbers))
 
 
+class Question(NamedTuple):
+    """A call not answered yet, with the acks and deliveries its answer vouches for."""
+
+    acknowledged: list[Copy]
+    handed_out: list[Copy]
+    sure: Sure
+
+
 class Hand:
-    """What one channel's consumer holds: deliveries not settled, and acks whose effect nobody has vouched for."""
+    """What one channel's consumer holds: deliveries not settled, and what nobody has vouched for."""
 
     def __init__(self, channel: Channel, queue: str) -> None:
         self.channel, self.queue = channel, queue
         self.unsettled: dict[int, Copy] = {}
-        self.recent: list[Copy] = []
-        self.asked: deque[list[Copy]] = deque()
+        self.acknowledged: list[Copy] = []
+        self.handed_out: list[Copy] = []
+        self.asked: deque[Question] = deque()
         self.calls = 0
 
     def up_to(self, delivery_tag: int) -> list[int]:
         return [tag for tag in self.unsettled if tag <= delivery_tag]
+
+    def question(self, sure: Sure) -> Question:
+        question = Question(self.acknowledged, self.handed_out, sure)
+        self.acknowledged, self.handed_out = [], []
+        return question
 
 
 class Consumer(Worker):
@@ -196,7 +211,7 @@ class Consumer(Worker):
         if method.name == "basic.deliver":
             self._delivered(hand, method)
         elif method.name in ("basic.qos-ok", "queue.bind-ok", "queue.unbind-ok"):
-            self.history.answered(hand.asked.popleft())
+            self.history.answered(*hand.asked.popleft())
         else:
             self.refuse(method)
 
@@ -205,6 +220,7 @@ class Consumer(Worker):
         if copy is None:
             raise Unexpected(f"{method} came, which nobody had published")
         hand.unsettled[method.delivery_tag] = copy
+        hand.handed_out.append(copy)
         self.progress.add(1)
         if not self.hung_up:
             self._settle(hand, method.delivery_tag)
@@ -217,27 +233,27 @@ class Consumer(Worker):
             self._ack(hand, delivery_tag, hand.up_to(delivery_tag), multiple=True)
         elif chance < 0.54:
             self._requeue(hand, delivery_tag)
-        if len(hand.recent) >= 40:
+        if len(hand.acknowledged) >= 40:
             self._ask(hand)
 
     def _ack(self, hand: Hand, delivery_tag: int, tags: list[int], *, multiple: bool = False) -> None:
         copies = [hand.unsettled.pop(tag) for tag in tags]
         self.history.acknowledging(copies)
         hand.channel.ack(delivery_tag, multiple)
-        hand.recent += copies
+        hand.acknowledged += copies
 
     def _requeue(self, hand: Hand, delivery_tag: int) -> None:
         self.history.given_up([hand.unsettled.pop(delivery_tag)])
         hand.channel.send("basic.nack", delivery_tag=delivery_tag, requeue=True)
 
     def _ask(self, hand: Hand) -> None:
-        """A call behind the acks. Its answer vouches for them; every other one changes something durable."""
-        hand.asked.append(hand.recent)
-        hand.recent = []
+        """Every other call changes something durable: its answer waits for the disk, and what came before is there."""
         hand.calls += 1
-        if hand.calls % 2:
+        sure = Sure.ANSWERED if hand.calls % 2 else Sure.SYNCED
+        hand.asked.append(hand.question(sure))
+        if sure is Sure.ANSWERED:
             hand.channel.send("basic.qos", prefetch_count=PREFETCH)
             return
-        bind = hand.calls % 4 == 0
-        fields: dict[str, Any] = {"queue": hand.queue, "exchange": NOTE, "routing_key": f"note.{hand.calls % NOTES}"}
-        hand.channel.send("queue.bind" if bind else "queue.unbind", **fields)
+        pair, unbind = divmod(hand.calls // 2, 2)
+        fields: dict[str, Any] = {"queue": hand.queue, "exchange": NOTE_EXCHANGE, "routing_key": f"{self.seed}/{pair}"}
+        hand.channel.send("queue.unbind" if unbind else "queue.bind", **fields)

@@ -11,13 +11,13 @@ import time
 import uuid
 from pathlib import Path
 
-from tests.crash.history import Promises
+from tests.crash.history import Promises, Sure
 from tests.support.peer import Peer
 
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 START_SECONDS = 90.0
 # Acks reach its disk at leisure, and after a kill it marks every message as redelivered.
-PROMISES = Promises(answered_ack_is_final=False, handed_out_is_marked=False, marked_unseen_max=1_000_000)
+PROMISES = Promises(Sure.NEVER, Sure.NEVER, marked_unseen_max=1_000_000)
 
 
 def free_ports(count: int) -> list[int]:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from typing import Protocol, Self
 
 from tests.crash.definitions import Definer, Known, check_definitions, exists
-from tests.crash.history import Copy, History, Promises, Taken
-from tests.crash.load import QUEUES, Consumer, Progress, Publisher, Worker, declare_load
+from tests.crash.history import Copy, History, Promises, Sure, Taken
+from tests.crash.load import NOTE_EXCHANGE, QUEUES, Consumer, Progress, Publisher, Worker, declare_load
 from tests.support.peer import Peer
 from tests.support.wire import Channel, connect
 
@@ -51,8 +51,7 @@ class Campaign:
         workers = self._load()
         self.history.broker_died()
         self.broker = self.broker.again()
-        if self.history.promises.definitions_are_kept:
-            check_definitions(self.broker.peer, self.known, self.history)
+        check_definitions(self.broker.peer, self.known, self.history)
         self._look_at(workers)
         self._drain()
         self.history.check()
@@ -116,6 +115,8 @@ class Campaign:
             self.tally["drained"] += len(copies)
             settled = [(tag, copy) for tag, copy in taken if self.dice.random() < share]
             self._settle(channel, settled)
+            self._wait_for_the_disk(channel)
+            self.history.answered([copy for _, copy in settled], copies, Sure.SYNCED)
             client.close()
         settled_copies = {id(copy) for _, copy in settled}
         self.history.given_up(copy for copy in copies if id(copy) not in settled_copies)
@@ -137,9 +138,11 @@ class Campaign:
         self.history.acknowledging(copy for _, copy in settled)
         for tag, _ in settled:
             channel.ack(tag)
-        channel.call("basic.qos", prefetch_count=0)
-        self.history.answered(copy for _, copy in settled)
         self.tally["settled"] += len(settled)
+
+    def _wait_for_the_disk(self, channel: Channel) -> None:
+        for name in ("queue.bind", "queue.unbind"):
+            channel.call(name, queue=QUEUES[0], exchange=NOTE_EXCHANGE, routing_key=f"{self.seed}/{self.rounds}")
 
     def close(self) -> None:
         self.broker.kill()

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.crash.history import Copy, History, Promises, Taken, body_of, is_persistent, properties_of
+from tests.crash.history import Copy, History, Promises, Sure, Taken, body_of, is_persistent, properties_of
 
 QUEUE = "q"
 PERSISTENT = [name for number in range(1, 60) if is_persistent(name := f"1.1.{number}")]
@@ -32,10 +32,9 @@ def restart(history: History, *present: str, redelivered: bool = False) -> None:
     history.drained({(QUEUE, message) for message in present})
 
 
-def acknowledge(history: History, copies: list[Copy], *, answered: bool) -> None:
+def acknowledge(history: History, copies: list[Copy], *, sure: Sure) -> None:
     history.acknowledging(copies)
-    if answered:
-        history.answered(copies)
+    history.answered(copies, copies, sure)
 
 
 def lost(history: History) -> None:
@@ -66,7 +65,7 @@ def lost_in_a_later_round(history: History) -> None:
 def acknowledged_comes_back(history: History) -> None:
     copies = confirmed(history, FIRST)
     take(history, FIRST)
-    acknowledge(history, copies, answered=True)
+    acknowledge(history, copies, sure=Sure.ANSWERED)
     restart(history, FIRST, redelivered=True)
 
 
@@ -166,7 +165,7 @@ def test_ack_that_nobody_answered_for_may_count_or_not(comes_back: bool) -> None
     history = History()
     copies = confirmed(history, FIRST)
     take(history, FIRST)
-    acknowledge(history, copies, answered=False)
+    acknowledge(history, copies, sure=Sure.SEEN)
     restart(history, *([FIRST] if comes_back else []), redelivered=True)
     history.check()
 
@@ -178,24 +177,39 @@ def test_long_orderly_life_is_without_fault() -> None:
         take(history, copy.message)
     history.given_up(copies[1:2])
     take(history, copies[1].message, redelivered=True)
-    acknowledge(history, copies[:1], answered=True)
+    acknowledge(history, copies[:1], sure=Sure.ANSWERED)
     for _ in range(3):
         history.broker_died()
         present = [copy for copy in copies[1:] if copy.persistent]
         for copy in present:
-            take(history, copy.message, redelivered=copy.handed_out > 0)
+            take(history, copy.message, redelivered=copy.handed_out > Sure.NOT)
         history.drained({(QUEUE, copy.message) for copy in present})
         history.given_up(present)
     history.check()
 
 
-def test_what_is_not_promised_is_no_fault() -> None:
-    history = History(Promises(answered_ack_is_final=False, handed_out_is_marked=False))
+@pytest.mark.parametrize("promised", [Sure.ANSWERED, Sure.SYNCED, Sure.NEVER])
+@pytest.mark.parametrize("sure", [Sure.SEEN, Sure.ANSWERED, Sure.SYNCED])
+def test_only_what_is_promised_can_be_broken(promised: Sure, sure: Sure) -> None:
+    history = History(Promises(acks=promised, marks=promised))
     copies = confirmed(history, FIRST)
     take(history, FIRST)
-    acknowledge(history, copies, answered=True)
+    acknowledge(history, copies, sure=sure)
     restart(history, FIRST)
+    kinds = ["came back after its acknowledgement", "without being marked"]
+    assert [any(kind in fault for fault in history.faults) for kind in kinds] == [sure >= promised] * 2
+
+
+def test_ack_that_did_not_count_leaves_the_message_owed() -> None:
+    history = History()
+    copies = confirmed(history, FIRST)
+    take(history, FIRST)
+    acknowledge(history, copies, sure=Sure.SEEN)
+    restart(history, FIRST, redelivered=True)
+    history.given_up(copies)
     history.check()
+    restart(history)
+    assert history.faults == [f"{copies[0]} is lost: confirmed, never acknowledged, not there"]
 
 
 def test_messages_are_of_all_sizes_and_both_kinds() -> None:
