@@ -254,6 +254,6 @@ class Consumer(Worker):
         if sure is Sure.ANSWERED:
             hand.channel.send("basic.qos", prefetch_count=PREFETCH)
             return
-        pair, unbind = divmod(hand.calls // 2, 2)
+        pair, unbind = divmod(hand.calls // 2 - 1, 2)  # every one of them changes something
         fields: dict[str, Any] = {"queue": hand.queue, "exchange": NOTE_EXCHANGE, "routing_key": f"{self.seed}/{pair}"}
         hand.channel.send("queue.unbind" if unbind else "queue.bind", **fields)

@@ -18,7 +18,7 @@ from tests.support.wire import connect
 pytestmark = [pytest.mark.flowmq_only, pytest.mark.slow, pytest.mark.timeout(180)]
 PERSISTENT = {"delivery_mode": 2}
 MESSAGES = 200
-FLIPS = 40
+FLIPS = 20
 SEED = 3
 NAMED = re.compile(r"[0-9a-f]{16}.*\d+")  # the segment's file, then an offset in it
 
@@ -46,6 +46,9 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
             message = channel.get("q", no_ack=False)
             assert message
             channel.send("basic.nack" if number % 2 else "basic.reject", delivery_tag=message.delivery_tag)
+        requeued = channel.get("q", no_ack=False)
+        assert requeued
+        channel.send("basic.nack", delivery_tag=requeued.delivery_tag, requeue=True)
         channel.call("queue.declare", queue="last", durable=True)
     broker.kill()
     return directory
