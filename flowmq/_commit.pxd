@@ -51,8 +51,9 @@ cdef class CommitThread:
     # Hands a batch over until it comes back from take_finished(). Never waits for the disk. When it raises, the batch
     # still belongs to the caller.
     cdef int submit(self, Batch *batch) except -1
-    # Writes a batch that is about to be submitted from the calling thread, if everything submitted before is written: then
-    # it outlives the process from here on, though not the machine before it is synced. False when it was left to submit().
+    # Writes a batch that is about to be submitted from the calling thread, if everything submitted before is written:
+    # then it outlives the process from here on, though not the machine before it is synced. False when it was left to
+    # submit().
     cdef bint write_now(self, Batch *batch) noexcept
     # The highest number such that this batch and all before it are written, and synced where they asked for it.
     cdef uint64_t done(self) noexcept
