@@ -46,6 +46,7 @@ cdef class Connection(Peer):
     cdef bint between_turns
     cdef bint disk_is_behind
     cdef readonly bint held         # frames wait until an answer that waits for the disk is given
+    cdef bint held_for_room         # frames wait until what they ask for can be written
     cdef bint publishing            # content arrived in this turn
     cdef bint refill_scheduled
     cdef bint owing_too_much        # not read until the client takes what it is owed
@@ -60,6 +61,7 @@ cdef class Connection(Peer):
     cdef int keep_unfinished(self, const uint8_t *end) except -1
     cdef int append_unfinished(self, const uint8_t *octets, Py_ssize_t count) except -1
     cdef int forget_unfinished(self) except -1
+    cdef int check_frame_end(self, const uint8_t *frame, uint32_t payload_bytes) except -1
     cdef object frame_error(self, const uint8_t *frame, bytes payload, str reason)
     cdef object unknown_frame(self, const uint8_t *payload, uint32_t payload_bytes)
     cdef int consume(self, const uint8_t *end) except -1
@@ -72,6 +74,8 @@ cdef class Connection(Peer):
     cdef Channel find_channel(self, uint16_t number)
     cdef int wake_consumers(self) except -1
     cdef int hold_back(self) except -1
+    cdef int hold_for_room(self) except -1
+    cdef int go_on(self) except -1
     cdef int adapt_read_bytes(self) except -1
     cdef int end_turn(self) except -1
     cdef int apply_reading(self) except -1

@@ -132,6 +132,8 @@ cdef class Connection(Peer):
         self.owing_too_much = False
         self.apply_reading()
         self.mark_dirty()
+        if self.held_for_room:
+            self.loop.call_soon(self.look_for_room)
         if self.starved:
             self.refill()
 
@@ -172,10 +174,27 @@ cdef class Connection(Peer):
         self.apply_reading()
 
     def release(self):
-        cdef Py_ssize_t count = self.unfinished_bytes
         self.held = False
-        if self.transport is None:
-            return
+        self.go_on()
+
+    cdef int hold_for_room(self) except -1:
+        """One read can ask for more than memory should hold: the rest of it waits until this much is written."""
+        self.held_for_room = True
+        self.apply_reading()
+        self.loop.call_soon(self.look_for_room)
+        return 0
+
+    def look_for_room(self):
+        # While the transport is full resume_writing() calls this again.
+        if self.held_for_room and not self.paused:
+            self.held_for_room = False
+            self.go_on()
+
+    cdef int go_on(self) except -1:
+        """Deal with the frames that were held back."""
+        cdef Py_ssize_t count = self.unfinished_bytes
+        if self.held or self.held_for_room or self.transport is None:
+            return 0
         tell_time()
         begin_turn()
         try:
@@ -187,6 +206,7 @@ cdef class Connection(Peer):
             self.apply_reading()
         finally:
             flush_dirty()
+        return 0
 
     def begin_handshake(self):
         self.stage = HANDSHAKE
@@ -196,8 +216,10 @@ cdef class Connection(Peer):
         self.stage = RUNNING
 
     def begin_closing(self):
-        """From now on only connection.close and close-ok count."""
+        """From now on only connection.close and close-ok count; whoever was not read is, or they would never come."""
         self.closing = True
+        self.told_to_stop = self.disk_is_behind = False
+        self.apply_reading()
 
     def become_deaf(self):
         """The octets received can no longer be told apart into frames."""
@@ -275,7 +297,8 @@ cdef class Connection(Peer):
 
     cdef int apply_reading(self) except -1:
         cdef bint wanted = not (
-            self.owing_too_much or self.told_to_stop or self.between_turns or self.held or self.disk_is_behind
+            self.owing_too_much or self.told_to_stop or self.between_turns or self.held or self.held_for_room
+            or self.disk_is_behind
         )
         if self.transport is None or wanted == self.is_reading:
             return 0
@@ -364,7 +387,7 @@ cdef class Connection(Peer):
     cdef int keep_unfinished(self, const uint8_t *end) except -1:
         cdef Py_ssize_t count = end - self.position
         self.needed_bytes = FRAME_OVERHEAD_BYTES
-        if self.held:
+        if self.held or self.held_for_room:
             self.needed_bytes = LONG_MAX
         elif self.stage != PROTOCOL_HEADER and count >= FRAME_PREFIX_BYTES:
             self.needed_bytes += load_long(self.position + 3)
@@ -404,8 +427,10 @@ cdef class Connection(Peer):
         cdef uint32_t payload_bytes
         cdef uint16_t number
         while self.stage != DEAF:
-            if self.held:
+            if self.held or self.held_for_room:
                 return 0
+            if self.output.used > HELD_BACK_FACTOR * self.outgoing_bytes_max and not self.closing:
+                return self.hold_for_room()
             if self.in_body:
                 if not self.continue_body(end):
                     return 0
@@ -427,20 +452,24 @@ cdef class Connection(Peer):
             ):
                 raise self.frame_error(at, b"", f"{{frame_too_large,{payload_bytes},{self.body_frame_bytes}}}")
             if at[0] == FRAME_BODY and self.stage == RUNNING:
+                if end - at >= <Py_ssize_t>payload_bytes + FRAME_OVERHEAD_BYTES:
+                    self.check_frame_end(at, payload_bytes)
                 self.position = at + FRAME_PREFIX_BYTES
                 self.begin_body(number, payload_bytes)
                 continue
             if end - at < <Py_ssize_t>payload_bytes + FRAME_OVERHEAD_BYTES:
                 return 0
             self.position = at + payload_bytes + FRAME_OVERHEAD_BYTES
-            at += FRAME_PREFIX_BYTES
-            if at[payload_bytes] != FRAME_END:
-                raise self.frame_error(
-                    at - FRAME_PREFIX_BYTES, (<const char *>at)[:payload_bytes],
-                    f"{{invalid_frame_end_marker,{at[payload_bytes]}}}",
-                )
-            self.whole_frame(at[-FRAME_PREFIX_BYTES], number, at, payload_bytes)
+            self.check_frame_end(at, payload_bytes)
+            self.whole_frame(at[0], number, at + FRAME_PREFIX_BYTES, payload_bytes)
         self.position = end
+        return 0
+
+    cdef int check_frame_end(self, const uint8_t *frame, uint32_t payload_bytes) except -1:
+        cdef const uint8_t *payload = frame + FRAME_PREFIX_BYTES
+        if payload[payload_bytes] != FRAME_END:
+            raise self.frame_error(frame, (<const char *>payload)[:payload_bytes],
+                                   f"{{invalid_frame_end_marker,{payload[payload_bytes]}}}")
         return 0
 
     cdef object frame_error(self, const uint8_t *frame, bytes payload, str reason):
@@ -530,6 +559,7 @@ cdef class Connection(Peer):
             raise UnexpectedFrame(frame_excerpt(FRAME_BODY, b""))
         channel = self.find_channel(number)
         if not channel.closing:
+            self.publishing = True
             channel.begin_body(payload_bytes)
             self.body_channel = channel
         return 0

@@ -38,10 +38,13 @@ cdef class Journal(RecordWriter):
     cdef object sent                        # deque of what the thread has: (number, segment number, end, sync, octets)
     cdef uint64_t sent_bytes
     cdef bint failure_untold
+    cdef list hungry                        # QueueLogs whose queue waits for something that cannot be read yet
+    cdef uint64_t index_uses
     cdef dict logs                          # queue id -> QueueLog
     cdef list waiters                       # CommitWaiters
     cdef object callbacks                   # deque of (number, callable) in order
     cdef readonly uint64_t definition_commit    # of the last change of definitions
+    cdef readonly uint64_t definition_count     # changes of them
     cdef object definitions_snapshot        # callable: every definition, as payloads of records
 
     cdef char *reserve(self, uint64_t record_bytes) except NULL
@@ -54,6 +57,8 @@ cdef class Journal(RecordWriter):
     cdef bint is_behind(self) noexcept
     cdef int fail(self, int error) except -1
     cdef int tell(self) except -1
+    cdef int feed_hungry(self) except -1
+    cdef int drop_old_indexes(self) except -1
     cdef int rewrite_some(self, Segment oldest) except -1
     cdef uint64_t rewrite(self, Segment oldest, QueueLog queue_log, Indexed *entry) except? 0
 

@@ -15,6 +15,7 @@ class Journal(RecordWriter):
     appended_count: int
     compacted_count: int
     definition_commit: int
+    definition_count: int
     def __init__(self, directory: str, segment_bytes: int, definitions_snapshot: Callable[[], bytes]) -> None: ...
     @property
     def wake_fd(self) -> int: ...

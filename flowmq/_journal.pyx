@@ -16,9 +16,10 @@ from flowmq._message_log cimport never_committed
 from flowmq._queue cimport Queue
 from flowmq._records cimport (
     BATCH_HEADER_BYTES, DEFINITION_RECORD, DEFINITIONS_RECORD, QUEUE_GONE_RECORD, RECORD_HEADER_BYTES,
-    SEGMENT_HEADER_BYTES, TARGET_RECORD, WAS_DELIVERED, Place, RangeRecord, RecordType, TargetRecord,
+    SEGMENT_HEADER_BYTES, TARGET_RECORD, UNTIL_RESTART, WAS_DELIVERED, Place, RangeRecord, RecordType, TargetRecord,
     message_record_bytes, put_batch_header, put_message, put_record, put_segment_header,
 )
+from flowmq._segment cimport forget_chunk
 
 from flowmq._frame import check_contract
 
@@ -30,6 +31,7 @@ cdef enum:
     BATCH_BYTES_USUAL = 65536
     BEHIND_BYTES = 33554432         # waiting for the disk: publishers are not read any more
     EIO = 5
+    INDEXES_MAX = 4
     BATCH_BYTES_MAX = 4194304       # a batch this large goes to the thread even while that is busy
     PENDING_RECORDS_BYTES = 256     # what a log with something pending may add when the batch is finished
     SPARES_MAX = 1
@@ -45,6 +47,10 @@ cdef class CommitWaiter:
 
 
 # -------------------------------------------------------------------------------------------------- the journal
+
+def index_age(Segment segment):
+    return segment.index_used
+
 
 cdef class Journal(RecordWriter):
     """The journal of a broker. `definitions_snapshot` gives every definition as the payload of one record.
@@ -62,6 +68,7 @@ cdef class Journal(RecordWriter):
         self.touched = []
         self.logs = {}
         self.waiters = []
+        self.hungry = []
         self.callbacks = deque()
         self.sent = deque()
         self.directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -125,9 +132,11 @@ cdef class Journal(RecordWriter):
             message.journal_offset = <uint32_t>offset
         self.batch.bytes += record_bytes
         self.record_count += 1
-        self.batch.sync = True
+        if not place.flags & UNTIL_RESTART:
+            self.batch.sync = True
         self.appended_count += 1
-        self.segment.remember(place.queue_id, offset, place.sequence, record_bytes)
+        self.segment.extend_index(place.queue_id, offset, place.sequence)
+        self.segment.count_message(record_bytes)
         return self.next_number
 
     cdef uint64_t put(self, RecordType type, const void *payload, size_t payload_bytes) except 0:
@@ -189,11 +198,12 @@ cdef class Journal(RecordWriter):
         cdef uint64_t needed = SEGMENT_HEADER_BYTES + BATCH_HEADER_BYTES + record_bytes
         cdef uint64_t size = max(self.segment_bytes, needed)
         cdef Batch *batch
-        if before is not None and self.thread is not None and before.fd >= 0:
+        if before is not None:
             self.leave(before)
         path, fd = self.new_file(number, size)
         seed = int.from_bytes(os.urandom(4), "little")
         self.segment = Segment(number, path, fd, seed, size, 0)
+        self.segment.has_index = True
         self.segments[number] = self.segment
         self.begin_batch()
         batch = self.batch
@@ -205,6 +215,10 @@ cdef class Journal(RecordWriter):
         self.segment.end = SEGMENT_HEADER_BYTES
         self.hand_over(batch)
         self.sync_only(self.directory_fd)
+        if before is not None and before.has_index:
+            self.index_uses += 1
+            before.index_used = self.index_uses
+            self.drop_old_indexes()
         return 0
 
     def leave(self, Segment segment):
@@ -288,7 +302,8 @@ cdef class Journal(RecordWriter):
 
     cdef int hand_over(self, Batch *batch) except -1:
         batch.number = self.next_number
-        self.thread.write_now(batch)
+        if self.thread.write_now(batch) and batch.bytes:
+            self.segment.readable_end = self.segment.end
         self.next_number += 1
         self.submitted = batch.number
         self.sent.append((batch.number, self.segment.number, self.segment.end, batch.sync, batch.bytes))
@@ -304,10 +319,44 @@ cdef class Journal(RecordWriter):
         while self.sent and self.sent[0][0] <= self.committed:
             _, segment_number, end, synced, count = self.sent.popleft()
             self.sent_bytes -= count
+            self.note_readable(segment_number, end)
             if synced:
                 self.durable_segment, self.durable_offset = segment_number, end
         self.tell()
         self.submit()
+
+    def note_readable(self, segment_number, end):
+        cdef Segment segment = self.segments.get(segment_number)
+        if segment is not None:
+            segment.readable_end = max(segment.readable_end, <uint64_t>end)
+
+    cdef int feed(self, QueueLog queue_log) except -1:
+        self.hungry.append(queue_log)
+        return 0
+
+    cdef int feed_hungry(self) except -1:
+        cdef QueueLog queue_log
+        cdef list hungry = self.hungry
+        self.hungry = []
+        for queue_log in hungry:
+            queue_log.hungry = False
+            queue_log.queue.dispatch()
+        return 0
+
+    cdef int need_index(self, Segment segment) except -1:
+        """Indexes of a few old segments are kept: queues that are drained together need the same ones."""
+        self.index_uses += 1
+        segment.index_used = self.index_uses
+        segment.load_index()
+        return self.drop_old_indexes()
+
+    cdef int drop_old_indexes(self) except -1:
+        cdef Segment loaded
+        kept = [loaded for loaded in self.segments.values() if loaded.has_index and loaded is not self.segment]
+        kept.sort(key=index_age)
+        for loaded in kept[:-INDEXES_MAX]:
+            loaded.drop_index()
+        return 0
 
     cdef int tell(self) except -1:
         cdef CommitWaiter waiter
@@ -359,27 +408,21 @@ cdef class Journal(RecordWriter):
             self.batch.sync = True
             self.segment.has_definitions = True
         self.definition_commit = number
+        self.definition_count += 1
         return number
 
     def forget(self, uint32_t queue_id):
         """A queue is deleted: all its messages are done with. The number of the commit."""
         cdef QueueLog queue_log = self.logs.pop(queue_id)
         cdef RangeRecord record
-        cdef Segment segment
-        cdef Py_ssize_t at
         memset(&record, 0, sizeof(RangeRecord))
         record.queue_id = queue_id
-        queue_log.gone = True
         number = self.put(QUEUE_GONE_RECORD, &record, 8)
         if not self.error:
             self.batch.sync = True
-        for segment in self.segments.values():
-            for at in range(segment.index_count):
-                if segment.index[at].queue_id == queue_id and queue_log.is_live(segment.index[at].sequence, segment):
-                    segment.live -= 1
-        queue_log.settled.clear()
-        queue_log.settled.add(0, <uint64_t>-1)
+        queue_log.forget_all()
         self.definition_commit = number
+        self.definition_count += 1
         return number
 
     # -------------------------------------------------------------------------------------------------- compaction
@@ -444,6 +487,7 @@ cdef class Journal(RecordWriter):
 
     def recycle(self, Segment segment):
         del self.segments[segment.number]
+        forget_chunk(segment.number)
         os.close(segment.fd)
         segment.fd = -1
         if segment.size == self.segment_bytes and len(self.spares) < SPARES_MAX:
@@ -460,6 +504,8 @@ cdef class Journal(RecordWriter):
         cdef uint64_t done_bytes = 0
         cdef Indexed *entry
         cdef QueueLog queue_log
+        if not oldest.has_index:
+            self.need_index(oldest)
         while oldest.rewritten < oldest.index_count and done_bytes < COMPACTION_STEP_BYTES:
             entry = &oldest.index[oldest.rewritten]
             oldest.rewritten += 1

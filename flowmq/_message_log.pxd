@@ -8,15 +8,33 @@ cdef inline uint64_t never_committed() noexcept nogil:
     # What a message log that has failed answers: there is nothing to wait for.
     return <uint64_t>-1
 
+cdef struct Loaded:
+    # A message read back.
+    Message *message            # with a reference for whoever asked
+    uint64_t sequence
+    uint64_t expires_at_ms
+    uint32_t delivery_count
+
 cdef class MessageLog:
-    # Makes one durable queue's messages outlive the process.
+    # Makes one durable queue's messages outlive the process, and keeps those that need not be in memory.
 
     # A persistent message has entered the queue. Returns the number of the commit that will hold it, or
     # never_committed().
     cdef uint64_t append(self, Message *message, uint64_t sequence, uint64_t expires_at_ms) except 0
+    # A message that is not persistent has entered the queue and is to be kept on disk all the same, until a restart.
+    # False when it cannot be.
+    cdef bint append_until_restart(self, Message *message, uint64_t sequence, uint64_t expires_at_ms) except -1
+    # A message has entered the queue that is in memory only.
+    cdef int skip(self, uint64_t sequence) except -1
     # A message will never be needed in this queue again.
-    cdef int settle(self, uint64_t sequence, bint persistent) except -1
+    cdef int settle(self, uint64_t sequence, bint logged) except -1
+    # The same for all from one sequence number to another, all of which were appended.
+    cdef int settle_range(self, uint64_t first, uint64_t last) except -1
     # A message is handed out.
     cdef int hand_out(self, uint64_t sequence) except -1
-    # A persistent message came back, for the so manieth time.
+    # A message that was appended came back, for the so manieth time.
     cdef int take_back(self, uint64_t sequence, uint32_t delivery_count) except -1
+    # The first appended message from that sequence number on. False when there is none, or it cannot be read yet: then
+    # want() has the queue dispatched once it can.
+    cdef bint load(self, uint64_t sequence, Loaded *loaded) except -1
+    cdef int want(self) except -1

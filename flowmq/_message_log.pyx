@@ -13,7 +13,22 @@ cdef class MessageLog:
     cdef uint64_t append(self, Message *message, uint64_t sequence, uint64_t expires_at_ms) except 0:
         raise NotImplementedError("MessageLog.append")
 
-    cdef int settle(self, uint64_t sequence, bint persistent) except -1:
+    cdef bint append_until_restart(self, Message *message, uint64_t sequence, uint64_t expires_at_ms) except -1:
+        raise NotImplementedError("MessageLog.append_until_restart")
+
+    cdef int skip(self, uint64_t sequence) except -1:
+        raise NotImplementedError("MessageLog.skip")
+
+    cdef int settle_range(self, uint64_t first, uint64_t last) except -1:
+        raise NotImplementedError("MessageLog.settle_range")
+
+    cdef bint load(self, uint64_t sequence, Loaded *loaded) except -1:
+        raise NotImplementedError("MessageLog.load")
+
+    cdef int want(self) except -1:
+        raise NotImplementedError("MessageLog.want")
+
+    cdef int settle(self, uint64_t sequence, bint logged) except -1:
         raise NotImplementedError("MessageLog.settle")
 
     cdef int hand_out(self, uint64_t sequence) except -1:

@@ -59,6 +59,9 @@ cdef int flush_dirty() except -1:
     flush_scheduled = False
     if the_journal is not None:
         the_journal.submit()
+        if the_journal.hungry:
+            the_journal.feed_hungry()
+            the_journal.submit()
     # A write can tell a protocol at once that its transport is full; that dirties nobody, so one round is enough. Were
     # there more, the scheduled callback would take them.
     if dirty_peers:

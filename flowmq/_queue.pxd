@@ -77,6 +77,11 @@ cdef class Queue:
     cdef Entry *returned        # binary heap by sequence
     cdef Py_ssize_t returned_count
     cdef Py_ssize_t returned_capacity
+    # Behind the ring, when it holds a window's worth: messages that are only in the log. All of them are newer.
+    cdef readonly uint64_t paged_count
+    cdef readonly uint64_t paged_bytes      # body octets
+    cdef uint64_t paged_from                # no paged message is older
+    cdef uint64_t ring_bytes                # body octets in the ring
     cdef uint64_t next_sequence
     cdef readonly uint64_t ready_bytes      # body octets of ready messages
     cdef readonly uint64_t unacked_count
@@ -89,7 +94,7 @@ cdef class Queue:
     cdef list levels            # Level, highest priority first
 
     cdef inline uint64_t ready(self) noexcept:
-        return self.tail - self.head + self.returned_count
+        return self.tail - self.head + self.returned_count + self.paged_count
 
     cdef inline bint has_consumers(self) noexcept:
         return len(self.consumers_) > 0
@@ -103,6 +108,12 @@ cdef class Queue:
     cdef int settle(self, uint64_t sequence, bint persistent) except -1
     # Puts a message back that the log kept over a restart; in order of sequence. Takes over the reference.
     cdef int restore(self, Entry *entry) except -1
+    # The same for one that is to stay in the log until it is needed.
+    cdef void restore_paged(self, uint64_t sequence, uint64_t body_bytes) noexcept
+    # Does the ring hold as much as should be in memory of a queue that a log can page?
+    cdef bint is_window_full(self) noexcept
+    cdef bint log_publish(self, Message *message, Entry *entry, uint64_t *commit) except -1
+    cdef int refill(self) except -1
     # A delivered message comes back to its place, with one more delivery counted. Takes over the reference.
     cdef int requeue(self, Message *message, uint64_t sequence, uint32_t delivery_count,
                      uint64_t expires_at_ms) except -1

@@ -4,6 +4,7 @@ from libc.stdlib cimport free, malloc, realloc
 
 from flowmq._frame cimport FLOWMQ_CONTRACT, FRAME_METHOD, put_frame_prefix, store_short
 from flowmq._message cimport message_release, message_retain
+from flowmq._message_log cimport Loaded, never_committed
 
 from flowmq._frame import check_contract
 
@@ -12,6 +13,10 @@ check_contract(FLOWMQ_CONTRACT)
 cdef enum:
     RING_CAPACITY_MIN = 16
     RING_CAPACITY_KEPT = 4096    # an emptied ring larger than this is given back
+    WINDOW_MESSAGES = 8192       # more than this of one queue is left to its log, if it has one
+    WINDOW_BYTES = 2097152
+    PAGE_MESSAGES = 1024         # and comes back by so much
+    PAGE_BYTES = 262144
 
 cdef uint64_t clock_ms = 0
 
@@ -101,7 +106,7 @@ cdef class Queue:
 
     def __dealloc__(self):
         cdef Entry entry
-        while self.ready():
+        while self.tail != self.head or self.returned_count:
             self.pop(&entry)
             message_release(entry.message)
         free(self.ring)
@@ -159,11 +164,15 @@ cdef class Queue:
         """Drop every ready message; returns how many."""
         cdef Entry entry
         cdef uint64_t dropped = self.ready()
-        while self.ready():
+        while self.tail != self.head or self.returned_count:
             self.pop(&entry)
             if self.log is not None:
                 self.log.settle(entry.sequence, entry.message.delivery_mode == 2)
             message_release(entry.message)
+        if self.paged_count:
+            self.log.settle_range(self.paged_from, self.next_sequence - 1)
+            self.ready_bytes -= self.paged_bytes
+            self.paged_count = self.paged_bytes = 0
         return dropped
 
     def delete(self) -> int:
@@ -185,10 +194,10 @@ cdef class Queue:
         entry.expires_at_ms = expires_at_ms
         self.next_sequence += 1
         self.published_count += 1
-        if self.log is not None and message.delivery_mode == 2:
-            commit[0] = max(commit[0], self.log.append(message, entry.sequence, expires_at_ms))
+        if self.log is not None and self.log_publish(message, &entry, commit):
+            return False
         message_retain(message)
-        if self.tail == self.head and self.returned_count == 0:
+        if self.ready() == 0:
             consumer = self.next_consumer()
             if consumer is not None:
                 self.hand_out(consumer, &entry)
@@ -197,6 +206,61 @@ cdef class Queue:
         self.push(&entry)
         self.ready_bytes += message.body_bytes
         return False
+
+    cdef bint log_publish(self, Message *message, Entry *entry, uint64_t *commit) except -1:
+        """Logs what is to be logged. True when the message needs no place in memory."""
+        cdef bint persistent = message.delivery_mode == 2
+        cdef bint paging = self.paged_count > 0 or self.is_window_full()
+        cdef uint64_t number = 0
+        if persistent:
+            number = self.log.append(message, entry.sequence, entry.expires_at_ms)
+            commit[0] = max(commit[0], number)
+        if not paging:
+            if not persistent:
+                self.log.skip(entry.sequence)
+            return False
+        if persistent:
+            # Refused when the log has failed: it cannot be kept behind what is on disk, and nobody was promised it.
+            paging = number != never_committed()
+        else:
+            paging = self.log.append_until_restart(message, entry.sequence, entry.expires_at_ms)
+        if paging:
+            self.restore_paged(entry.sequence, message.body_bytes)
+        return True
+
+    cdef bint is_window_full(self) noexcept:
+        return self.tail - self.head >= WINDOW_MESSAGES or self.ring_bytes >= WINDOW_BYTES
+
+    cdef void restore_paged(self, uint64_t sequence, uint64_t body_bytes) noexcept:
+        if self.paged_count == 0:
+            self.paged_from = sequence
+        self.paged_count += 1
+        self.paged_bytes += body_bytes
+        self.ready_bytes += body_bytes
+
+    cdef int refill(self) except -1:
+        """The ring is empty: it gets the next page from the log, or as much of it as can be read."""
+        cdef Loaded loaded
+        cdef Entry entry
+        cdef uint64_t messages = 0
+        cdef uint64_t octets = 0
+        while self.paged_count and messages < PAGE_MESSAGES and octets < PAGE_BYTES:
+            if not self.log.load(self.paged_from, &loaded):
+                if messages == 0:
+                    self.log.want()
+                return 0
+            entry.message = loaded.message
+            entry.sequence = loaded.sequence
+            entry.expires_at_ms = loaded.expires_at_ms
+            entry.delivery_count = loaded.delivery_count
+            self.paged_count -= 1
+            self.paged_bytes -= entry.message.body_bytes
+            self.paged_from = entry.sequence + 1
+            self.note_expiry(entry.expires_at_ms)
+            self.push(&entry)
+            messages += 1
+            octets += entry.message.body_bytes
+        return 0
 
     cdef int hand_out(self, Consumer consumer, Entry *entry) except -1:
         self.delivered_count += 1
@@ -254,8 +318,9 @@ cdef class Queue:
             consumer = self.next_consumer()
             if consumer is None:
                 return 0
-            if self.pop_unexpired(&entry):
-                self.hand_out(consumer, &entry)
+            if not self.pop_unexpired(&entry):
+                return 0
+            self.hand_out(consumer, &entry)
         return 0
 
     cdef int wake(self, Consumer consumer) except -1:
@@ -310,6 +375,7 @@ cdef class Queue:
         for _turn in range(waiting):
             entry = self.ring[self.head & self.mask]
             self.head += 1
+            self.ring_bytes -= entry.message.body_bytes
             if is_expired(&entry):
                 self.ready_bytes -= entry.message.body_bytes
                 self.drop_expired(&entry)
@@ -319,12 +385,17 @@ cdef class Queue:
         return self.expired_count - before
 
     cdef bint pop_unexpired(self, Entry *entry) except -1:
-        while self.ready():
+        """The next message; False when there is none, or none that can be read yet."""
+        while True:
+            if self.tail == self.head and self.returned_count == 0:
+                if self.paged_count:
+                    self.refill()
+                if self.tail == self.head:
+                    return False
             self.pop(entry)
             if not is_expired(entry):
                 return True
             self.drop_expired(entry)
-        return False
 
     cdef int drop_expired(self, Entry *entry) except -1:
         self.expired_count += 1
@@ -353,6 +424,7 @@ cdef class Queue:
             self.resize(capacity)
         self.ring[self.tail & self.mask] = entry[0]
         self.tail += 1
+        self.ring_bytes += entry.message.body_bytes
         return 0
 
     cdef int resize(self, uint64_t capacity) except -1:
@@ -373,6 +445,7 @@ cdef class Queue:
         else:
             entry[0] = self.ring[self.head & self.mask]
             self.head += 1
+            self.ring_bytes -= entry.message.body_bytes
             if self.head == self.tail and self.mask >= RING_CAPACITY_KEPT:
                 free(self.ring)
                 self.ring = NULL

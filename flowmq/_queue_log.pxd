@@ -9,10 +9,12 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from flowmq._intervals cimport IntervalSet
 from flowmq._message cimport Message
-from flowmq._message_log cimport MessageLog
+from flowmq._message_log cimport Loaded, MessageLog
 from flowmq._queue cimport Queue
 from flowmq._records cimport Place, RecordType
 from flowmq._segment cimport Segment
+
+cdef class QueueLog(MessageLog)
 
 cdef class RecordWriter:
     cdef readonly dict segments             # number -> Segment, oldest first
@@ -22,6 +24,10 @@ cdef class RecordWriter:
     cdef uint64_t put(self, RecordType type, const void *payload, size_t payload_bytes) except 0
     # A message record, or a target record when the body stands in this batch already.
     cdef uint64_t write_message(self, Message *message, const Place *place) except 0
+    # Makes sure that a segment has its index.
+    cdef int need_index(self, Segment segment) except -1
+    # Has the queue dispatched once more can be read.
+    cdef int feed(self, QueueLog queue_log) except -1
 
 cdef struct Run:
     # Messages of one queue whose records are in one segment, from one sequence number to another.
@@ -40,6 +46,10 @@ cdef class QueueLog(MessageLog):
     cdef Py_ssize_t runs_count
     cdef Py_ssize_t runs_capacity
     cdef Segment last_segment               # of the last run looked up
+    cdef Segment reading                    # where load() was last, and how far in its index
+    cdef Py_ssize_t reading_at
+    cdef uint64_t reading_sequence          # what it gave last from there
+    cdef bint hungry                        # in the journal's list of queues to dispatch
     cdef dict returned                      # sequence -> delivery count, of live messages that came back
     cdef uint64_t delivered_up_to
     cdef uint64_t next_sequence
@@ -59,5 +69,9 @@ cdef class QueueLog(MessageLog):
     cdef int write_settled(self) except -1
     cdef int write_returned(self, uint64_t sequence, uint32_t delivery_count) except -1
     cdef int write_state(self) except -1
+    cdef uint64_t append_place(self, Message *message, Place *place) except 0
+    cdef uint64_t unsettled_between(self, uint64_t first, uint64_t last) noexcept
+    cdef bint find_in(self, Segment segment, uint64_t first, uint64_t last) except -1
+    cdef int forget_all(self) except -1
     cdef bint is_live(self, uint64_t sequence, Segment segment) except -1
     cdef void forget_settled_runs(self) noexcept

@@ -4,11 +4,13 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memmove, memset
 
 from flowmq._frame cimport FLOWMQ_CONTRACT
+from flowmq._message cimport message_retain
 from flowmq._message_log cimport never_committed
 from flowmq._records cimport (
-    DELIVERED_RECORD, QUEUE_STATE_RECORD, RETURNED_RECORD, SETTLED_RECORD, QueueStateRecord, Range, RangeRecord,
-    ReturnedRecord,
+    DELIVERED_RECORD, QUEUE_STATE_RECORD, RETURNED_RECORD, SETTLED_RECORD, UNTIL_RESTART, WAS_DELIVERED,
+    QueueStateRecord, Range, RangeRecord, ReturnedRecord,
 )
+from flowmq._segment cimport Indexed
 
 from flowmq._frame import check_contract
 
@@ -23,6 +25,12 @@ cdef class RecordWriter:
 
     cdef uint64_t write_message(self, Message *message, const Place *place) except 0:
         raise NotImplementedError("RecordWriter.write_message")
+
+    cdef int need_index(self, Segment segment) except -1:
+        raise NotImplementedError("RecordWriter.need_index")
+
+    cdef int feed(self, QueueLog queue_log) except -1:
+        raise NotImplementedError("RecordWriter.feed")
 
 
 cdef class QueueLog(MessageLog):
@@ -41,24 +49,39 @@ cdef class QueueLog(MessageLog):
 
     cdef uint64_t append(self, Message *message, uint64_t sequence, uint64_t expires_at_ms) except 0:
         cdef Place place
-        cdef uint64_t commit
-        self.next_sequence = sequence + 1
         memset(&place, 0, sizeof(Place))
-        place.queue_id = self.queue_id
         place.sequence = sequence
         place.expires_at_ms = expires_at_ms
-        commit = self.journal.write_message(message, &place)
+        return self.append_place(message, &place)
+
+    cdef bint append_until_restart(self, Message *message, uint64_t sequence, uint64_t expires_at_ms) except -1:
+        cdef Place place
+        memset(&place, 0, sizeof(Place))
+        place.sequence = sequence
+        place.expires_at_ms = expires_at_ms
+        place.flags = UNTIL_RESTART
+        return self.append_place(message, &place) != never_committed()
+
+    cdef uint64_t append_place(self, Message *message, Place *place) except 0:
+        cdef uint64_t commit
+        self.next_sequence = place.sequence + 1
+        place.queue_id = self.queue_id
+        commit = self.journal.write_message(message, place)
         if commit != never_committed():
-            self.note_run(sequence, self.journal.segment)
+            self.note_run(place.sequence, self.journal.segment)
         return commit
 
-    cdef int settle(self, uint64_t sequence, bint persistent) except -1:
+    cdef int skip(self, uint64_t sequence) except -1:
+        # As good as settled: no record of it will ever be looked for.
+        self.next_sequence = sequence + 1
+        self.settled.add(sequence, sequence)
+        return 0
+
+    cdef int settle(self, uint64_t sequence, bint logged) except -1:
         cdef Segment segment
-        if self.gone:
+        if self.gone or not logged:
             return 0
         self.settled.add(sequence, sequence)
-        if not persistent:
-            return 0
         segment = self.segment_of(sequence)
         if segment is not None:
             segment.live -= 1
@@ -72,6 +95,105 @@ cdef class QueueLog(MessageLog):
         self.pending = True
         self.pending_first = self.pending_last = sequence
         return self.touch()
+
+    cdef int settle_range(self, uint64_t first, uint64_t last) except -1:
+        cdef Py_ssize_t at = self.find_run(first)
+        cdef Segment segment
+        if self.gone:
+            return 0
+        while at < self.runs_count and self.runs[at].first <= last:
+            segment = self.journal.segments[self.runs[at].segment_number]
+            segment.live -= self.unsettled_between(max(first, self.runs[at].first), min(last, self.runs[at].last))
+            at += 1
+        self.settled.add(first, last)
+        if self.pending:
+            self.write_settled()
+        self.pending = True
+        self.pending_first, self.pending_last = first, last
+        return self.touch()
+
+    cdef uint64_t unsettled_between(self, uint64_t first, uint64_t last) noexcept:
+        cdef uint64_t unsettled = last - first + 1
+        cdef Py_ssize_t at
+        for at in range(self.settled.count):
+            if self.settled.at(at).first > last:
+                break
+            if self.settled.at(at).last >= first:
+                unsettled -= min(last, self.settled.at(at).last) - max(first, self.settled.at(at).first) + 1
+        return unsettled
+
+    cdef int forget_all(self) except -1:
+        """The queue is gone: nothing of it counts in any segment."""
+        cdef Py_ssize_t at
+        cdef Segment segment
+        self.gone = True
+        for at in range(self.runs_head, self.runs_count):
+            segment = self.journal.segments.get(self.runs[at].segment_number)
+            if segment is not None:
+                segment.live -= self.unsettled_between(self.runs[at].first, self.runs[at].last)
+        self.runs_head = self.runs_count = 0
+        self.settled.clear()
+        self.settled.add(0, <uint64_t>-1)
+        return 0
+
+    # ------------------------------------------------------------------------------------------------- reading back
+
+    cdef bint load(self, uint64_t sequence, Loaded *loaded) except -1:
+        cdef Py_ssize_t at = self.find_run(sequence)
+        cdef Segment segment
+        cdef Indexed *entry
+        cdef Place place
+        while at < self.runs_count:
+            segment = self.journal.segments[self.runs[at].segment_number]
+            if self.find_in(segment, max(sequence, self.runs[at].first), self.runs[at].last):
+                entry = &segment.index[self.reading_at]
+                if entry.offset >= segment.readable_end:
+                    return False
+                loaded.message = segment.read_message(entry.offset, &place)
+                message_retain(loaded.message)
+                if place.flags & UNTIL_RESTART:
+                    # It has a record, so its settlement needs one too, whatever its publisher said.
+                    loaded.message.delivery_mode = 2
+                loaded.sequence = entry.sequence
+                loaded.expires_at_ms = place.expires_at_ms
+                loaded.delivery_count = max(place.delivery_count, <uint32_t>self.returned.get(entry.sequence, 0))
+                if place.flags & WAS_DELIVERED or entry.sequence <= self.delivered_up_to:
+                    loaded.delivery_count = max(loaded.delivery_count, <uint32_t>1)
+                return True
+            at += 1
+        return False
+
+    cdef bint find_in(self, Segment segment, uint64_t first, uint64_t last) except -1:
+        """Moves `reading_at` to the first unsettled message of these; within a run they stand in order."""
+        cdef Py_ssize_t at = 0
+        cdef Indexed *entry
+        if not segment.has_index:
+            self.journal.need_index(segment)
+            self.reading = None
+        if self.reading is segment and self.reading_sequence < first:
+            at = self.reading_at
+        while True:
+            if at >= segment.index_count:
+                if self.reading is not segment:
+                    return False
+                # What compaction wrote anew may stand behind what is newer: look once from the beginning.
+                self.reading = None
+                at = 0
+                continue
+            entry = &segment.index[at]
+            if entry.queue_id == self.queue_id and first <= entry.sequence <= last:
+                if not self.settled.contains(entry.sequence):
+                    self.reading = segment
+                    self.reading_at = at
+                    self.reading_sequence = entry.sequence
+                    return True
+            at += 1
+
+    cdef int want(self) except -1:
+        if not self.hungry and not self.gone:
+            self.hungry = True
+            self.journal.feed(self)
+        return 0
 
     cdef int hand_out(self, uint64_t sequence) except -1:
         if sequence <= self.delivered_up_to:

@@ -24,7 +24,8 @@ cdef enum RecordType:
     QUEUE_GONE_RECORD = 9
 
 cdef enum:
-    WAS_DELIVERED = 1           # flag of message and target records
+    WAS_DELIVERED = 1           # flags of message and target records
+    UNTIL_RESTART = 2           # not persistent: only on disk to be out of memory
 
 cdef packed struct SegmentHeader:
     char magic[8]

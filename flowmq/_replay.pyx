@@ -11,7 +11,8 @@ from libc.string cimport memset
 from flowmq._frame cimport FLOWMQ_CONTRACT
 from flowmq._replay_queue cimport LiveMessage, QueueHistory
 from flowmq._replay_segment cimport (
-    BATCH_HEAD_OCTETS, HEADER_OCTETS, RECORD_DEFINITION, RECORD_DEFINITIONS, RECORD_DELIVERED, RECORD_GONE,
+    BATCH_HEAD_OCTETS, FLAG_UNTIL_RESTART, HEADER_OCTETS, RECORD_DEFINITION, RECORD_DEFINITIONS, RECORD_DELIVERED,
+    RECORD_GONE,
     RECORD_HEAD_OCTETS, RECORD_MESSAGE, RECORD_NOTHING, RECORD_RETURNED, RECORD_SETTLED, RECORD_STATE, RECORD_TARGET,
     TARGET_OCTETS, Batch, Octets, Survey, check_batch, find_seed, has_torn_head, is_message, next_good,
     replay_u32, replay_u64, survey,
@@ -144,8 +145,10 @@ cdef class Replay:
     cdef list usable(self, list headers):
         # Those to be read. Raises, or skips, where one is damaged or missing.
         cdef list usable = []
+        # Several files can be made before the first header is written: none of those at the end was begun.
+        sound = [header.number for header in headers if header.fault is None]
         for header in headers:
-            is_last = header is headers[len(headers) - 1]
+            is_last = not sound or header.number > sound[len(sound) - 1]
             if header.fault is None:
                 usable.append(header)
             elif (seed := self.salvage(header, is_last)) >= 0:
@@ -308,6 +311,11 @@ cdef class Replay:
         message.sequence = replay_u64(payload + 8)
         message.expires_at_ms = replay_u64(payload + 16)
         message.redelivered = payload[24] & 1
+        if payload[24] & FLAG_UNTIL_RESTART:
+            # It was on disk to be out of memory; its place in the order is taken.
+            history.settled.add(message.sequence, message.sequence)
+            history.note(message.sequence)
+            return 0
         message.segment = segment.number
         message.offset = <uint32_t>at
         message.message_offset = <uint32_t>message_at

@@ -29,6 +29,7 @@ cdef enum:
     MESSAGE_FIXED_OCTETS = 48
     TARGET_OCTETS = 40
     STATE_FIXED_OCTETS = 24
+    FLAG_UNTIL_RESTART = 2  # of message and target records
     FORMAT_VERSION = 1
 
     RECORD_NOTHING = 0      # payload without meaning: stands where something was taken out

@@ -45,13 +45,16 @@ cdef int restore_message(Journal journal, Queue queue, QueueLog queue_log, LiveM
     cdef Segment segment = journal.segments[live.segment]
     cdef Place place
     cdef Entry entry
+    segment.count_message(live.record_octets)
+    queue_log.note_run(live.sequence, segment)
+    if live.delivery_count:
+        queue_log.returned[live.sequence] = live.delivery_count
+    if queue.paged_count or queue.is_window_full():
+        queue.restore_paged(live.sequence, live.body_bytes)
+        return 0
     entry.message = segment.read_message(live.offset, &place)
     message_retain(entry.message)
     entry.sequence = live.sequence
     entry.expires_at_ms = live.expires_at_ms
     entry.delivery_count = max(live.delivery_count, <unsigned int>live.redelivered)
-    if live.delivery_count:
-        queue_log.returned[live.sequence] = live.delivery_count
-    segment.remember(queue_log.queue_id, live.offset, live.sequence, live.record_octets)
-    queue_log.note_run(live.sequence, segment)
     return queue.restore(&entry)

@@ -52,7 +52,6 @@ cdef class Exchange:
     cdef int remove_binding(self, object target, tuple binding) except -1
     # Bindings here or a link from here changed: every answer given so far, here and upstream, is out of date.
     cdef int change(self, bint links) except -1
-    cdef int judge_way(self) except -1
 
 cdef class DefaultExchange(Exchange):
     # Every queue under its own name. Python: add(queue), remove(queue).

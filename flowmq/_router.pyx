@@ -189,7 +189,8 @@ cdef class Exchange:
         self.type = type
         self.internal = internal
         self.table = TABLES[type]()
-        self.judge_way()
+        self.by_key = self.table.by_key
+        self.by_headers = self.table.by_headers
 
     def __dealloc__(self):
         cache_clear(&self.cache)
@@ -333,24 +334,10 @@ cdef class Exchange:
                     waiting.append(source)
         for exchange in affected:
             exchange.generation += 1
-            if links:
-                exchange.judge_way()
+        if links:
+            judge_ways(affected)
         for exchange in affected:
             cache_clear(&exchange.cache)
-        return 0
-
-    cdef int judge_way(self) except -1:
-        # What decides where a message goes, here and everywhere it can go on to from here.
-        cdef Exchange exchange
-        cdef set met = {self}
-        cdef list waiting = [self]
-        self.by_key = self.by_headers = False
-        while waiting:
-            exchange = waiting.pop()
-            self.by_key |= exchange.table.by_key
-            self.by_headers |= exchange.table.by_headers
-            waiting += exchange.downstream.keys() - met
-            met.update(exchange.downstream)
         return 0
 
     # ---------------------------------------------------------------------------------------------- per message
@@ -404,6 +391,34 @@ cdef RouteSet find_way(Exchange source, const uint8_t *key, Py_ssize_t key_bytes
                 gather(gathering, <PyObject *>exchange.alternate_)
         position += 1
     return end_route(gathering, gathering.count - exchanges_count)
+
+
+cdef int judge_ways(dict affected) except -1:
+    # What decides where a message goes, here and everywhere it can go on to from here: each exchange's own table says
+    # something, and what it says holds for all upstream of it. Each link is looked at a few times at most, however long
+    # the chains are.
+    cdef Exchange exchange
+    cdef Exchange source
+    cdef Exchange other
+    cdef bint by_key, by_headers
+    cdef list waiting = list(affected)
+    for exchange in waiting:
+        exchange.by_key = exchange.table.by_key
+        exchange.by_headers = exchange.table.by_headers
+        for other in exchange.downstream:
+            if other not in affected:
+                exchange.by_key |= other.by_key
+                exchange.by_headers |= other.by_headers
+    while waiting:
+        exchange = waiting.pop()
+        for source in exchange.upstream:
+            by_key = source.by_key or exchange.by_key
+            by_headers = source.by_headers or exchange.by_headers
+            if by_key != source.by_key or by_headers != source.by_headers:
+                source.by_key = by_key
+                source.by_headers = by_headers
+                waiting.append(source)
+    return 0
 
 
 cdef class DefaultExchange(Exchange):

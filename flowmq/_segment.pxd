@@ -2,6 +2,7 @@
 #
 # Who writes to it, and when it is free, is the journal's business.
 
+from libc.stddef cimport size_t
 from libc.stdint cimport uint32_t, uint64_t
 
 from flowmq._message cimport Message
@@ -22,7 +23,10 @@ cdef class Segment:
     cdef readonly uint64_t messages         # places in queues that message and target records here give
     cdef readonly uint64_t message_bytes    # octets of those records
     cdef readonly uint64_t live             # of `messages`: not settled, and not rewritten elsewhere
-    cdef Indexed *index                     # every message and target record
+    cdef readonly uint64_t readable_end     # what is before this can be read
+    cdef readonly bint has_index
+    cdef uint64_t index_used                # when it was needed last, by a count of uses
+    cdef Indexed *index                     # every message and target record, in the order in which they stand
     cdef Py_ssize_t index_count
     cdef Py_ssize_t index_capacity
     cdef uint64_t live_last_seen            # `live` when compaction last looked
@@ -33,11 +37,19 @@ cdef class Segment:
     cdef Message *last_read                 # kept for the targets that follow it
     cdef uint64_t last_read_at
 
-    cdef int remember(self, uint32_t queue_id, uint64_t offset, uint64_t sequence, uint64_t record_bytes) except -1
+    # One more message record.
+    cdef void count_message(self, uint64_t record_bytes) noexcept
     cdef int extend_index(self, uint32_t queue_id, uint64_t offset, uint64_t sequence) except -1
 
     # The message of the record at `offset`, and its place in the queue. Belongs to the segment, until the next is read.
     cdef Message *read_message(self, uint64_t offset, Place *place) except NULL
     cdef void forget_last_read(self) noexcept
-    cdef int read_start(self, uint64_t offset, char *start) except -1
-    cdef Message *read_whole(self, uint64_t offset, size_t record_bytes) except NULL
+    # Reads the index back from the file; forgets it, which costs nothing but the time to read it again.
+    cdef int load_index(self) except -1
+    cdef void drop_index(self) noexcept
+    # So many octets of the file, until the next call for any segment.
+    cdef const char *view(self, uint64_t offset, size_t count) except NULL
+    cdef const char *checked_record(self, uint64_t offset, size_t record_bytes) except NULL
+
+# That segment's number may come to mean another file.
+cdef void forget_chunk(uint64_t number) noexcept

@@ -1,13 +1,15 @@
 # See _segment.pxd for what this module is and is not.
 
 from libc.stdint cimport int64_t
+from libc.stddef cimport size_t
 from libc.stdlib cimport free, malloc, realloc
 from posix.unistd cimport pread
 
 from flowmq._frame cimport FLOWMQ_CONTRACT
 from flowmq._message cimport message_release
 from flowmq._records cimport (
-    RECORD_HEADER_BYTES, TARGET_RECORD, RecordHeader, TargetRecord, message_of, record_checks,
+    BATCH_HEADER_BYTES, MESSAGE_RECORD, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, TARGET_RECORD, BatchHeader, Place,
+    RecordHeader, TargetRecord, message_of, record_checks,
 )
 
 from flowmq._frame import check_contract
@@ -15,8 +17,8 @@ from flowmq._frame import check_contract
 check_contract(FLOWMQ_CONTRACT)
 
 cdef enum:
-    MESSAGE_FIXED_BYTES = 60    # record header and the fixed part of a message record
-    TARGET_BYTES = 52
+    PLACE_END_BYTES = 40        # record header and the first part of a message or target record
+    CHUNK_BYTES = 524288
     EIO = 5
 
 
@@ -29,19 +31,17 @@ cdef class Segment:
         self.fd = fd
         self.seed = seed
         self.size = size
-        self.end = end
+        self.end = self.readable_end = end
         self.states = set()
 
     def __dealloc__(self):
         self.forget_last_read()
         free(self.index)
 
-    cdef int remember(self, uint32_t queue_id, uint64_t offset, uint64_t sequence, uint64_t record_bytes) except -1:
-        self.extend_index(queue_id, offset, sequence)
+    cdef void count_message(self, uint64_t record_bytes) noexcept:
         self.messages += 1
         self.live += 1
         self.message_bytes += record_bytes
-        return 0
 
     cdef int extend_index(self, uint32_t queue_id, uint64_t offset, uint64_t sequence) except -1:
         cdef Py_ssize_t capacity
@@ -69,46 +69,105 @@ cdef class Segment:
         """Octets of live messages, taking all messages here for equally large."""
         return self.message_bytes * self.live // self.messages if self.messages else 0
 
+    # --------------------------------------------------------------------------------------------- reading back
+
+    cdef int load_index(self) except -1:
+        cdef uint64_t offset = SEGMENT_HEADER_BYTES
+        cdef uint64_t end
+        cdef const RecordHeader *header
+        cdef const Place *place
+        self.drop_index()
+        while offset < self.readable_end:
+            end = offset + BATCH_HEADER_BYTES
+            end += (<const BatchHeader *>self.view(offset, BATCH_HEADER_BYTES)).payload_bytes
+            offset += BATCH_HEADER_BYTES
+            while offset < end:
+                header = <const RecordHeader *>self.view(offset, min(<uint64_t>PLACE_END_BYTES, end - offset))
+                if header.type == MESSAGE_RECORD or header.type == TARGET_RECORD:
+                    place = <const Place *>(<const char *>header + RECORD_HEADER_BYTES)
+                    self.extend_index(place.queue_id, offset, place.sequence)
+                offset += RECORD_HEADER_BYTES + <uint64_t>header.payload_bytes
+        self.has_index = True
+        return 0
+
+    cdef void drop_index(self) noexcept:
+        free(self.index)
+        self.index = NULL
+        self.index_count = self.index_capacity = 0
+        self.has_index = False
+
+    cdef const char *view(self, uint64_t offset, size_t count) except NULL:
+        global chunk_segment, chunk_offset, chunk_bytes
+        cdef size_t wanted
+        cdef Py_ssize_t got
+        if chunk_segment == self.number and offset >= chunk_offset and offset + count <= chunk_offset + chunk_bytes:
+            return chunk + (offset - chunk_offset)
+        wanted = min(max(count, <size_t>CHUNK_BYTES), <size_t>(max(self.readable_end, offset + count) - offset))
+        make_chunk_room(wanted)
+        got = pread(self.fd, chunk, wanted, <int64_t>offset)
+        chunk_segment, chunk_offset, chunk_bytes = self.number, offset, <size_t>max(got, 0)
+        if chunk_bytes < count:
+            raise OSError(EIO, f"{self.path}: cannot be read at {offset}")
+        return chunk
+
     cdef Message *read_message(self, uint64_t offset, Place *place) except NULL:
-        cdef char start[MESSAGE_FIXED_BYTES]
-        cdef RecordHeader *header = <RecordHeader *>start
+        cdef const RecordHeader *header = <const RecordHeader *>self.view(offset, RECORD_HEADER_BYTES)
+        cdef size_t record_bytes = RECORD_HEADER_BYTES + <size_t>header.payload_bytes
+        cdef const char *record = self.checked_record(offset, record_bytes)
         cdef uint64_t body_at = offset
-        self.read_start(offset, start)
-        place[0] = (<Place *>(start + RECORD_HEADER_BYTES))[0]
-        if header.type == TARGET_RECORD:
-            body_at = (<TargetRecord *>(start + RECORD_HEADER_BYTES)).offset
+        place[0] = (<const Place *>(record + RECORD_HEADER_BYTES))[0]
+        if (<const RecordHeader *>record).type == TARGET_RECORD:
+            body_at = (<const TargetRecord *>(record + RECORD_HEADER_BYTES)).offset
         if self.last_read != NULL and self.last_read_at == body_at:
             return self.last_read
         self.forget_last_read()
         if body_at != offset:
-            self.read_start(body_at, start)
-        self.last_read = self.read_whole(body_at, RECORD_HEADER_BYTES + <size_t>header.payload_bytes)
+            header = <const RecordHeader *>self.view(body_at, RECORD_HEADER_BYTES)
+            record = self.checked_record(body_at, RECORD_HEADER_BYTES + <size_t>header.payload_bytes)
+        self.last_read = message_of(record)
+        if self.last_read == NULL:
+            raise MemoryError("a message of the journal")
         self.last_read_at = body_at
         return self.last_read
 
-    cdef int read_start(self, uint64_t offset, char *start) except -1:
-        # A target record at the very end is shorter than what is asked for.
-        if pread(self.fd, start, MESSAGE_FIXED_BYTES, <int64_t>offset) < <Py_ssize_t>TARGET_BYTES:
-            raise OSError(EIO, f"{self.path}: no record at {offset}")
-        return 0
-
-    cdef Message *read_whole(self, uint64_t offset, size_t record_bytes) except NULL:
-        cdef Message *message
-        cdef char *record = <char *>malloc(record_bytes)
-        if record == NULL:
-            raise MemoryError("a record of the journal")
-        try:
-            size = pread(self.fd, record, record_bytes, <int64_t>offset)
-            if size < 0 or not record_checks(record, size, self.seed):
-                raise OSError(EIO, f"{self.path}: the record at {offset} is damaged")
-            message = message_of(record)
-        finally:
-            free(record)
-        if message == NULL:
-            raise MemoryError("a message of the journal")
-        return message
+    cdef const char *checked_record(self, uint64_t offset, size_t record_bytes) except NULL:
+        cdef const char *record
+        if offset + record_bytes > self.readable_end:
+            raise OSError(EIO, f"{self.path}: the record at {offset} is damaged")
+        record = self.view(offset, record_bytes)
+        if not record_checks(record, record_bytes, self.seed):
+            raise OSError(EIO, f"{self.path}: the record at {offset} is damaged")
+        return record
 
     cdef void forget_last_read(self) noexcept:
         if self.last_read != NULL:
             message_release(self.last_read)
             self.last_read = NULL
+
+
+# What was read last, of whichever segment: reading goes forward, so that one read serves many messages.
+cdef char *chunk = NULL
+cdef size_t chunk_capacity = 0
+cdef uint64_t chunk_segment = 0
+cdef uint64_t chunk_offset = 0
+cdef size_t chunk_bytes = 0
+
+
+cdef int make_chunk_room(size_t wanted) except -1:
+    global chunk, chunk_capacity, chunk_segment
+    chunk_segment = 0
+    if wanted <= chunk_capacity and (chunk_capacity <= 4 * CHUNK_BYTES or wanted > CHUNK_BYTES):
+        return 0
+    free(chunk)
+    chunk_capacity = 0
+    chunk = <char *>malloc(max(wanted, <size_t>CHUNK_BYTES))
+    if chunk == NULL:
+        raise MemoryError("reading the journal")
+    chunk_capacity = max(wanted, <size_t>CHUNK_BYTES)
+    return 0
+
+
+cdef void forget_chunk(uint64_t number) noexcept:
+    global chunk_segment
+    if chunk_segment == number:
+        chunk_segment = 0

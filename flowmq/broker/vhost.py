@@ -121,25 +121,32 @@ class VHost:
                 other.exchange.alternate = added.exchange
 
     def _remove_exchange(self, declared: DeclaredExchange) -> None:
+        """Auto-delete exchanges that lose their last binding by it go too, and so on: chains can be long."""
+        going = [declared]
+        while going:
+            exchange = going.pop()
+            if self.declared_exchanges.get(exchange.name) is exchange:
+                going.extend(source for source in self._unlink_exchange(exchange) if is_left_over(source))
+
+    def _unlink_exchange(self, declared: DeclaredExchange) -> list[DeclaredExchange]:
+        """Take one exchange out of everything; returns those that had bindings to it."""
         del self.declared_exchanges[declared.name]
         del self.exchanges[octets(declared.name)]
         for queue in [queue for queue in self.queues.values() if declared in queue.sources]:
             queue.sources.discard(declared)
-        sources = [
-            other for other in self.declared_exchanges.values() if other.exchange.unbind_target(declared.exchange)
-        ]
-        for other in self.declared_exchanges.values():
+        others = self.declared_exchanges.values()
+        sources = [other for other in others if other.exchange.unbind_target(declared.exchange)]
+        for other in others:
             if other.alternate_name == declared.name:
                 other.exchange.alternate = None
         declared.exchange.delete()
         if declared.durable:
             self.definitions.exchange_deleted(self.name, declared.name)
-        for source in sources:
-            self._bindings_gone(source)
+        return sources
 
     def _bindings_gone(self, source: DeclaredExchange) -> None:
         """An auto-delete exchange goes when the last binding from it goes."""
-        if source.auto_delete and not source.exchange.binding_count and source.name in self.declared_exchanges:
+        if is_left_over(source):
             self._remove_exchange(source)
 
     def _check_alternate(self, name: str, arguments: Table) -> None:
@@ -210,14 +217,16 @@ class VHost:
         """Returns how many ready messages went with it."""
         del self.queues[declared.name]
         self.default_exchange.remove(declared.queue)
-        for source in list(declared.sources):
+        sources = list(declared.sources)
+        for source in sources:
             source.exchange.unbind_target(declared.queue)
-            self._bindings_gone(source)
         dropped = declared.queue.delete()
         if declared.durable:
             self.definitions.queue_deleted(self.name, declared.name)
         for consumer in declared.queue.consumers:
             self.consumer_cancelled(consumer)
+        for source in sources:
+            self._bindings_gone(source)
         return dropped
 
     def consumer_left(self, queue: Queue) -> None:
@@ -293,6 +302,10 @@ class VHost:
         queue = self.queues[destination]
         self._bind(origin, queue.queue, key, arguments)
         queue.sources.add(origin)
+
+
+def is_left_over(exchange: DeclaredExchange) -> bool:
+    return exchange.auto_delete and not exchange.exchange.binding_count
 
 
 def canonical(arguments: Table) -> bytes:

@@ -65,7 +65,8 @@ def basic_consume(session: "Session", channel: Channel, method: BasicConsume) ->
         priority=consumer_priority(method.arguments),
         arguments=method.arguments,
     )
-    answer(session, channel, method, BasicConsumeOk(tag.decode("utf-8", "surrogateescape")))
+    if not method.nowait:
+        session.send(channel.number, BasicConsumeOk(tag.decode("utf-8", "surrogateescape")))
     # Only now: no delivery may come before the consumer knows its tag.
     declared.queue.start(consumer)
 

@@ -78,6 +78,9 @@ def on_channel(session: "Session", channel: Channel, method: Method) -> None:
     handler = HANDLERS.get(type(method))
     if handler is None:
         raise CommandInvalid("unimplemented method")
+    if session.node.store is not None:
+        # What others or earlier methods have changed is not for this one's answer to wait for.
+        session.node.store.take_commit()
     handler(session, channel, method)
 
 

@@ -47,6 +47,7 @@ class Node:
         set_clock()
         self.expiry_timer = loop.call_later(EXPIRY_SECONDS, self._expire)
         self.maintenance_timer: asyncio.TimerHandle | None = None
+        self.memory_timer: asyncio.TimerHandle | None = None
 
     def start_store(self) -> None:
         """Put everything that was durable back, and begin to write."""
@@ -120,13 +121,13 @@ class Node:
 
     def memory_is_short(self, session: "Session") -> None:
         """A publisher went over the limit: it is not read until messages have gone."""
-        if not self.blocked:
+        if self.memory_timer is None:
             log.warning(
                 "memory alarm: messages take %d bytes, the limit is %d: publishers are stopped",
                 live_message_bytes(),
                 self.memory_limit_bytes,
             )
-            self.loop.call_later(MEMORY_CHECK_SECONDS, self._check_memory)
+            self.memory_timer = self.loop.call_later(MEMORY_CHECK_SECONDS, self._check_memory)
         if session not in self.blocked:
             self.blocked.add(session)
             session.block("low on memory")
@@ -134,15 +135,16 @@ class Node:
 
     def _check_memory(self) -> None:
         if live_message_bytes() <= self.memory_limit_bytes * MEMORY_LOW_SHARE:
-            if self.blocked:
-                log.info("memory alarm cleared: publishers go on")
+            self.memory_timer = None
+            log.info("memory alarm cleared: publishers go on")
             for session in list(self.blocked):
                 session.unblock()
             self.blocked.clear()
             return
         # Whoever also consumes has acknowledgements on the way behind its publishes, and without them memory may
-        # never get free: such a connection is read on, slowly. The next publish stops it again.
+        # never get free: such a connection is read on, slowly. The next publish stops it again. So is one whose client
+        # has gone, which nobody would notice otherwise: what it holds, half a message perhaps, goes with it.
         for session in self.blocked:
-            if session.is_consuming:
+            if session.is_consuming or session.client_has_gone():
                 session.connection.resume_reading()
-        self.loop.call_later(MEMORY_CHECK_SECONDS, self._check_memory)
+        self.memory_timer = self.loop.call_later(MEMORY_CHECK_SECONDS, self._check_memory)

@@ -5,6 +5,7 @@ Connection's.
 """
 
 import logging
+import select
 import socket
 from asyncio import Transport
 from collections.abc import Callable
@@ -157,6 +158,14 @@ class Session:
     @property
     def is_consuming(self) -> bool:
         return any(channel.consumers or channel.unacked_count for channel in self.connection.channels.values())
+
+    def client_has_gone(self) -> bool:
+        """Has the client closed its socket? While that is not read, its end is not seen otherwise."""
+        if self.connection.transport is None:
+            return True
+        poll = select.poll()
+        poll.register(self.connection.transport.get_extra_info("socket").fileno(), select.POLLRDHUP)
+        return bool(poll.poll(0))
 
     # --------------------------------------------------------------------------------------------- opening
 

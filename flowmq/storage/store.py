@@ -102,6 +102,9 @@ class Store(Definitions):
 
     def start(self) -> None:
         """Begin to write; what was read back is not needed any more."""
+        for path in self.replay.abandoned:
+            assert not isinstance(path, int), "segments are read by their paths here"
+            os.unlink(path)
         self.journal.start(max(self.replay.batch_number, self.replay.batch_number_seen) + BATCH_NUMBER_GAP)
         del self.replay
 
@@ -111,11 +114,10 @@ class Store(Definitions):
 
     def take_commit(self) -> int:
         """The commit of what was defined since this was asked last; 0 when there is nothing to wait for."""
-        commit = self.journal.definition_commit
-        if commit == self.waited_for:
+        if self.journal.definition_count == self.waited_for:
             return 0
-        self.waited_for = commit
-        return commit
+        self.waited_for = self.journal.definition_count
+        return self.journal.definition_commit
 
     def when_committed(self, commit: int, callback: Callable[[bool], None]) -> None:
         self.journal.when_committed(commit, callback)

@@ -133,6 +133,28 @@ def test_answer_never_leaves_before_its_sync(own_broker: OwnBroker, tmp_path: Pa
     broker.stop()
 
 
+def test_answers_that_share_a_sync_all_wait_for_it(own_broker: OwnBroker, tmp_path: Path) -> None:
+    """Declarations of several clients, many in one write: each answer for itself comes after its own sync."""
+    broker = own_broker()
+    clients = [connect(broker.peer) for _ in range(4)]
+    channels = [client.channel() for client in clients]
+    names = {channel: [f"<{at}/{number:02}>" for number in range(25)] for at, channel in enumerate(channels)}
+    trace = attach(broker, tmp_path / "trace")
+    for channel, mine in names.items():
+        declare = [codec.method_frame(1, "queue.declare", queue=name, durable=True) for name in mine]
+        channel.client.write(b"".join(declare))
+    for channel, mine in names.items():
+        assert [channel.expect("queue.declare-ok").queue for _ in mine] == mine
+    calls = trace.finish()
+    for name in (name for mine in names.values() for name in mine):
+        answer = codec.method_frame(1, "queue.declare-ok", queue=name)
+        (sent,) = [call for call in calls if not call.is_file and answer in call.data]
+        assert durable_from(calls, name.encode()) <= sent.begun, f"the answer about {name} left before its sync"
+    for client in clients:
+        client.close()
+    broker.stop()
+
+
 FIELDS: dict[str, dict[str, object]] = {
     "queue.declare": {"queue": "new", "durable": True},
     "exchange.declare": {"exchange": "new", "type": "direct", "durable": True},

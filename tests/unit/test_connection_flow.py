@@ -123,6 +123,7 @@ def test_who_asks_without_reading_is_not_read_until_it_reads() -> None:
         assert client.transport.pauses == 1
         assert len(client.unread) > len(gets(1)) * (MESSAGES - 300)
         client.transport.drain()
+        plane.loop.run()
         assert client.transport.reading
         client.feed(b"")
         answers = decode(client.take())
@@ -142,6 +143,7 @@ def test_the_flood_of_one_read_stops_the_next() -> None:
         client.feed(b"")
         assert (client.transport.reading, client.connection.reads) == (False, reads)
         client.transport.drain()
+        plane.loop.run()
         client.feed(b"")
         assert (client.transport.reading, client.unread) == (True, b"")
         assert len(decode(client.take())) == 10_000
