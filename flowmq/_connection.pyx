@@ -38,6 +38,7 @@ cdef enum:
     CONTENT_HEADER_BYTES_MIN = 14
     READ_BYTES_MIN = 8192
     READ_BYTES_USUAL = 65536
+    COLD_METHODS_PER_TURN = 100     # each costs as much as a hundred messages: others wait
     HELD_BACK_FACTOR = 2        # of what deliveries alone may gather
 
 cdef const char *CLOSE_OK = b"\x01\x00\x00\x00\x00\x00\x04\x00\x0a\x00\x33\xce"
@@ -178,7 +179,7 @@ cdef class Connection(Peer):
         self.go_on()
 
     cdef int hold_for_room(self) except -1:
-        """One read can ask for more than memory should hold: the rest of it waits until this much is written."""
+        """One read can ask for more than memory should hold, or others should wait for: the rest of it is for later."""
         self.held_for_room = True
         self.apply_reading()
         self.loop.call_soon(self.look_for_room)
@@ -333,6 +334,7 @@ cdef class Connection(Peer):
     cdef int read(self, const uint8_t *start, const uint8_t *end) except -1:
         cdef Journal journal
         self.position = start
+        self.cold_methods = 0
         if self.stage == DEAF:
             return self.listen_for_close_ok(start, end)
         while True:
@@ -430,6 +432,8 @@ cdef class Connection(Peer):
             if self.held or self.held_for_room:
                 return 0
             if self.output.used > HELD_BACK_FACTOR * self.outgoing_bytes_max and not self.closing:
+                return self.hold_for_room()
+            if self.cold_methods >= COLD_METHODS_PER_TURN and not self.closing:
                 return self.hold_for_room()
             if self.in_body:
                 if not self.continue_body(end):
@@ -543,6 +547,7 @@ cdef class Connection(Peer):
         channel = self.channels.get(number)
         if channel is not None and not channel.closing and channel.expecting != METHOD_FRAME:
             channel.refuse_method()
+        self.cold_methods += 1
         self.session.method(number, self.method >> 16, self.method & 0xFFFF, (<const char *>payload)[4:payload_bytes])
         return 0
 

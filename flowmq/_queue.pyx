@@ -124,6 +124,11 @@ cdef class Queue:
         return len(self.consumers_)
 
     @property
+    def is_exclusively_consumed(self) -> bool:
+        """An exclusive consumer is always alone."""
+        return len(self.consumers_) > 0 and (<Consumer>self.consumers_[0]).exclusive
+
+    @property
     def consumers(self) -> list:
         return list(self.consumers_)
 

@@ -55,6 +55,5 @@ class DeclaredQueue:
 
     def check_consumable(self, *, exclusive: bool) -> None:
         """One exclusive consumer, or any number of others."""
-        consumers = self.queue.consumers
-        if consumers and (exclusive or any(consumer.exclusive for consumer in consumers)):
+        if self.queue.is_exclusively_consumed or (exclusive and self.queue.consumer_count):
             raise AccessRefused(f"{self.where} in exclusive use")
