@@ -26,8 +26,8 @@ from bench._octets cimport (
     store_long_long
 )
 from bench._system cimport (
-    CLOCK_MONOTONIC, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP,
-    MSG_NOSIGNAL, TFD_CLOEXEC, TFD_NONBLOCK, close, epoll_create1, epoll_ctl, epoll_event, epoll_wait, itimerspec,
+    CLOCK_MONOTONIC, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT,
+    EPOLLRDHUP, MSG_NOSIGNAL, TFD_CLOEXEC, TFD_NONBLOCK, close, epoll_create1, epoll_ctl, epoll_event, epoll_wait, itimerspec,
     monotonic_ns, read, recv, send, time_t, timerfd_create, timerfd_settime
 )
 
@@ -158,6 +158,18 @@ cdef class Load:
         consumer.last = <int64_t *>zeroed(self.publishers_max, sizeof(int64_t))
         for i in range(self.publishers_max):
             consumer.last[i] = -1
+
+    def detach(self):
+        """Let go of all sockets; what went over them stays known, for consumers that are added later."""
+        cdef Link *link
+        cdef Py_ssize_t i
+        for i in range(self.link_count):
+            link = &self.links[i]
+            if link.descriptor >= 0 and epoll_ctl(self.epoll, EPOLL_CTL_DEL, link.descriptor, NULL) < 0:
+                raise OSError(errno, "epoll_ctl")
+            link.descriptor = -1
+            link.readable = link.writable = link.hung = False
+            link.outgoing_bytes = 0
 
     def limit_rate(self, uint64_t interval_ns):
         """From now on every publisher sends one batch per interval."""

@@ -32,6 +32,7 @@ cdef extern from "sys/epoll.h" nogil:
     enum:
         EPOLL_CLOEXEC
         EPOLL_CTL_ADD
+        EPOLL_CTL_DEL
         EPOLLIN
         EPOLLOUT
         EPOLLERR

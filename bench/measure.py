@@ -8,7 +8,7 @@ import contextlib
 import os
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bench._load import Load
@@ -62,12 +62,20 @@ SUMS = ("lost", "duplicated", "out_of_order", "returned", "nacked", "unconfirmed
 
 def median_of(runs: list[Run]) -> Run:
     """The median of every figure by itself; what went wrong is added up."""
+    held_back = any(run.held_back for run in runs)
+    return Run(**medians(runs, MEDIANS), **sums(runs, SUMS), held_back=held_back)  # type: ignore[arg-type]
+
+
+def medians(runs: Sequence[object], names: tuple[str, ...]) -> dict[str, float | None]:
     values: dict[str, float | None] = {}
-    for name in MEDIANS:
+    for name in names:
         known = [value for run in runs if (value := getattr(run, name)) is not None]
         values[name] = statistics.median(known) if known else None
-    counts = {name: sum(getattr(run, name) for run in runs) for name in SUMS}
-    return Run(**values, **counts, held_back=any(run.held_back for run in runs))  # type: ignore[arg-type]
+    return values
+
+
+def sums(runs: Sequence[object], names: tuple[str, ...]) -> dict[str, int]:
+    return {name: sum(getattr(run, name) for run in runs) for name in names}
 
 
 class Stage:
@@ -79,13 +87,18 @@ class Stage:
         self.prefix = f"flowmq-bench-{os.getpid()}"
         self.queues = [f"{self.prefix}-{i}" for i in range(scenario.queues)]
         self.exchange = self.prefix if scenario.exchange_type else ""
-        body_room = scenario.body_bytes + BACKLOG_BYTES_PER_MESSAGE
         self.load = Load(
             publishers=scenario.publishers,
             groups=scenario.copies,
             body_bytes=scenario.body_bytes,
-            backlog_max=BACKLOG_BYTES_MAX // body_room,
+            backlog_max=self.backlog_max(),
         )
+
+    def backlog_max(self) -> int:
+        """The backlog at which no further batch is sent."""
+        if self.scenario.backlog:
+            return self.scenario.backlog - self.scenario.batch
+        return BACKLOG_BYTES_MAX // (self.scenario.body_bytes + BACKLOG_BYTES_PER_MESSAGE)
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Load]:
@@ -140,7 +153,7 @@ class Stage:
 
     def images(self) -> list[tuple[bytes, int]]:
         """Whole batches, in which every routing key has its turn."""
-        keys = self.scenario.routing_keys or (self.queues[0],)
+        keys = self.scenario.routing_keys or self.queues
         batches = -(-len(keys) // self.scenario.batch)
         body = bytes(self.scenario.body_bytes)
         return [

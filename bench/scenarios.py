@@ -4,7 +4,7 @@ The bodies hold a stamp of 16 octets, so that is the smallest size. `batch` is h
 1 shows what a wake-up costs, 64 what a message costs.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 KIB = 1024
 PREFETCH = 1000
@@ -27,12 +27,13 @@ class Scenario:
     queues: int = 1
     exchange_type: str = ""  # the default exchange
     bindings: tuple[Binding, ...] = ()
-    routing_keys: tuple[str, ...] = ()  # published in turn; empty: the name of the first queue
+    routing_keys: tuple[str, ...] = ()  # published in turn; empty: the names of the queues
     every_queue_gets_all: bool = False
     ack_every: int = 0  # 0: auto-ack
     confirm_window: int = 0  # 0: no confirms
     persistent: bool = False  # then the queues are durable, too
     rate: int = 0  # messages per second and publisher; 0: as fast as it goes
+    backlog: int = 0  # messages that wait before anyone consumes, whole batches; 0: consumers are there at once
 
     @property
     def copies(self) -> int:
@@ -57,6 +58,20 @@ def topic_key(i: int) -> str:
     return keys[i % len(keys)].format(i)
 
 
+def persistent(name: str, body_bytes: int, window: int) -> Scenario:
+    """Into one durable queue, each message acknowledged; in the window are always several batches, if it has room."""
+    size = "1 KiB" if body_bytes == KIB else f"{body_bytes} B"
+    return Scenario(
+        name,
+        f"{size} persistent, ack each, confirm window {window}",
+        body_bytes=body_bytes,
+        batch={1: 1, 100: 20}.get(window, 64),
+        confirm_window=window,
+        persistent=True,
+        ack_every=1,
+    )
+
+
 def fanout(name: str, title: str, body_bytes: int) -> Scenario:
     return Scenario(
         name,
@@ -77,10 +92,19 @@ SCENARIOS = (
     Scenario("ack-multiple", "16 B, ack multiple every 100", ack_every=100),
     Scenario("1k", "1 KiB, auto-ack", body_bytes=KIB),
     Scenario("1k-confirms", "1 KiB, auto-ack, confirm window 1000", body_bytes=KIB, confirm_window=1000),
-    Scenario(
-        "1k-persistent",
-        "1 KiB persistent, ack each, confirm window 1000",
-        body_bytes=KIB,
+    persistent("1k-persistent", KIB, 1000),
+    persistent("1k-persistent-100", KIB, 100),
+    persistent("1k-persistent-1", KIB, 1),
+    persistent("16b-persistent", 16, 1000),
+    persistent("16b-persistent-100", 16, 100),
+    persistent("16b-persistent-1", 16, 1),
+    replace(
+        persistent("100-queues-persistent", KIB, 1000),
+        title="1 KiB persistent, 100 queues, window 1000",
+        queues=100,
+    ),
+    replace(
+        fanout("fanout-persistent", "1 KiB persistent, fanout to 10, window 1000", KIB),
         confirm_window=1000,
         persistent=True,
         ack_every=1,
@@ -96,4 +120,5 @@ SCENARIOS = (
         routing_keys=tuple(topic_key(i) for i in range(1000)),
     ),
     Scenario("latency", "16 B, 1000 messages per second", batch=1, rate=1000),
+    replace(persistent("backlog", KIB, 1000), title="1 KiB persistent, window 1000", batch=50, backlog=1_000_000),
 )

@@ -195,6 +195,31 @@ def test_the_window_opens_as_confirms_come(lay: Callable[..., Table]) -> None:
     assert (table.load.published, table.load.confirmed) == (2 * COUNT, COUNT)
 
 
+def test_after_detaching_other_consumers_answer_for_what_was_published(lay: Callable[..., Table]) -> None:
+    table = lay()
+    first, second, third, _ = table.bodies()
+    table.confirm()
+    table.load.run(MOMENT, publish=False)
+    table.load.detach()
+    for each in table.sockets:
+        each.close()
+    descriptor, broker = table.pair()
+    table.load.add_consumer(descriptor, group=0, ack_every=1)
+    broker.sendall(b"".join(delivery(tag, body) for tag, body in enumerate((first, third, second, third), 1)))
+    assert not table.load.drain(0.01)
+    assert table.figures() == (1, 1, 1)
+    assert table.load.published == COUNT
+
+
+def test_detached_sockets_are_left_alone(lay: Callable[..., Table]) -> None:
+    table = lay()
+    table.deliver(*table.bodies())
+    table.load.detach()
+    table.publisher.close()
+    table.load.run(MOMENT)
+    assert (table.load.published, table.load.consumed) == (COUNT, 0)
+
+
 def test_a_refused_publish_is_counted(lay: Callable[..., Table]) -> None:
     table = lay()
     table.bodies()

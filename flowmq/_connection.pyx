@@ -14,7 +14,7 @@ from flowmq._frame cimport (
 from flowmq._message cimport message_bytes_alive
 from flowmq._journal cimport Journal
 from flowmq._peer cimport begin_turn, current_journal, flush_dirty
-from flowmq._queue cimport queue_clock
+from flowmq._queue cimport queue_clock, queue_memory
 
 import logging
 
@@ -348,6 +348,7 @@ cdef class Connection(Peer):
         if self.publishing:
             self.publishing = False
             self.adapt_read_bytes()
+            queue_memory(message_bytes_alive() > memory_limit_bytes // 2)
             if message_bytes_alive() > memory_limit_bytes:
                 self.session.memory_is_short()
             journal = current_journal()

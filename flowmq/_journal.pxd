@@ -40,6 +40,7 @@ cdef class Journal(RecordWriter):
     cdef bint failure_untold
     cdef list hungry                        # QueueLogs whose queue waits for something that cannot be read yet
     cdef uint64_t index_uses
+    cdef uint32_t paging_id
     cdef dict logs                          # queue id -> QueueLog
     cdef list waiters                       # CommitWaiters
     cdef object callbacks                   # deque of (number, callable) in order

@@ -12,7 +12,7 @@ from libc.string cimport memset
 from flowmq._commit cimport commit_batch_free, commit_batch_new
 from flowmq._frame cimport FLOWMQ_CONTRACT
 from flowmq._message cimport Message
-from flowmq._message_log cimport never_committed
+from flowmq._message_log cimport MessageLog, never_committed
 from flowmq._queue cimport Queue
 from flowmq._records cimport (
     BATCH_HEADER_BYTES, DEFINITION_RECORD, DEFINITIONS_RECORD, QUEUE_GONE_RECORD, RECORD_HEADER_BYTES,
@@ -26,6 +26,9 @@ from flowmq._frame import check_contract
 check_contract(FLOWMQ_CONTRACT)
 
 log = logging.getLogger("flowmq")
+
+# Ids of logs that only keep messages out of memory: no durable queue gets one so high.
+cdef uint32_t FIRST_PAGING_ID = 0x80000000
 
 cdef enum:
     BATCH_BYTES_USUAL = 65536
@@ -102,6 +105,21 @@ cdef class Journal(RecordWriter):
         self.logs[queue_id] = queue_log
         queue.log = queue_log
         return queue_log
+
+    cdef MessageLog log_for(self, object queue, uint64_t sequence):
+        cdef QueueLog queue_log
+        if self.error:
+            return None
+        self.paging_id += 1
+        queue_log = QueueLog(self, queue, FIRST_PAGING_ID + self.paging_id, True)
+        if sequence > 1:
+            queue_log.settled.add(1, sequence - 1)
+        self.logs[queue_log.queue_id] = queue_log
+        return queue_log
+
+    cdef int release(self, QueueLog queue_log) except -1:
+        self.logs.pop(queue_log.queue_id, None)
+        return 0
 
     # --------------------------------------------------------------------------------------------------- appending
 
@@ -264,6 +282,10 @@ cdef class Journal(RecordWriter):
                 self.tell()
         else:
             self.submit_batch()
+
+    def settlements_commit(self):
+        """The commit after which all settlements made so far are on disk; 0 when they are."""
+        return self.commit_pending()
 
     cdef uint64_t commit_pending(self) except? 0:
         """Settlements need no sync of their own, but here somebody waits for them. 0 when there are none."""

@@ -15,8 +15,16 @@ cdef struct Loaded:
     uint64_t expires_at_ms
     uint32_t delivery_count
 
+cdef class MessageLog
+
+cdef class LogSource:
+    # Gives a log to a queue that is not durable, and has grown: one that only keeps messages out of memory. None when
+    # it cannot. Everything before that sequence number is in memory.
+    cdef MessageLog log_for(self, object queue, uint64_t sequence)
+
 cdef class MessageLog:
     # Makes one durable queue's messages outlive the process, and keeps those that need not be in memory.
+    cdef readonly bint until_restart        # it only does the latter
 
     # A persistent message has entered the queue. Returns the number of the commit that will hold it, or
     # never_committed().
@@ -38,3 +46,5 @@ cdef class MessageLog:
     # want() has the queue dispatched once it can.
     cdef bint load(self, uint64_t sequence, Loaded *loaded) except -1
     cdef int want(self) except -1
+    # The queue is gone.
+    cdef int drop(self) except -1

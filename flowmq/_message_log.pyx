@@ -7,6 +7,13 @@ from flowmq._frame import check_contract
 check_contract(FLOWMQ_CONTRACT)
 
 
+cdef class LogSource:
+    """Abstract: gives logs to queues that grow. Implemented by Journal."""
+
+    cdef MessageLog log_for(self, object queue, uint64_t sequence):
+        return None
+
+
 cdef class MessageLog:
     """Abstract: what makes a queue's messages durable. Implemented by QueueLog."""
 
@@ -15,6 +22,9 @@ cdef class MessageLog:
 
     cdef bint append_until_restart(self, Message *message, uint64_t sequence, uint64_t expires_at_ms) except -1:
         raise NotImplementedError("MessageLog.append_until_restart")
+
+    cdef int drop(self) except -1:
+        raise NotImplementedError("MessageLog.drop")
 
     cdef int skip(self, uint64_t sequence) except -1:
         raise NotImplementedError("MessageLog.skip")

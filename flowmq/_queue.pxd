@@ -15,7 +15,7 @@ from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from flowmq._message cimport Message
-from flowmq._message_log cimport MessageLog
+from flowmq._message_log cimport LogSource, MessageLog
 
 cdef struct Entry:
     Message *message            # owned
@@ -26,6 +26,8 @@ cdef struct Entry:
 # What time it is, in milliseconds since any fixed moment: told by whoever owns a clock before queues are used.
 cdef void queue_clock(uint64_t now_ms) noexcept nogil
 cdef uint64_t queue_now() noexcept nogil
+# Is memory getting short? Queues that are not durable then keep less in it.
+cdef void queue_memory(bint is_short) noexcept nogil
 
 cdef class Outlet:
     # Where a consumer's deliveries go: a channel.
@@ -69,6 +71,7 @@ cdef class Queue:
     cdef readonly bytes name
     cdef readonly bint deleted
     cdef MessageLog log         # None for a queue whose messages live in memory only
+    cdef LogSource pager        # gives a queue that is not durable a log when it grows
 
     cdef Entry *ring
     cdef uint64_t mask

@@ -15,6 +15,8 @@ cdef enum:
     RING_CAPACITY_KEPT = 4096    # an emptied ring larger than this is given back
     WINDOW_MESSAGES = 8192       # more than this of one queue is left to its log, if it has one
     WINDOW_BYTES = 2097152
+    TRANSIENT_WINDOW_MESSAGES = 1048576     # the same for one that is not durable, while memory is not short
+    TRANSIENT_WINDOW_BYTES = 268435456
     PAGE_MESSAGES = 1024         # and comes back by so much
     PAGE_BYTES = 262144
 
@@ -24,6 +26,14 @@ cdef uint64_t clock_ms = 0
 cdef void queue_clock(uint64_t now_ms) noexcept nogil:
     global clock_ms
     clock_ms = now_ms
+
+
+cdef bint memory_is_short = False
+
+
+cdef void queue_memory(bint is_short) noexcept nogil:
+    global memory_is_short
+    memory_is_short = is_short
 
 
 cdef uint64_t queue_now() noexcept nogil:
@@ -184,7 +194,13 @@ cdef class Queue:
         """Drop every ready message for good; messages in flight are dropped when they come back."""
         dropped = self.purge()
         self.deleted = True
+        if self.log is not None and self.log.until_restart:
+            self.log.drop()
         return dropped
+
+    def page_with(self, LogSource pager):
+        """What this queue, which is not durable, cannot keep in memory goes where `pager` says."""
+        self.pager = pager
 
     # -------------------------------------------------------------------------------------------- per message
 
@@ -199,6 +215,8 @@ cdef class Queue:
         entry.expires_at_ms = expires_at_ms
         self.next_sequence += 1
         self.published_count += 1
+        if self.log is None and self.pager is not None and self.is_window_full():
+            self.log = self.pager.log_for(self, entry.sequence)
         if self.log is not None and self.log_publish(message, &entry, commit):
             return False
         message_retain(message)
@@ -214,7 +232,7 @@ cdef class Queue:
 
     cdef bint log_publish(self, Message *message, Entry *entry, uint64_t *commit) except -1:
         """Logs what is to be logged. True when the message needs no place in memory."""
-        cdef bint persistent = message.delivery_mode == 2
+        cdef bint persistent = message.delivery_mode == 2 and not self.log.until_restart
         cdef bint paging = self.paged_count > 0 or self.is_window_full()
         cdef uint64_t number = 0
         if persistent:
@@ -229,12 +247,16 @@ cdef class Queue:
             paging = number != never_committed()
         else:
             paging = self.log.append_until_restart(message, entry.sequence, entry.expires_at_ms)
+            if not paging:
+                commit[0] = never_committed()
         if paging:
             self.restore_paged(entry.sequence, message.body_bytes)
         return True
 
     cdef bint is_window_full(self) noexcept:
-        return self.tail - self.head >= WINDOW_MESSAGES or self.ring_bytes >= WINDOW_BYTES
+        if memory_is_short or (self.log is not None and not self.log.until_restart):
+            return self.tail - self.head >= WINDOW_MESSAGES or self.ring_bytes >= WINDOW_BYTES
+        return self.tail - self.head >= TRANSIENT_WINDOW_MESSAGES or self.ring_bytes >= TRANSIENT_WINDOW_BYTES
 
     cdef void restore_paged(self, uint64_t sequence, uint64_t body_bytes) noexcept:
         if self.paged_count == 0:

@@ -9,14 +9,14 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from flowmq._intervals cimport IntervalSet
 from flowmq._message cimport Message
-from flowmq._message_log cimport Loaded, MessageLog
+from flowmq._message_log cimport Loaded, LogSource, MessageLog
 from flowmq._queue cimport Queue
 from flowmq._records cimport Place, RecordType
 from flowmq._segment cimport Segment
 
 cdef class QueueLog(MessageLog)
 
-cdef class RecordWriter:
+cdef class RecordWriter(LogSource):
     cdef readonly dict segments             # number -> Segment, oldest first
     cdef Segment segment                    # the one being written
     cdef list touched                       # QueueLogs with something pending
@@ -28,6 +28,8 @@ cdef class RecordWriter:
     cdef int need_index(self, Segment segment) except -1
     # Has the queue dispatched once more can be read.
     cdef int feed(self, QueueLog queue_log) except -1
+    # Knows that log no longer.
+    cdef int release(self, QueueLog queue_log) except -1
 
 cdef struct Run:
     # Messages of one queue whose records are in one segment, from one sequence number to another.

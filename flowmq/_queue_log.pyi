@@ -1,7 +1,7 @@
-from flowmq._message_log import MessageLog
+from flowmq._message_log import LogSource, MessageLog
 from flowmq._segment import Segment
 
-class RecordWriter:
+class RecordWriter(LogSource):
     segments: dict[int, Segment]
 
 class QueueLog(MessageLog):

@@ -17,7 +17,7 @@ from flowmq._frame import check_contract
 check_contract(FLOWMQ_CONTRACT)
 
 
-cdef class RecordWriter:
+cdef class RecordWriter(LogSource):
     """Abstract: adds records to the journal. Implemented by Journal."""
 
     cdef uint64_t put(self, RecordType type, const void *payload, size_t payload_bytes) except 0:
@@ -32,11 +32,15 @@ cdef class RecordWriter:
     cdef int feed(self, QueueLog queue_log) except -1:
         raise NotImplementedError("RecordWriter.feed")
 
+    cdef int release(self, QueueLog queue_log) except -1:
+        raise NotImplementedError("RecordWriter.release")
+
 
 cdef class QueueLog(MessageLog):
     """What the journal knows of one durable queue."""
 
-    def __cinit__(self, RecordWriter journal, Queue queue, uint32_t queue_id):
+    def __cinit__(self, RecordWriter journal, Queue queue, uint32_t queue_id, bint until_restart=False):
+        self.until_restart = until_restart
         self.journal = journal
         self.queue = queue
         self.queue_id = queue_id
@@ -79,14 +83,15 @@ cdef class QueueLog(MessageLog):
 
     cdef int settle(self, uint64_t sequence, bint logged) except -1:
         cdef Segment segment
-        if self.gone or not logged:
+        if self.gone or not logged or not self.settled.add(sequence, sequence):
             return 0
-        self.settled.add(sequence, sequence)
         segment = self.segment_of(sequence)
         if segment is not None:
             segment.live -= 1
         if self.returned:
             self.returned.pop(sequence, None)
+        if self.until_restart:
+            return 0
         if self.pending and sequence == self.pending_last + 1:
             self.pending_last = sequence
             return 0
@@ -106,6 +111,8 @@ cdef class QueueLog(MessageLog):
             segment.live -= self.unsettled_between(max(first, self.runs[at].first), min(last, self.runs[at].last))
             at += 1
         self.settled.add(first, last)
+        if self.until_restart:
+            return 0
         if self.pending:
             self.write_settled()
         self.pending = True
@@ -189,6 +196,10 @@ cdef class QueueLog(MessageLog):
                     return True
             at += 1
 
+    cdef int drop(self) except -1:
+        self.forget_all()
+        return self.journal.release(self)
+
     cdef int want(self) except -1:
         if not self.hungry and not self.gone:
             self.hungry = True
@@ -196,7 +207,7 @@ cdef class QueueLog(MessageLog):
         return 0
 
     cdef int hand_out(self, uint64_t sequence) except -1:
-        if sequence <= self.delivered_up_to:
+        if sequence <= self.delivered_up_to or self.until_restart:
             return 0
         self.delivered_up_to = sequence
         self.delivered_pending = True
@@ -206,6 +217,8 @@ cdef class QueueLog(MessageLog):
 
     cdef int take_back(self, uint64_t sequence, uint32_t delivery_count) except -1:
         if self.gone:
+            return 0
+        if self.until_restart or self.settled.contains(sequence):
             return 0
         self.returned[sequence] = delivery_count
         return self.write_returned(sequence, delivery_count)

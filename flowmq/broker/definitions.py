@@ -14,6 +14,9 @@ class Definitions:
     def queue_declared(self, vhost: str, name: str, queue: Queue, *, auto_delete: bool, arguments: Table) -> None:
         """From now on the queue and its persistent messages are to be kept."""
 
+    def queue_in_memory(self, queue: Queue) -> None:
+        """A queue that is not durable was declared; what it cannot keep in memory may go elsewhere."""
+
     def queue_deleted(self, vhost: str, name: str) -> None:
         """With it go its messages and the bindings to it."""
 

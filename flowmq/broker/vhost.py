@@ -211,6 +211,8 @@ class VHost:
             self.definitions.queue_declared(
                 self.name, name, declared.queue, auto_delete=auto_delete, arguments=arguments
             )
+        else:
+            self.definitions.queue_in_memory(declared.queue)
         return declared
 
     def delete_queue(self, declared: DeclaredQueue) -> int:

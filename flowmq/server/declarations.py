@@ -122,8 +122,15 @@ def queue_unbind(session: "Session", channel: Channel, method: QueueUnbind) -> N
 
 
 def queue_purge(session: "Session", channel: Channel, method: QueuePurge) -> None:
-    dropped = named_queue(session, channel, method.queue).queue.purge()
-    answer(session, channel, method, QueuePurgeOk(min(dropped, MESSAGE_COUNT_MAX)))
+    declared = named_queue(session, channel, method.queue)
+    dropped = declared.queue.purge()
+    reply = None if method.nowait else QueuePurgeOk(min(dropped, MESSAGE_COUNT_MAX))
+    store = session.node.store
+    commit = store.journal.settlements_commit() if store is not None and declared.durable else 0
+    if commit:
+        session.send_when_committed(commit, channel.number, reply)
+    elif reply is not None:
+        session.send(channel.number, reply)
 
 
 def queue_delete(session: "Session", channel: Channel, method: QueueDelete) -> None:

@@ -6,6 +6,7 @@ import logging
 import os
 import resource
 import signal
+from pathlib import Path
 
 import uvloop
 
@@ -16,7 +17,7 @@ from flowmq.server.config import Settings, parse_address
 from flowmq.server.handshake import address
 from flowmq.server.node import Node
 from flowmq.server.session import Session
-from flowmq.storage.layout import DataDir, StorageError
+from flowmq.storage.layout import DataDir, StorageError, storage_errors
 from flowmq.storage.store import Store
 
 DRAIN_SECONDS = 10.0
@@ -37,7 +38,7 @@ def serve(settings: Settings) -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(Process(settings).run())
-    except CannotStart as error:
+    except (CannotStart, StorageError) as error:
         log.error("%s", error)
         return EXIT_CANNOT_START
     finally:
@@ -58,7 +59,8 @@ class Process:
         allow_many_files()
         set_flush_scheduler(loop.call_soon)
         node = Node(self.settings, loop, open_store(self.settings))
-        node.start_store()
+        with storage_errors(Path(self.settings.storage.data_dir)):
+            node.start_store()
         # What exists now lives as long as the process: the collector need not look at it again.
         gc.freeze()
         listeners = await self._listen(node, loop)
@@ -117,7 +119,8 @@ def open_store(settings: Settings) -> Store:
     try:
         data_dir = DataDir.open_or_create(settings.storage.data_dir)
         try:
-            return Store(data_dir, settings.storage.segment_bytes)
+            with storage_errors(data_dir.path):
+                return Store(data_dir, settings.storage.segment_bytes)
         except BaseException:
             data_dir.close()
             raise

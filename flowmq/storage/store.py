@@ -26,6 +26,8 @@ from flowmq.storage.layout import DataDir
 BINDING = "binding"
 # Batch numbers go on well above what was seen: what a torn tail left behind must never look like a continuation.
 BATCH_NUMBER_GAP = 1_000_000
+# From here on ids belong to queues that are not durable, and mean nothing after a restart.
+FIRST_PAGING_ID = 0x80000000
 log = logging.getLogger("flowmq")
 
 Key = tuple[str, tuple[Any, ...]]
@@ -51,7 +53,8 @@ class Store(Definitions):
             content = msgpack.unpackb(payload, use_list=True)
             for item in content if record_type == 8 else [content]:
                 self._apply(*item)
-        self.next_queue_id = max([0, *self.replay.queues(), *self.queue_ids.values()]) + 1
+        seen = (queue_id for queue_id in self.replay.queues() if queue_id < FIRST_PAGING_ID)
+        self.next_queue_id = max([0, *seen, *self.queue_ids.values()]) + 1
         self.journal = Journal(os.fspath(data_dir.journal), segment_bytes, self.snapshot)
         self._adopt()
 
@@ -130,6 +133,9 @@ class Store(Definitions):
         value = {"id": queue_id, "auto_delete": auto_delete, "arguments": encode_table(arguments)[4:]}
         self._put(QUEUE, (vhost, name), value)
         self.journal.log(queue, queue_id)
+
+    def queue_in_memory(self, queue: Queue) -> None:
+        queue.page_with(self.journal)
 
     def queue_deleted(self, vhost: str, name: str) -> None:
         self.journal.forget(self.queue_ids[vhost, name])

@@ -5,6 +5,7 @@ Floods of connections and broken frames are in test_crowd.py.
 
 import struct
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
@@ -37,7 +38,7 @@ def test_a_long_chain_of_auto_delete_exchanges_goes_with_its_queue(own_broker: O
     for name in names:
         channel.call("exchange.declare", exchange=name, type="fanout", durable=True, auto_delete=True)
     queue = channel.queue("end of the chain", durable=True)
-    for source, destination in zip(names, names[1:], strict=False):
+    for source, destination in pairwise(names):
         channel.call("exchange.bind", source=source, destination=destination)
     channel.call("queue.bind", queue=queue, exchange=names[-1])
     channel.call("queue.delete", queue=queue)
@@ -101,7 +102,7 @@ def send_bodies_until_blocked(client: Client, numbers: list[int], rounds: int) -
 
 
 def test_bodies_alone_raise_the_memory_alarm(own_broker: OwnBroker) -> None:
-    broker = own_broker(memory_limit(20 * MEGABYTE))
+    broker = own_broker(**memory_limit(20 * MEGABYTE))
     client = connect(broker.peer)
     numbers = begin_large_messages(client, 10, 100 * MEGABYTE)
     send_bodies_until_blocked(client, numbers, rounds=20)
@@ -112,7 +113,7 @@ def test_bodies_alone_raise_the_memory_alarm(own_broker: OwnBroker) -> None:
 
 
 def test_half_messages_of_a_client_that_left_during_the_alarm_are_given_back(own_broker: OwnBroker) -> None:
-    broker = own_broker(memory_limit(20 * MEGABYTE))
+    broker = own_broker(**memory_limit(20 * MEGABYTE))
     client = connect(broker.peer)
     send_bodies_until_blocked(client, begin_large_messages(client, 10, 100 * MEGABYTE), rounds=20)
     client.expect("connection.blocked")
@@ -125,7 +126,7 @@ def test_half_messages_of_a_client_that_left_during_the_alarm_are_given_back(own
 
 
 def test_a_blocked_publisher_does_not_hold_up_the_end(own_broker: OwnBroker) -> None:
-    broker = own_broker(memory_limit(MEGABYTE))
+    broker = own_broker(**memory_limit(MEGABYTE))
     client = connect(broker.peer)
     fill(client, client.channel().queue(exclusive=True))
     broker.terminate()
