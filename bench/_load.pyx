@@ -27,8 +27,8 @@ from bench._octets cimport (
 )
 from bench._system cimport (
     CLOCK_MONOTONIC, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT,
-    EPOLLRDHUP, MSG_NOSIGNAL, TFD_CLOEXEC, TFD_NONBLOCK, close, epoll_create1, epoll_ctl, epoll_event, epoll_wait, itimerspec,
-    monotonic_ns, read, recv, send, time_t, timerfd_create, timerfd_settime
+    EPOLLRDHUP, MSG_NOSIGNAL, TFD_CLOEXEC, TFD_NONBLOCK, close, epoll_create1, epoll_ctl, epoll_event, epoll_wait,
+    itimerspec, monotonic_ns, read, recv, send, time_t, timerfd_create, timerfd_settime
 )
 
 LINGER_SECONDS = 0.02

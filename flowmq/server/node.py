@@ -131,7 +131,8 @@ class Node:
         if session not in self.blocked:
             self.blocked.add(session)
             session.block("low on memory")
-        session.connection.stop_reading()
+        if not session.client_gone:
+            session.connection.stop_reading()
 
     def _check_memory(self) -> None:
         if live_message_bytes() <= self.memory_limit_bytes * MEMORY_LOW_SHARE:

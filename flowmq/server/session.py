@@ -66,6 +66,7 @@ class Session:
         self.last_queues: dict[int, str] = {}  # channel number -> name of the queue last declared there
         self.was_open = False
         self.over_limit = False
+        self.client_gone = False  # what it sent before is read to the end, which is near
         self.closing_because: str | None = None
         self.deadline = node.loop.call_later(node.settings.amqp.handshake_timeout, self._handshake_expired)
 
@@ -161,11 +162,11 @@ class Session:
 
     def client_has_gone(self) -> bool:
         """Has the client closed its socket? While that is not read, its end is not seen otherwise."""
-        if self.connection.transport is None:
-            return True
-        poll = select.poll()
-        poll.register(self.connection.transport.get_extra_info("socket").fileno(), select.POLLRDHUP)
-        return bool(poll.poll(0))
+        if not self.client_gone and self.connection.transport is not None:
+            poll = select.poll()
+            poll.register(self.connection.transport.get_extra_info("socket").fileno(), select.POLLRDHUP)
+            self.client_gone = bool(poll.poll(0))
+        return self.client_gone
 
     # --------------------------------------------------------------------------------------------- opening
 
