@@ -41,7 +41,7 @@ bench: $(READY) ## measure this broker; PEER=amqp://... measures another one bes
 
 debug: $(READY) ## core tests with index checks, asserts and counters; warnings are errors
 	FLOWMQ_BUILD=debug $(BUILD)
-	$(PYTEST) $(CORE_TESTS)
+	$(PYTEST) $(CORE_TESTS) tests/crash/test_failpoints.py
 
 asan: $(READY) ## core tests under the address and undefined-behaviour sanitizers
 	FLOWMQ_BUILD=asan $(BUILD)

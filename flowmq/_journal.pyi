@@ -3,6 +3,9 @@ from collections.abc import Callable, Iterable
 from flowmq._queue import Queue
 from flowmq._queue_log import QueueLog, RecordWriter
 
+FAILPOINTS: tuple[str, ...]
+has_failpoints: bool
+
 class CommitWaiter: ...
 
 class Journal(RecordWriter):

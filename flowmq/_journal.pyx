@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from collections import deque
 
 from libc.stddef cimport size_t
@@ -50,6 +51,46 @@ cdef class CommitWaiter:
 
 
 # -------------------------------------------------------------------------------------------------- the journal
+
+cdef extern from *:
+    """
+    #ifdef FLOWMQ_DEBUG
+    #define FLOWMQ_HAS_FAILPOINTS 1
+    #else
+    #define FLOWMQ_HAS_FAILPOINTS 0
+    #endif
+    """
+    const bint FLOWMQ_HAS_FAILPOINTS
+
+# Where a debug build dies on request, as by kill -9: FLOWMQ_FAILPOINT=name:n in the environment, at the n-th time.
+FAILPOINTS = (
+    "batch-begun", "batch-written", "batch-handed-over", "segment-made", "segment-begun", "segment-superseded",
+    "segment-renamed", "message-rewritten", "commit-told",
+)
+cdef str failpoint_name = ""
+cdef long failpoint_left = 0
+has_failpoints = bool(FLOWMQ_HAS_FAILPOINTS)
+if has_failpoints and "FLOWMQ_FAILPOINT" in os.environ:
+    failpoint_name, _, failpoint_count = os.environ["FLOWMQ_FAILPOINT"].partition(":")
+    failpoint_left = int(failpoint_count or 1)
+    if failpoint_name not in FAILPOINTS:
+        raise ValueError(f"FLOWMQ_FAILPOINT: no such failpoint: {failpoint_name}; one of {', '.join(FAILPOINTS)}")
+
+
+cdef inline int failpoint(str name) except -1:
+    if FLOWMQ_HAS_FAILPOINTS:
+        reach_failpoint(name)
+    return 0
+
+
+cdef int reach_failpoint(str name) except -1:
+    global failpoint_left
+    if name == failpoint_name:
+        failpoint_left -= 1
+        if failpoint_left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return 0
+
 
 def index_age(Segment segment):
     return segment.index_used
@@ -202,6 +243,7 @@ cdef class Journal(RecordWriter):
         if batch == NULL:
             raise MemoryError("a batch of the journal")
         batch.bytes = BATCH_HEADER_BYTES
+        failpoint("batch-begun")
         batch.sync = batch.written = False
         batch.fd = self.segment.fd
         batch.offset = <int64_t>self.segment.end
@@ -219,6 +261,7 @@ cdef class Journal(RecordWriter):
         if before is not None:
             self.leave(before)
         path, fd = self.new_file(number, size)
+        failpoint("segment-made")
         seed = int.from_bytes(os.urandom(4), "little")
         self.segment = Segment(number, path, fd, seed, size, 0)
         self.segment.has_index = True
@@ -232,6 +275,7 @@ cdef class Journal(RecordWriter):
                            0 if before is None else before.end, size)
         self.segment.end = SEGMENT_HEADER_BYTES
         self.hand_over(batch)
+        failpoint("segment-begun")
         self.sync_only(self.directory_fd)
         if before is not None and before.has_index:
             self.index_uses += 1
@@ -326,11 +370,13 @@ cdef class Journal(RecordWriter):
         batch.number = self.next_number
         if self.thread.write_now(batch) and batch.bytes:
             self.segment.readable_end = self.segment.end
+        failpoint("batch-written")
         self.next_number += 1
         self.submitted = batch.number
         self.sent.append((batch.number, self.segment.number, self.segment.end, batch.sync, batch.bytes))
         self.sent_bytes += batch.bytes
-        return self.thread.submit(batch)
+        self.thread.submit(batch)
+        return failpoint("batch-handed-over")
 
     def completed(self):
         """The commit thread has got further, or has failed: everyone who waits is told."""
@@ -345,6 +391,7 @@ cdef class Journal(RecordWriter):
             if synced:
                 self.durable_segment, self.durable_offset = segment_number, end
         self.tell()
+        failpoint("commit-told")
         self.submit()
 
     def note_readable(self, segment_number, end):
@@ -501,6 +548,7 @@ cdef class Journal(RecordWriter):
         else:
             oldest.free_after = self.submitted
         self.submit()
+        failpoint("segment-superseded")
 
     def definitions_rewritten(self):
         cdef Segment segment
@@ -519,6 +567,7 @@ cdef class Journal(RecordWriter):
             self.spares.append((spare, self.next_number))
         else:
             os.unlink(segment.path)
+        failpoint("segment-renamed")
         self.sync_only(self.directory_fd)
         self.directory_commit = self.submitted
 
@@ -550,6 +599,7 @@ cdef class Journal(RecordWriter):
         oldest.live -= 1
         oldest.live_last_seen = oldest.live
         self.compacted_count += 1
+        failpoint("message-rewritten")
         return message_record_bytes(message)
 
     def close(self):

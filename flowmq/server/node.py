@@ -75,7 +75,12 @@ class Node:
 
     def _maintain(self) -> None:
         assert self.store is not None
-        more = self.store.journal.maintain()
+        more = False
+        try:
+            more = self.store.journal.maintain()
+        except OSError as error:
+            # What cannot be freed stays; nothing is lost by it but room.
+            log.error("the journal cannot be compacted: %s", error)
         flush()
         self.maintenance_timer = self.loop.call_later(
             MAINTENANCE_BUSY_SECONDS if more else MAINTENANCE_SECONDS, self._maintain
