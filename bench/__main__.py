@@ -15,7 +15,7 @@ except ModuleNotFoundError as missing:
         raise
     sys.exit("the load generator is not built: FLOWMQ_BENCH=1 python setup.py build_ext --inplace")
 
-from bench import report
+from bench import disk, report
 from bench._load import LoadError
 from bench.broker import BrokerError, NotStarted, OwnBroker, PeerBroker
 from bench.scenarios import SCENARIOS, Scenario
@@ -145,7 +145,8 @@ def main(
         backlog_repeats=repeats or 1,
     )
     click.echo(report.machine_line())
-    click.echo(report.disk_line())
+    syncs_us = [disk.sync_latencies_us()]
+    click.echo(report.disk_line("before", syncs_us[0]))
     click.echo(report.header())
     try:
         for scenario in SCENARIOS:
@@ -153,8 +154,10 @@ def main(
                 bench.play(quickened(scenario) if quick else scenario)
     except NotStarted as error:
         sys.exit(str(error))
+    syncs_us.append(disk.sync_latencies_us())
+    click.echo("\n" + report.disk_line("after", syncs_us[1]))
     if json_path:
-        report.write_json(json_path, seconds, bench.results)
+        report.write_json(json_path, seconds, syncs_us, bench.results)
     sys.exit(1 if bench.failed else 0)
 
 

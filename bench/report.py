@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from bench.backlog import BacklogRun
-from bench.disk import SYNCS, WRITE_BYTES, sync_latencies_us
+from bench.disk import SYNCS, WRITE_BYTES
 from bench.measure import Run
 from bench.scenarios import Scenario
 
@@ -147,7 +147,6 @@ def machine() -> dict[str, Any]:
         "kernel": platform.release(),
         "python": platform.python_version(),
         "load_average": [round(load, 2) for load in os.getloadavg()],
-        "fdatasync_us": [round(latency, 1) for latency in sync_latencies_us()],
     }
 
 
@@ -166,16 +165,17 @@ def machine_line() -> str:
     )
 
 
-def disk_line() -> str:
-    p50, p99 = machine()["fdatasync_us"]
+def disk_line(when: str, latencies_us: tuple[float, float]) -> str:
     return (
-        f"fdatasync of {WRITE_BYTES} octets in {tempfile.gettempdir()}: "
-        f"p50 {p50:,.0f} us, p99 {p99:,.0f} us ({SYNCS} in a row, without a broker)"
+        f"fdatasync of {WRITE_BYTES} octets in {tempfile.gettempdir()}, {when}: "
+        f"p50 {latencies_us[0]:,.0f} us, p99 {latencies_us[1]:,.0f} us ({SYNCS} in a row, no broker running)"
     )
 
 
-def write_json(path: Path, seconds: float, results: list[dict[str, object]]) -> None:
-    document = {"machine": machine(), "seconds": seconds, "results": results}
+def write_json(
+    path: Path, seconds: float, syncs_us: list[tuple[float, float]], results: list[dict[str, object]]
+) -> None:
+    document = {"machine": machine(), "fdatasync_us": syncs_us, "seconds": seconds, "results": results}
     path.write_text(json.dumps(document, indent=2) + "\n")
 
 

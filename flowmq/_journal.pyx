@@ -39,7 +39,7 @@ cdef enum:
     BATCH_BYTES_MAX = 4194304       # a batch this large goes to the thread even while that is busy
     PENDING_RECORDS_BYTES = 256     # what a log with something pending may add when the batch is finished
     SPARES_MAX = 1
-    COMPACTION_STEP_BYTES = 262144  # per call of maintain(): its pause
+    COMPACTION_STEP_BYTES = 65536   # per call of maintain(): its pause
     CACHE_LINE = 64
 
 
@@ -514,10 +514,14 @@ cdef class Journal(RecordWriter):
             # It empties by itself: rewriting what is acknowledged a moment later would be wasted.
             oldest.live_last_seen = oldest.live
             return False
-        if self.used_bytes <= 2 * self.live_bytes + 2 * self.segment_bytes:
+        used = self.used_bytes
+        needed = self.live_bytes + self.segment_bytes
+        if used <= 2 * needed:
             return False
-        self.rewrite_some(oldest)
-        self.submit()
+        if self.submitted == self.committed or used > 4 * needed:
+            # While somebody waits for the disk only when it grows too full.
+            self.rewrite_some(oldest)
+            self.submit()
         return True
 
     @property

@@ -19,6 +19,7 @@ check_contract(FLOWMQ_CONTRACT)
 cdef enum:
     PLACE_END_BYTES = 40        # record header and the first part of a message or target record
     CHUNK_BYTES = 524288
+    JUMP_BYTES = 32768
     EIO = 5
 
 
@@ -102,7 +103,11 @@ cdef class Segment:
         cdef Py_ssize_t got
         if chunk_segment == self.number and offset >= chunk_offset and offset + count <= chunk_offset + chunk_bytes:
             return chunk + (offset - chunk_offset)
-        wanted = min(max(count, <size_t>CHUNK_BYTES), <size_t>(max(self.readable_end, offset + count) - offset))
+        wanted = JUMP_BYTES
+        if chunk_segment == self.number and chunk_offset <= offset <= chunk_offset + chunk_bytes:
+            # Reading on from where it was: more will be wanted. After a jump that is not said.
+            wanted = CHUNK_BYTES
+        wanted = min(max(count, wanted), <size_t>(max(self.readable_end, offset + count) - offset))
         make_chunk_room(wanted)
         got = pread(self.fd, chunk, wanted, <int64_t>offset)
         chunk_segment, chunk_offset, chunk_bytes = self.number, offset, <size_t>max(got, 0)
