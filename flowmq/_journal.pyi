@@ -1,5 +1,6 @@
 from collections.abc import Callable, Iterable
 
+from flowmq._commit import CommitThread
 from flowmq._queue import Queue
 from flowmq._queue_log import QueueLog, RecordWriter
 
@@ -18,6 +19,7 @@ class Journal(RecordWriter):
     appended_count: int
     compacted_count: int
     definition_commit: int
+    thread: CommitThread
     definition_count: int
     def __init__(self, directory: str, segment_bytes: int, definitions_snapshot: Callable[[], bytes]) -> None: ...
     @property

@@ -130,6 +130,7 @@ cdef class Journal(RecordWriter):
         segment.states = set(queue_ids)
         segment.has_definitions = True
         self.segments[number] = self.segment = segment
+        forget_chunk(number)
 
     def start(self, uint64_t next_number):
         """Begin to write, in a new segment, with that batch number."""
@@ -252,20 +253,30 @@ cdef class Journal(RecordWriter):
         return 0
 
     cdef int roll(self, uint64_t record_bytes) except -1:
-        """Go on in a new segment."""
+        """Go on in a new segment. The one before is on disk, to its end, when the header of the new one is written."""
         cdef Segment before = self.segment
-        cdef uint64_t number = 1 if before is None else before.number + 1
+        cdef uint64_t number
         cdef uint64_t needed = SEGMENT_HEADER_BYTES + BATCH_HEADER_BYTES + record_bytes
         cdef uint64_t size = max(self.segment_bytes, needed)
         cdef Batch *batch
-        if before is not None:
+        while before is not None:
             self.leave(before)
+            if self.segment is before:
+                break
+            # What was pending did not fit either and has begun another segment: that may be room enough.
+            before = self.segment
+            if self.batch_end() + BATCH_HEADER_BYTES + record_bytes <= before.size:
+                return 0
+        if self.sent and not self.thread.wait(self.submitted):
+            raise OSError(self.thread.error(), "the journal could not be written")
+        number = 1 if before is None else before.number + 1
         path, fd = self.new_file(number, size)
         failpoint("segment-made")
         seed = int.from_bytes(os.urandom(4), "little")
         self.segment = Segment(number, path, fd, seed, size, 0)
         self.segment.has_index = True
         self.segments[number] = self.segment
+        forget_chunk(number)
         self.begin_batch()
         batch = self.batch
         self.batch = NULL
@@ -288,7 +299,11 @@ cdef class Journal(RecordWriter):
         if self.batch != NULL and self.record_count:
             self.batch.sync = True
             self.submit_batch()
-        elif segment.end > SEGMENT_HEADER_BYTES:
+            return
+        if self.batch != NULL:
+            commit_batch_free(self.batch)
+            self.batch = NULL
+        if segment.end > SEGMENT_HEADER_BYTES:
             self.sync_only(segment.fd)
 
     def sync_only(self, int fd):
@@ -373,7 +388,9 @@ cdef class Journal(RecordWriter):
         failpoint("batch-written")
         self.next_number += 1
         self.submitted = batch.number
-        self.sent.append((batch.number, self.segment.number, self.segment.end, batch.sync, batch.bytes))
+        # A sync of something else, such as the directory, says nothing of the segment.
+        synced = batch.sync and batch.fd == self.segment.fd
+        self.sent.append((batch.number, self.segment.number, self.segment.end, synced, batch.bytes))
         self.sent_bytes += batch.bytes
         self.thread.submit(batch)
         return failpoint("batch-handed-over")
