@@ -21,7 +21,7 @@ MARKERS = (
     "clients: real client libraries over TCP",
     "slow: takes more than a second or two",
     "flowmq_only: FlowMQ's own choice, or a test that needs FlowMQ's process: not run against another peer",
-    "needs_arguments: about queue arguments (limits, expiry, dead letters, ...) that FlowMQ refuses so far",
+    "needs_arguments: about queue arguments (limits, expiry, dead letters, ...) that FlowMQ only keeps so far",
     "newer: RabbitMQ's behaviour, but newer than the 3.10 the tests are compared with",
 )
 
@@ -45,7 +45,7 @@ def _expect_unsupported_arguments(items: list[pytest.Item]) -> None:
     """Strictly: the day FlowMQ takes an argument, the tests waiting for it fail until their mark is taken off."""
     for item in items:
         if item.get_closest_marker("needs_arguments"):
-            item.add_marker(pytest.mark.xfail(reason="queue argument not supported by FlowMQ yet", strict=True))
+            item.add_marker(pytest.mark.xfail(reason="the queue argument has no effect in FlowMQ yet", strict=True))
 
 
 def _is_flowmq(url: str) -> bool:

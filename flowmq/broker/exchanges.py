@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from flowmq._router import Exchange
 from flowmq.amqp.errors import PreconditionFailed
 from flowmq.amqp.tables import Table
-from flowmq.broker.arguments import check_equivalent
+from flowmq.broker.arguments import EXCHANGE_ARGUMENTS, check_equivalent
+from flowmq.broker.settings import PLAIN_EXCHANGE, ExchangeSettings
 
 EXCHANGE_TYPES = ("direct", "fanout", "topic", "headers")
-ALTERNATE_EXCHANGE = "alternate-exchange"
 PREDECLARED = {
     "amq.direct": "direct",
     "amq.fanout": "fanout",
@@ -28,11 +28,15 @@ class DeclaredExchange:
     internal: bool = False
     arguments: Table = field(default_factory=Table)
     had_bindings: bool = False
+    settings: ExchangeSettings = PLAIN_EXCHANGE
 
     @property
     def alternate_name(self) -> str | None:
-        name = self.arguments.get(ALTERNATE_EXCHANGE)
-        return name if isinstance(name, str) else None
+        return self.settings.alternate_exchange
+
+    def apply(self, settings: ExchangeSettings) -> None:
+        """From now on do what these say, which is what its arguments and policies add up to."""
+        self.settings = settings
 
     def check_equivalent(
         self, vhost_name: str, *, type: str, durable: bool, auto_delete: bool, internal: bool, arguments: Table
@@ -46,7 +50,7 @@ class DeclaredExchange:
         received = {"durable": durable, "auto_delete": auto_delete, "internal": internal}
         for name, value in received.items():
             check_flag(where, name, value, getattr(self, name))
-        check_equivalent(where, (ALTERNATE_EXCHANGE,), self.arguments, arguments)
+        check_equivalent(where, EXCHANGE_ARGUMENTS, self.arguments, arguments)
 
 
 def check_flag(where: str, name: str, received: bool, current: bool) -> None:

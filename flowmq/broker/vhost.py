@@ -12,11 +12,18 @@ from flowmq._queue import Consumer, Queue
 from flowmq._router import DefaultExchange, Exchange
 from flowmq.amqp.errors import AccessRefused, NotFound, PreconditionFailed
 from flowmq.amqp.tables import Table, encode_table
-from flowmq.broker.arguments import check_headers_match, check_queue_arguments
+from flowmq.broker.arguments import (
+    check_exchange_arguments,
+    check_headers_match,
+    check_queue_arguments,
+    check_queue_type,
+    queue_type,
+)
 from flowmq.broker.definitions import EXCHANGE, QUEUE, Definitions
-from flowmq.broker.exchanges import ALTERNATE_EXCHANGE, EXCHANGE_TYPES, PREDECLARED, DeclaredExchange
+from flowmq.broker.exchanges import EXCHANGE_TYPES, PREDECLARED, DeclaredExchange
 from flowmq.broker.names import RESERVED_PREFIX, octets, text, without_line_breaks
 from flowmq.broker.queues import DeclaredQueue
+from flowmq.broker.settings import exchange_settings, queue_settings
 
 SERVER_NAMED_PREFIX = "amq.gen-"
 REPLY_TO = "amq.rabbitmq.reply-to"
@@ -81,7 +88,7 @@ class VHost:
             )
             return existing
         self._check_not_reserved("exchange", name)
-        self._check_alternate(name, arguments)
+        check_exchange_arguments(f"exchange '{name}' in vhost '{self.name}'", arguments)
         exchange = Exchange(octets(name), type, internal=internal)
         if durable:
             self.definitions.exchange_declared(
@@ -109,6 +116,7 @@ class VHost:
     def _add_exchange(self, declared: DeclaredExchange) -> DeclaredExchange:
         self.declared_exchanges[declared.name] = declared
         self.exchanges[octets(declared.name)] = declared.exchange
+        declared.apply(exchange_settings(declared.arguments, None))
         self._link_alternates(declared)
         return declared
 
@@ -148,12 +156,6 @@ class VHost:
         """An auto-delete exchange goes when the last binding from it goes."""
         if is_left_over(source):
             self._remove_exchange(source)
-
-    def _check_alternate(self, name: str, arguments: Table) -> None:
-        if ALTERNATE_EXCHANGE in arguments and not isinstance(arguments[ALTERNATE_EXCHANGE], str):
-            raise PreconditionFailed(
-                f"invalid arg '{ALTERNATE_EXCHANGE}' for exchange '{name}' in vhost '{self.name}': expected longstr"
-            )
 
     def _check_not_default(self, name: str) -> None:
         if not name:
@@ -195,7 +197,9 @@ class VHost:
         if name:
             self._check_not_reserved("queue", name)
         name = name or server_named()
-        check_queue_arguments(f"queue '{name}' in vhost '{self.name}'", arguments)
+        where = f"queue '{name}' in vhost '{self.name}'"
+        check_queue_arguments(where, arguments)
+        check_queue_type(where, queue_type(arguments), durable=durable, exclusive=exclusive, auto_delete=auto_delete)
         declared = DeclaredQueue(
             name,
             Queue(octets(name)),
@@ -205,14 +209,19 @@ class VHost:
             owner if exclusive else None,
             arguments,
         )
-        self.queues[name] = declared
-        self.default_exchange.add(declared.queue)
+        self._add_queue(declared)
         if declared.durable:
             self.definitions.queue_declared(
                 self.name, name, declared.queue, auto_delete=auto_delete, arguments=arguments
             )
         else:
             self.definitions.queue_in_memory(declared.queue)
+        return declared
+
+    def _add_queue(self, declared: DeclaredQueue) -> DeclaredQueue:
+        self.queues[declared.name] = declared
+        self.default_exchange.add(declared.queue)
+        declared.apply(queue_settings(declared.arguments, None, None))
         return declared
 
     def delete_queue(self, declared: DeclaredQueue) -> int:
@@ -292,9 +301,7 @@ class VHost:
 
     def restore_queue(self, name: str, auto_delete: bool, arguments: Table) -> DeclaredQueue:
         declared = DeclaredQueue(name, Queue(octets(name)), self.name, True, auto_delete, None, arguments)
-        self.queues[name] = declared
-        self.default_exchange.add(declared.queue)
-        return declared
+        return self._add_queue(declared)
 
     def restore_binding(self, source: str, kind: str, destination: str, key: str, arguments: Table) -> None:
         origin = self.exchange(source)

@@ -25,7 +25,7 @@ from flowmq.amqp.methods import (
     BasicRecoverAsync,
     BasicRecoverOk,
 )
-from flowmq.broker.arguments import consumer_priority
+from flowmq.broker.arguments import check_consumer_arguments, consumer_priority
 from flowmq.broker.names import octets
 from flowmq.broker.vhost import REPLY_TO
 from flowmq.server.asking import answer, named_queue, vhost_of
@@ -56,7 +56,9 @@ def basic_consume(session: "Session", channel: Channel, method: BasicConsume) ->
         consume_replies(session, channel, method, tag)
         return
     declared = named_queue(session, channel, method.queue)
+    check_consumer_arguments(declared.where, method.arguments, declared.settings.queue_type)
     declared.check_consumable(exclusive=method.exclusive)
+    declared.check_prefetch(for_channel=channel.global_prefetch_count > 0)
     consumer = channel.consume(
         declared.queue,
         tag,
