@@ -27,7 +27,6 @@ cdef struct EntryHeap:
 cdef struct Due:
     uint64_t due_ms
     uint64_t sequence
-    uint64_t body_bytes
 
 cdef struct DueHeap:
     # Which message of a queue falls due next. It may be gone by then.

@@ -64,6 +64,7 @@ cdef class Order:
     cdef uint64_t chain_end_ms              # no message that came later and expires before this is without a heap entry
     cdef readonly uint64_t expires_next_ms  # nothing falls due before; 0 when nothing ever does
     cdef bint timed                         # in the list of those with something that falls due
+    cdef set leaving            # paged messages that were taken out, and that the log still has; None: none
 
     # A message enters: it gets its number, and what is to be logged is. True when it needs no place in memory.
     # `commit` becomes what there is to wait for, if that is later than what it is.
@@ -90,6 +91,10 @@ cdef class Order:
     # The same for one that is to stay in the log until it is needed, and for one that waits aside.
     cdef int restore_paged(self, uint64_t sequence, uint64_t body_bytes, uint64_t expires_at_ms) except -1
 
+    # The first ready message in ring or log from that number on, with a reference for whoever asks; it stays where it is.
+    # False when there is none, or it cannot be read yet.
+    cdef bint peek(self, uint64_t sequence, Entry *entry) except -1
+
     # A message leaves for that reason. Here it is dropped; a queue may know better.
     cdef int bury(self, Order lane, Entry *entry, Reason reason) except -1
     # Something is ready that was not.
@@ -99,12 +104,12 @@ cdef class Order:
     # Deals with what has fallen due, `limit` messages at most; returns how many it were.
     cdef Py_ssize_t fall_due(self, Py_ssize_t limit) except -1
 
-    cdef int note_due(self, uint64_t expires_at_ms, uint64_t sequence, uint64_t body_bytes) except -1
-    cdef int add_due(self, uint64_t due_ms, uint64_t sequence, uint64_t body_bytes) except -1
+    cdef int note_due(self, uint64_t expires_at_ms, uint64_t sequence) except -1
+    cdef int add_due(self, uint64_t due_ms, uint64_t sequence) except -1
     cdef int expect(self, uint64_t due_ms) except -1
     cdef int drop_stale_due(self) except -1
-    cdef Py_ssize_t take_due(self, Py_ssize_t limit) except -1
-    cdef Py_ssize_t expire_head(self, Py_ssize_t limit) except -1
+    cdef uint64_t head_due_ms(self) noexcept
+    cdef bint expire_head(self) except -1
     cdef Py_ssize_t expire_returned(self) except -1
     cdef Py_ssize_t end_waiting(self, Py_ssize_t limit) except -1
     cdef bint expire_at(self, uint64_t sequence) except -1

@@ -1,13 +1,15 @@
 # See _order.pxd for what this module is and is not.
 
 from libc.stdint cimport uint8_t
-from libc.stdlib cimport free, malloc, qsort
+from libc.stdlib cimport free, malloc
 
 from flowmq._frame cimport FLOWMQ_CONTRACT
 from flowmq._heaps cimport (
     Due, due_heap_clear, due_heap_mend, due_heap_pop, due_heap_push, entry_heap_pop, entry_heap_push,
 )
-from flowmq._message cimport Message, message_body, message_header, message_names, message_release
+from flowmq._message cimport (
+    Message, message_body, message_header, message_names, message_release, message_retain,
+)
 from flowmq._message_log cimport never_committed
 
 from flowmq._frame import check_contract
@@ -23,7 +25,6 @@ cdef enum:
     TRANSIENT_WINDOW_BYTES = 268435456
     PAGE_MESSAGES = 1024         # and comes back by so much
     PAGE_BYTES = 262144
-    DUE_AT_ONCE = 512            # looked up together, in the order in which they stand
     STALE_DUE_KEPT = 4096        # entries of messages that are gone, before anyone looks for them
     READ_AGAIN_MS = 20           # what is due and cannot be read yet is tried again
 
@@ -80,6 +81,11 @@ def deal_with_due(Py_ssize_t limit):
     for order in timed_orders[len(waiting):]:
         next_ms = min(next_ms, order.expires_next_ms)
     return 0 if next_ms <= clock_ms else next_ms - clock_ms
+
+
+def told_ms() -> int:
+    """The time that queues go by, in milliseconds since 1970: as they were told last."""
+    return clock_ms
 
 
 cdef class Order:
@@ -156,7 +162,7 @@ cdef class Order:
         self.push(entry)
         self.count_in(entry.message.body_bytes)
         if entry.expires_at_ms:
-            self.note_due(entry.expires_at_ms, entry.sequence, entry.message.body_bytes)
+            self.note_due(entry.expires_at_ms, entry.sequence)
         else:
             self.chain_end_ms = NEVER_MS
         return 0
@@ -172,7 +178,7 @@ cdef class Order:
         self.paged_bytes += body_bytes
         self.count_in(body_bytes)
         if expires_at_ms:
-            self.note_due(expires_at_ms, sequence, body_bytes)
+            self.note_due(expires_at_ms, sequence)
         else:
             self.chain_end_ms = NEVER_MS
         return 0
@@ -181,7 +187,7 @@ cdef class Order:
         entry_heap_push(&self.returned, entry.sequence, entry)
         self.count_in(entry.message.body_bytes)
         if entry.expires_at_ms:
-            self.add_due(entry.expires_at_ms, entry.sequence, entry.message.body_bytes)
+            self.add_due(entry.expires_at_ms, entry.sequence)
         return 0
 
     cdef int put_aside(self, Entry *entry, uint64_t due_ms) except -1:
@@ -263,6 +269,10 @@ cdef class Order:
                 if messages == 0:
                     self.log.want()
                 return 0
+            if self.leaving is not None and entry.sequence in self.leaving:
+                message_release(entry.message)
+                self.paged_from = entry.sequence + 1
+                continue
             self.paged_count -= 1
             self.paged_bytes -= entry.message.body_bytes
             self.paged_from = entry.sequence + 1
@@ -273,18 +283,17 @@ cdef class Order:
 
     # ----------------------------------------------------------------------------------------- what falls due
 
-    cdef int note_due(self, uint64_t expires_at_ms, uint64_t sequence, uint64_t body_bytes) except -1:
+    cdef int note_due(self, uint64_t expires_at_ms, uint64_t sequence) except -1:
         """The newest message expires then."""
         if expires_at_ms >= self.chain_end_ms:
             self.chain_end_ms = expires_at_ms
             return self.expect(expires_at_ms)
-        return self.add_due(expires_at_ms, sequence, body_bytes)
+        return self.add_due(expires_at_ms, sequence)
 
-    cdef int add_due(self, uint64_t due_ms, uint64_t sequence, uint64_t body_bytes) except -1:
+    cdef int add_due(self, uint64_t due_ms, uint64_t sequence) except -1:
         cdef Due due
         due.due_ms = due_ms
         due.sequence = sequence
-        due.body_bytes = body_bytes
         if self.due.count == self.due.capacity and <uint64_t>self.due.count > 2 * self.count + STALE_DUE_KEPT:
             self.drop_stale_due()
         due_heap_push(&self.due, &due)
@@ -316,19 +325,35 @@ cdef class Order:
         for at in range(self.returned.count):
             entry = &self.returned.items[at].entry
             if entry.expires_at_ms:
-                self.add_due(entry.expires_at_ms, entry.sequence, entry.message.body_bytes)
+                self.add_due(entry.expires_at_ms, entry.sequence)
         return 0
 
     cdef Py_ssize_t fall_due(self, Py_ssize_t limit) except -1:
-        cdef Py_ssize_t done
+        cdef Py_ssize_t done = self.end_waiting(limit)
+        cdef Due due
+        cdef bint elsewhere = False
         self.expires_next_ms = 0
-        done = self.end_waiting(limit)
-        done += self.expire_head(limit - done)
-        # Last, and then the burials: until those are done the log would give a paged message once more.
-        done += self.take_due(limit - done)
+        while done < limit:
+            # In order of time, wherever they are found.
+            if self.due.count and self.due.items[0].due_ms <= min(clock_ms, self.head_due_ms()):
+                due_heap_pop(&self.due, &due)
+                elsewhere |= not self.expire_at(due.sequence)
+            elif not self.expire_head():
+                break
+            done += 1
+        if elsewhere and self.returned.count:
+            done += self.expire_returned()
         self.finish_burials()
+        if self.leaving:
+            self.leaving = None
         self.look_ahead()
         return done
+
+    cdef uint64_t head_due_ms(self) noexcept:
+        """When the first message in the ring expires."""
+        if self.tail == self.head:
+            return NEVER_MS
+        return self.ring[self.head & self.mask].expires_at_ms or NEVER_MS
 
     cdef int look_ahead(self) except -1:
         """When something falls due next, as far as can be seen."""
@@ -340,7 +365,7 @@ cdef class Order:
             if self.ring[self.head & self.mask].expires_at_ms:
                 self.expect(self.ring[self.head & self.mask].expires_at_ms)
         elif self.paged_count:
-            # What comes next could not be read yet, or expire_head() had no turn.
+            # What comes next could not be read yet, or had no turn.
             self.expect(clock_ms + READ_AGAIN_MS)
         return 0
 
@@ -356,27 +381,6 @@ cdef class Order:
             self.dispatch()
         return done
 
-    cdef Py_ssize_t take_due(self, Py_ssize_t limit) except -1:
-        """Some of those in the heap whose time has come, in the order in which they stand."""
-        cdef Due due[DUE_AT_ONCE]
-        cdef Py_ssize_t count = 0
-        cdef Py_ssize_t done = 0
-        cdef Py_ssize_t at
-        cdef bint elsewhere = False
-        while count < limit and count < DUE_AT_ONCE and self.due.count and self.due.items[0].due_ms <= clock_ms:
-            due_heap_pop(&self.due, &due[count])
-            count += 1
-        qsort(due, count, sizeof(Due), by_sequence)
-        for at in range(count):
-            if (self.tail != self.head and due[at].sequence >= self.ring[self.head & self.mask].sequence
-                    or self.paged_count and due[at].sequence >= self.paged_from):
-                done += self.expire_at(due[at].sequence)
-            else:
-                elsewhere = True
-        if elsewhere and self.returned.count:
-            done += self.expire_returned()
-        return max(done, count)
-
     cdef bint expire_at(self, uint64_t sequence) except -1:
         """Whatever stands there is buried if it has expired."""
         cdef uint64_t position = self.position_of(sequence)
@@ -385,7 +389,7 @@ cdef class Order:
             return False
         if not self.take_out(sequence, &entry):
             if self.paged_count and sequence >= self.paged_from and self.log.holds(sequence):
-                self.add_due(clock_ms + READ_AGAIN_MS, sequence, 0)
+                self.add_due(clock_ms + READ_AGAIN_MS, sequence)
             return False
         self.bury(self, &entry, EXPIRED)
         return True
@@ -405,6 +409,8 @@ cdef class Order:
     cdef bint take_out_paged(self, uint64_t sequence, Entry *entry) except -1:
         if self.paged_count == 0 or sequence < self.paged_from or not self.log.holds(sequence):
             return False
+        if self.leaving is not None and sequence in self.leaving:
+            return False
         if not self.log.load(sequence, entry):
             return False
         if entry.sequence != sequence:
@@ -413,6 +419,10 @@ cdef class Order:
         self.paged_count -= 1
         self.paged_bytes -= entry.message.body_bytes
         self.count_out(entry.message.body_bytes)
+        if self.leaving is None:
+            self.leaving = set()
+        # Until it is settled the log gives it once more.
+        self.leaving.add(sequence)
         return True
 
     cdef Py_ssize_t expire_returned(self) except -1:
@@ -434,26 +444,24 @@ cdef class Order:
         free(before.items)
         return done
 
-    cdef Py_ssize_t expire_head(self, Py_ssize_t limit) except -1:
-        cdef Py_ssize_t done = 0
+    cdef bint expire_head(self) except -1:
+        """Bury the first message if it has expired."""
         cdef Entry entry
-        while done < limit:
+        if self.tail == self.head:
+            if self.paged_count == 0 or self.returned.count:
+                return False
+            self.refill()
             if self.tail == self.head:
-                if self.paged_count == 0 or self.returned.count:
-                    break
-                self.refill()
-                if self.tail == self.head:
-                    break
-            entry = self.ring[self.head & self.mask]
-            if not is_expired(&entry, clock_ms):
-                break
-            self.head += 1
-            self.ring_bytes -= entry.message.body_bytes
-            self.count_out(entry.message.body_bytes)
-            self.trim()
-            self.bury(self, &entry, EXPIRED)
-            done += 1
-        return done
+                return False
+        entry = self.ring[self.head & self.mask]
+        if not is_expired(&entry, clock_ms):
+            return False
+        self.head += 1
+        self.ring_bytes -= entry.message.body_bytes
+        self.count_out(entry.message.body_bytes)
+        self.trim()
+        self.bury(self, &entry, EXPIRED)
+        return True
 
     # ------------------------------------------------------------------------------------------------ looking
 
@@ -484,6 +492,17 @@ cdef class Order:
             from_log = entry.sequence + 1
         return found[:limit]
 
+    cdef bint peek(self, uint64_t sequence, Entry *entry) except -1:
+        cdef uint64_t position = self.head
+        while position < self.tail:
+            if (self.ring[position & self.mask].message != NULL
+                    and self.ring[position & self.mask].sequence >= sequence):
+                entry[0] = self.ring[position & self.mask]
+                message_retain(entry.message)
+                return True
+            position += 1
+        return self.paged_count > 0 and self.log.load(max(sequence, self.paged_from), entry)
+
     def withdraw(self, uint64_t sequence, bint release) -> bool:
         """Take one ready message out: drop it, or let its time have come. False when it is not there."""
         cdef Entry entry
@@ -494,6 +513,7 @@ cdef class Order:
             self.finish_burials()
         else:
             self.forget(&entry)
+        self.leaving = None
         return True
 
     # --------------------------------------------------------------------------------------------------- ring
@@ -582,9 +602,3 @@ cdef tuple view_of(const Entry *entry):
         names[2 + exchange_bytes:message.names_bytes], message_header(message)[:message.header_bytes],
         message_body(message)[:message.body_bytes] if message.body_bytes else b"",
     )
-
-
-cdef int by_sequence(const void *left, const void *right) noexcept nogil:
-    cdef const Due *a = <const Due *>left
-    cdef const Due *b = <const Due *>right
-    return (a.sequence > b.sequence) - (a.sequence < b.sequence)
