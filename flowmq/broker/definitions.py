@@ -6,6 +6,7 @@ a broker without a disk.
 
 from flowmq._queue import Queue
 from flowmq.amqp.tables import Table
+from flowmq.broker.policies import Policy
 
 QUEUE, EXCHANGE = "queue", "exchange"
 
@@ -31,3 +32,8 @@ class Definitions:
         """`kind` of the destination is QUEUE or EXCHANGE; `arguments` are an encoded field table without its length."""
 
     def unbound(self, vhost: str, source: str, kind: str, destination: str, key: str, arguments: bytes) -> None: ...
+
+    def policy_set(self, policy: Policy) -> None:
+        """It is new, or replaces the one of the same kind, virtual host and name."""
+
+    def policy_deleted(self, policy: Policy) -> None: ...

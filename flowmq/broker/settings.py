@@ -55,9 +55,13 @@ class ExchangeSettings:
 # ------------------------------------------------------------------------------------------------- which value counts
 
 
-def smallest(*values: Any) -> Any:
+def smallest(argument: Any, policy: Any, operator_policy: Any) -> Any:
     """Whoever limits most: nobody can be allowed more by another one's limit."""
-    return min((value for value in values if value is not None and value != UNLIMITED), default=None)
+    found = None
+    for value in (argument, policy, operator_policy):
+        if value is not None and value != UNLIMITED and (found is None or value < found):
+            found = value
+    return found
 
 
 def argument_first(argument: Any, policy: Any, operator_policy: Any) -> Any:
@@ -72,7 +76,7 @@ class Source(NamedTuple):
     """Where a field's value comes from: an argument, a key of policies, or both."""
 
     argument: str
-    key: str | None = None  # what it is in a policy; None where only the argument says it
+    key: str = ""  # what it is in a policy; empty where only the argument says it
     merge: Callable[[Any, Any, Any], Any] = argument_first
 
 
@@ -126,12 +130,10 @@ def merged(
     sources: Mapping[str, Source], arguments: Table, policy: Definition | None, operator_policy: Definition | None
 ) -> dict[str, Any]:
     """The fields that anybody set; the others keep their defaults."""
+    by_policy, by_operator = policy or NOTHING, operator_policy or NOTHING
     values = {}
-    for field, source in sources.items():
-        by_policy, by_operator = (
-            (definition or NOTHING).get(source.key) if source.key else None for definition in (policy, operator_policy)
-        )
-        value = source.merge(arguments.get(source.argument), by_policy, by_operator)
+    for field, (argument, key, merge) in sources.items():
+        value = merge(arguments.get(argument), by_policy.get(key), by_operator.get(key))
         if value is not None:
             values[field] = value
     return values

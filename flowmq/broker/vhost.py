@@ -23,7 +23,8 @@ from flowmq.broker.definitions import EXCHANGE, QUEUE, Definitions
 from flowmq.broker.exchanges import EXCHANGE_TYPES, PREDECLARED, DeclaredExchange
 from flowmq.broker.names import RESERVED_PREFIX, octets, text, without_line_breaks
 from flowmq.broker.queues import DeclaredQueue
-from flowmq.broker.settings import exchange_settings, queue_settings
+from flowmq.broker.settings import ExchangeSettings
+from flowmq.broker.vhost_policies import VHostPolicies
 
 SERVER_NAMED_PREFIX = "amq.gen-"
 REPLY_TO = "amq.rabbitmq.reply-to"
@@ -53,6 +54,7 @@ class VHost:
         self.reply_channels: dict[bytes, object] = {}  # routing key -> Channel that waits for direct replies
         self.declared_exchanges: dict[str, DeclaredExchange] = {}
         self.queues: dict[str, DeclaredQueue] = {}
+        self.policies = VHostPolicies(self)
         self.default_exchange = DefaultExchange()
         self._add_exchange(DeclaredExchange("", self.default_exchange, "direct"))
         for exchange_name, kind in PREDECLARED.items():
@@ -116,14 +118,18 @@ class VHost:
     def _add_exchange(self, declared: DeclaredExchange) -> DeclaredExchange:
         self.declared_exchanges[declared.name] = declared
         self.exchanges[octets(declared.name)] = declared.exchange
-        declared.apply(exchange_settings(declared.arguments, None))
-        self._link_alternates(declared)
+        self.apply_to_exchange(declared, self.policies.exchange_settings(declared.name, declared.arguments))
+        self._link_alternates_to(declared)
         return declared
 
-    def _link_alternates(self, added: DeclaredExchange) -> None:
+    def apply_to_exchange(self, declared: DeclaredExchange, settings: ExchangeSettings) -> None:
+        declared.apply(settings)
+        name = declared.alternate_name
+        alternate = None if name is None else self.declared_exchanges.get(name)
+        declared.exchange.alternate = None if alternate is None else alternate.exchange
+
+    def _link_alternates_to(self, added: DeclaredExchange) -> None:
         """An alternate exchange is known by name: it may be declared after those that name it, or anew."""
-        if added.alternate_name in self.declared_exchanges:
-            added.exchange.alternate = self.declared_exchanges[added.alternate_name].exchange
         for other in self.declared_exchanges.values():
             if other.alternate_name == added.name and other.alternate_name is not None:
                 other.exchange.alternate = added.exchange
@@ -221,7 +227,7 @@ class VHost:
     def _add_queue(self, declared: DeclaredQueue) -> DeclaredQueue:
         self.queues[declared.name] = declared
         self.default_exchange.add(declared.queue)
-        declared.apply(queue_settings(declared.arguments, None, None))
+        declared.apply(self.policies.queue_settings(declared.name, declared.arguments))
         return declared
 
     def delete_queue(self, declared: DeclaredQueue) -> int:

@@ -21,6 +21,7 @@ from flowmq.amqp.tables import Table, decode_table, encode_table
 from flowmq.broker.broker import Broker
 from flowmq.broker.definitions import EXCHANGE, QUEUE, Definitions
 from flowmq.broker.names import octets, text
+from flowmq.broker.policies import OPERATOR_POLICY, POLICY, Policy
 from flowmq.storage.layout import DataDir
 
 BINDING = "binding"
@@ -82,6 +83,12 @@ class Store(Definitions):
 
     def restore(self, broker: Broker) -> int:
         """Declare again what was durable, and give queues their messages; returns how many messages."""
+        for (kind, name), value in self.items.items():
+            if kind in (POLICY, OPERATOR_POLICY):
+                vhost, policy = name
+                broker.vhost(vhost).policies.restore(
+                    Policy(policy, vhost=vhost, operator=kind == OPERATOR_POLICY, **value)
+                )
         for (kind, name), value in self.items.items():
             if kind == EXCHANGE:
                 vhost, exchange = name
@@ -160,6 +167,12 @@ class Store(Definitions):
 
     def unbound(self, vhost: str, source: str, kind: str, destination: str, key: str, arguments: bytes) -> None:
         self._delete(BINDING, (vhost, source, kind, destination, key, arguments))
+
+    def policy_set(self, policy: Policy) -> None:
+        self._put(policy.kind, (policy.vhost, policy.name), policy.as_record())
+
+    def policy_deleted(self, policy: Policy) -> None:
+        self._delete(policy.kind, (policy.vhost, policy.name))
 
     def snapshot(self) -> bytes:
         """Everything defined, as the payload of one record."""
