@@ -512,6 +512,10 @@ cdef class Journal(RecordWriter):
         self.definition_count += 1
         return number
 
+    def knows(self, uint32_t queue_id) -> bool:
+        """Is there a queue of that id, or a lane of one?"""
+        return queue_id in self.logs
+
     def forget(self, uint32_t queue_id):
         """A queue is deleted: all its messages are done with. The number of the commit."""
         cdef QueueLog queue_log = self.logs.pop(queue_id)

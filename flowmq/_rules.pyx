@@ -32,6 +32,19 @@ cdef class Deduplication:
         raise NotImplementedError("Deduplication.is_duplicate")
 
 
+cdef bint timeouts_used = False
+
+
+def use_timeouts():
+    """From now on there may be a consumer that may hold messages for so long only."""
+    global timeouts_used
+    timeouts_used = True
+
+
+def are_timeouts_used() -> bool:
+    return timeouts_used
+
+
 cdef uint64_t or_unlimited(object value) except? 0:
     return unlimited() if value is None else value
 
@@ -53,6 +66,8 @@ cdef class QueueRules:
         self.retry_min_ms = retry_min_ms
         self.retry_max_ms = or_unlimited(retry_max_ms)
         self.consumer_timeout_ms = or_unlimited(consumer_timeout_ms)
+        if consumer_timeout_ms is not None:
+            use_timeouts()
         self.delays = delays
         self.undertaker = undertaker
         self.deduplication = deduplication

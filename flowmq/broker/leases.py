@@ -24,6 +24,9 @@ class Leases:
             self._used_ms[declared] = now_ms
             self._look_at(declared, now_ms + declared.settings.expires_ms)
 
+    def __contains__(self, declared: DeclaredQueue) -> bool:
+        return declared in self._used_ms
+
     def used(self, declared: DeclaredQueue, now_ms: int) -> None:
         if declared in self._used_ms:
             self._used_ms[declared] = now_ms
