@@ -4,7 +4,7 @@ from flowmq._frame cimport FLOWMQ_CONTRACT, FRAME_METHOD, put_frame_prefix, stor
 from flowmq._heaps cimport count_return, failures_of
 from flowmq._message cimport message_header, message_release, message_retain
 from flowmq._message_log cimport LogSource
-from flowmq._order cimport EXPIRED, OVER_DELIVERY_LIMIT, OVER_LIMIT, REJECTED, RELEASED, queue_now
+from flowmq._order cimport EXPIRED, OVER_DELIVERY_LIMIT, OVER_LIMIT, REJECTED, RELEASED, is_expired, queue_now
 from flowmq._rewrite cimport delay_ms, with_delivery_counts
 from flowmq._rules cimport DROP_HEAD, REJECT_PUBLISH_AND_DEAD_LETTER, unlimited
 
@@ -368,7 +368,7 @@ cdef class Queue(Order):
             if lane is None:
                 # It cannot be read yet: dispatch() comes here again when it can.
                 return 0
-            self.bury(lane, &entry, EXPIRED if entry.expires_at_ms and entry.expires_at_ms <= queue_now() else OVER_LIMIT)
+            self.bury(lane, &entry, EXPIRED if is_expired(&entry, queue_now()) else OVER_LIMIT)
         return 0
 
     cdef int bury(self, Order lane, Entry *entry, Reason reason) except -1:
