@@ -61,6 +61,8 @@ class VHostPolicies:
 
     def set(self, policy: Policy) -> None:
         """Add it, or replace the one of its name. Durable once the definitions are on disk."""
+        if policy.vhost != self.vhost.name:
+            raise PolicyError(f"{policy.where} is not for vhost '{self.vhost.name}'")
         policies = self.sets[policy.kind]
         self._check_not_configured(policies, policy.name)
         if policies.stored.get(policy.name) == policy:
