@@ -107,7 +107,7 @@ class Process:
                 log.warning("SIGHUP received: %s is different now; it counts from the next start on", name)
         for change in changes:
             log.info("SIGHUP received: %s", change)
-        log.info("SIGHUP received: %d policies changed", len(changes))
+        log.info("SIGHUP received: policies changed: %d", len(changes))
 
     async def _listen(self, node: Node, loop: asyncio.AbstractEventLoop) -> list[asyncio.Server]:
         listeners = []

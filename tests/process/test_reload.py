@@ -74,7 +74,7 @@ def test_sighup_takes_over_what_the_file_says_now(own_broker: OwnBroker, file: P
     file.write_text("")
     reload(broker, "policy 'unrouted' in vhost '/' removed")
     assert not reaches_the_alternate(channel, queue)
-    reload(broker, "0 policies changed")
+    reload(broker, "policies changed: 0")
     channel.client.close()
     broker.stop()
 
