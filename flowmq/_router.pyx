@@ -10,8 +10,8 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
 from flowmq._frame cimport FLOWMQ_CONTRACT
-from flowmq._matching cimport gather, hash_octets, octets_of, resized
-from flowmq._queue cimport Queue
+from flowmq._matching cimport gather, hash_octets, note, octets_of, resized, widen
+from flowmq._rewrite cimport delay_ms
 
 from flowmq._binding_keys import DirectTable, FanoutTable, TopicTable
 from flowmq._frame import check_contract
@@ -62,7 +62,7 @@ cdef class RouteSet:
         free(self.targets)
 
 
-cdef RouteSet NOWHERE = RouteSet()
+NOWHERE = RouteSet()
 
 
 # ------------------------------------------------------------------------------------------------------- cache
@@ -218,6 +218,26 @@ cdef class Exchange:
         self.alternate_ = other
         self.change(True)
 
+    @property
+    def hold(self):
+        """Where messages with a header x-delay wait for their time; None where they do not."""
+        return self.hold_
+
+    @hold.setter
+    def hold(self, Queue queue):
+        self.hold_ = queue
+        self.change(True)
+
+    def keep_history(self, Queue queue not None):
+        """From now on that queue gets a copy of every message."""
+        self.history = queue
+        self.change(False)
+
+    def deduplicate(self, Deduplication deduplication):
+        """From now on a message that it knows already goes nowhere; None: every one counts."""
+        self.deduplication = deduplication
+        self.change(False)
+
     def bind(self, target, bytes key not None, bytes match not None=b"") -> bool:
         """Add a binding; False when it was there."""
         cdef dict bindings
@@ -362,6 +382,18 @@ cdef class Exchange:
     cdef RouteSet route_keys(self, list keys, const uint8_t *headers, uint32_t headers_bytes):
         return find_way(self, NULL, 0, keys, headers, headers_bytes)
 
+    cdef int match(self, Gathering *gathering, const uint8_t *key, Py_ssize_t key_bytes, list keys) except -1:
+        if self.history is not None and gathering.count == gathering.capacity:
+            widen(gathering)
+        if self.history is not None and note(gathering, <PyObject *>self.history):
+            gathering.found[gathering.count] = <PyObject *>self.history
+            gathering.count += 1
+        if self.hold_ is not None and delay_ms(gathering.headers, gathering.headers_bytes) > 0:
+            return gather(gathering, <PyObject *>self.hold_)
+        if keys is None:
+            return self.table.match(gathering, key, key_bytes)
+        return self.match_keys(gathering, keys)
+
     cdef int match_keys(self, Gathering *gathering, list keys) except -1:
         for key in keys:
             self.table.match(gathering, octets_of(<bytes>key), PyBytes_GET_SIZE(<bytes>key))
@@ -383,10 +415,7 @@ cdef RouteSet find_way(Exchange source, const uint8_t *key, Py_ssize_t key_bytes
             exchange = <Exchange>gathering.found[position]
             exchanges_count += 1
             matches = gathering.matches
-            if keys is None:
-                exchange.table.match(gathering, key, key_bytes)
-            else:
-                exchange.match_keys(gathering, keys)
+            exchange.match(gathering, key, key_bytes, keys)
             if gathering.matches == matches and exchange.alternate_ is not None:
                 gather(gathering, <PyObject *>exchange.alternate_)
         position += 1
@@ -404,7 +433,7 @@ cdef int judge_ways(dict affected) except -1:
     cdef list waiting = list(affected)
     for exchange in waiting:
         exchange.by_key = exchange.table.by_key
-        exchange.by_headers = exchange.table.by_headers
+        exchange.by_headers = exchange.table.by_headers or exchange.hold_ is not None
         for other in exchange.downstream:
             if other not in affected:
                 exchange.by_key |= other.by_key

@@ -145,6 +145,8 @@ STREAM_ARGUMENTS = (
 STREAM_CONSUMER_ARGUMENTS = ("x-stream-offset", "x-stream-filter", "x-stream-match-unfiltered")
 EXCHANGE_ARGUMENTS: dict[str, Check] = {
     ALTERNATE_EXCHANGE: text,
+    "x-delayed-type": text,
+    "x-recent-history-length": positive,
     **DEDUPLICATION_ARGUMENTS,
 }
 CONSUMER_ARGUMENTS: dict[str, Check] = {

@@ -43,8 +43,7 @@ class Broker:
             for declared in vhost.queues.values():
                 yield declared.queue
 
-    def expire(self) -> None:
-        """Drop what has expired anywhere in any queue; deliveries never wait for this."""
-        for queue in self.queues():
-            if queue.expires_next_ms:
-                queue.expire()
+    def delete_unused(self, now_ms: int) -> None:
+        """Queues whose time is over because nobody has used them."""
+        for vhost in self.vhosts.values():
+            vhost.delete_unused(now_ms)

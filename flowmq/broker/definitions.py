@@ -33,6 +33,11 @@ class Definitions:
 
     def unbound(self, vhost: str, source: str, kind: str, destination: str, key: str, arguments: bytes) -> None: ...
 
+    def memory_made(self, vhost: str, kind: str, name: str, purpose: str, queue: Queue) -> None:
+        """From now on the messages of a queue that belongs to what `kind` and `name` say are to be kept."""
+
+    def memory_gone(self, vhost: str, kind: str, name: str, purpose: str) -> None: ...
+
     def policy_set(self, policy: Policy) -> None:
         """It is new, or replaces the one of the same kind, virtual host and name."""
 

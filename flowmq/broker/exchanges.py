@@ -8,7 +8,10 @@ from flowmq.amqp.tables import Table
 from flowmq.broker.arguments import EXCHANGE_ARGUMENTS, check_equivalent
 from flowmq.broker.settings import PLAIN_EXCHANGE, ExchangeSettings
 
-EXCHANGE_TYPES = ("direct", "fanout", "topic", "headers")
+ROUTING_TYPES = ("direct", "fanout", "topic", "headers")
+DELAYED_MESSAGE, RECENT_HISTORY = "x-delayed-message", "x-recent-history"
+EXCHANGE_TYPES = (*ROUTING_TYPES, DELAYED_MESSAGE, RECENT_HISTORY)
+DELAYED_TYPE, HISTORY_LENGTH = "x-delayed-type", "x-recent-history-length"
 PREDECLARED = {
     "amq.direct": "direct",
     "amq.fanout": "fanout",
@@ -51,6 +54,18 @@ class DeclaredExchange:
         for name, value in received.items():
             check_flag(where, name, value, getattr(self, name))
         check_equivalent(where, EXCHANGE_ARGUMENTS, self.arguments, arguments)
+
+
+def routing_type(type: str, arguments: Table) -> str:
+    """By which type's rules an exchange finds its queues."""
+    if type == RECENT_HISTORY:
+        return "fanout"
+    if type != DELAYED_MESSAGE:
+        return type
+    delayed_type = arguments.get(DELAYED_TYPE)
+    if not isinstance(delayed_type, str) or delayed_type not in ROUTING_TYPES:
+        raise PreconditionFailed(f"Invalid argument, '{DELAYED_TYPE}' must be an existing exchange type")
+    return delayed_type
 
 
 def check_flag(where: str, name: str, received: bool, current: bool) -> None:

@@ -1,5 +1,6 @@
 """Queues as they were declared. Their messages and consumers are in flowmq._queue."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from flowmq._queue import Queue
@@ -21,6 +22,7 @@ class DeclaredQueue:
     arguments: Table = field(default_factory=Table)
     sources: set[DeclaredExchange] = field(default_factory=set)  # exchanges with bindings to it
     settings: QueueSettings = PLAIN_QUEUE
+    settings_changed: Callable[["DeclaredQueue"], None] | None = None  # is told when they have
 
     @property
     def exclusive(self) -> bool:
@@ -33,6 +35,8 @@ class DeclaredQueue:
     def apply(self, settings: QueueSettings) -> None:
         """From now on do what these say, which is what its arguments and policies add up to."""
         self.settings = settings
+        if self.settings_changed is not None:
+            self.settings_changed(self)
 
     def check_access(self, user: object) -> None:
         """`user` is who would be its owner."""
@@ -61,8 +65,18 @@ class DeclaredQueue:
 
     def check_consumable(self, *, exclusive: bool) -> None:
         """One exclusive consumer, or any number of others."""
+        if exclusive and self.queue.single_active:
+            raise AccessRefused(f"{self.where} in exclusive use")
         if self.queue.is_exclusively_consumed or (exclusive and self.queue.consumer_count):
             raise AccessRefused(f"{self.where} in exclusive use")
+
+    def check_gettable(self) -> None:
+        """Where one consumer at a time is active nobody else may take a message."""
+        if self.queue.single_active:
+            raise ResourceLocked(
+                f"cannot obtain access to locked {self.where}. basic.get operations are not supported by "
+                f"{self.settings.queue_type} queues with single active consumer"
+            )
 
     def check_prefetch(self, *, for_channel: bool) -> None:
         """A quorum queue knows no limit that several consumers share."""
