@@ -21,7 +21,7 @@ from flowmq.broker.queues import DeclaredQueue
 from flowmq.broker.settings import PLAIN_QUEUE, QueueSettings, queue_settings
 from flowmq.broker.users import Users
 from flowmq.broker.vhost import VHost
-from flowmq.broker.vhost_policies import VHostPolicies
+from flowmq.broker.vhost_policies import SHARED_MAX, VHostPolicies
 
 TTL = {"message-ttl": 1000}
 OWNER = object()
@@ -389,10 +389,24 @@ def test_only_queues_that_a_pattern_matches_are_looked_at(vhost: VHost, monkeypa
     assert sorted(looked_at[10:]) == sorted([f"q.5{digit}" for digit in range(10)] + ["q.7"])
 
 
-def test_plain_queues_under_one_policy_share_their_settings(vhost: VHost) -> None:
+def test_queues_of_the_same_policy_and_arguments_share_their_settings(vhost: VHost) -> None:
     vhost.policies.set(Policy("p", "", TTL))
-    first, second = (vhost.declare_queue(name, OWNER) for name in "ab")
-    assert first.settings is second.settings
+    for arguments in ({}, {"x-max-length": 5, "x-unknown": [1], "x-member-placement-tag": [2]}):
+        first, second = (
+            vhost.declare_queue(f"{name}-{len(arguments)}", OWNER, arguments=Table(arguments)) for name in "ab"
+        )
+        assert first.settings is second.settings
+    assert first.settings.max_length == 5
+    vhost.policies.delete("p")
+    assert first.settings == QueueSettings(max_length=5)
+
+
+def test_many_sets_of_arguments_are_not_all_remembered(vhost: VHost) -> None:
+    for length in range(2500):
+        declared = vhost.declare_queue("q", OWNER, arguments=Table({"x-max-length": length}))
+        assert declared.settings.max_length == length
+        vhost.delete_queue(declared)
+    assert len(vhost.policies._shared) <= SHARED_MAX
 
 
 def test_a_policy_is_set_in_its_own_virtual_host(vhost: VHost) -> None:
