@@ -19,7 +19,7 @@ LAYERS = [
     {"_frame", "amqp"},
     {
         *("_checksum", "_intervals", "_message", "_message_log", "_delivery", "_transaction", "_queue", "broker"),
-        *("_matching", "_binding_keys", "_headers", "_router"),
+        *("_matching", "_binding_keys", "_headers", "_hashing", "_router"),
     },
     {
         *("_records", "_segment", "_queue_log", "_commit", "_journal", "_restore"),
