@@ -117,7 +117,7 @@ cdef class Order:
     cdef int drop_stale_due(self) except -1
     cdef uint64_t head_due_ms(self) noexcept
     cdef bint expire_head(self) except -1
-    cdef Py_ssize_t expire_returned(self) except -1
+    cdef Py_ssize_t expire_returned(self, Py_ssize_t limit) except -1
     cdef Py_ssize_t end_waiting(self, Py_ssize_t limit) except -1
     cdef bint expire_at(self, uint64_t sequence) except -1
     # Takes the message with that number out of wherever it stands, but not of those that came back. False when it is

@@ -328,19 +328,23 @@ cdef class Order:
 
     cdef Py_ssize_t fall_due(self, Py_ssize_t limit) except -1:
         cdef Py_ssize_t done = self.end_waiting(limit)
+        cdef Entry entry
         cdef Due due
         cdef bint elsewhere = False
         self.expires_next_ms = 0
         while done < limit:
-            # In order of time, wherever they are found.
-            if self.due.count and self.due.items[0].due_ms <= min(clock_ms, self.head_due_ms()):
+            # Those that came back are the oldest; otherwise in order of time, wherever they are found.
+            if self.returned.count and is_expired(&self.returned.items[0].entry, clock_ms):
+                self.pop(&entry)
+                self.bury(self, &entry, EXPIRED)
+            elif self.due.count and self.due.items[0].due_ms <= min(clock_ms, self.head_due_ms()):
                 due_heap_pop(&self.due, &due)
                 elsewhere |= not self.expire_at(due.sequence)
             elif not self.expire_head():
                 break
             done += 1
         if elsewhere and self.returned.count:
-            done += self.expire_returned()
+            done += self.expire_returned(limit - done)
         self.finish_burials()
         if self.leaving:
             self.leaving = None
@@ -423,23 +427,31 @@ cdef class Order:
         self.leaving.add(sequence)
         return True
 
-    cdef Py_ssize_t expire_returned(self) except -1:
-        """The heap of those that came back is made anew without those that have expired."""
+    cdef Py_ssize_t expire_returned(self, Py_ssize_t limit) except -1:
+        """The heap of those that came back is made anew without those that have expired, which go in order of time."""
         cdef EntryHeap before = self.returned
+        cdef EntryHeap expired
         cdef Py_ssize_t at
         cdef Py_ssize_t done = 0
-        cdef Entry *entry
-        self.returned.items = NULL
-        self.returned.count = self.returned.capacity = 0
+        cdef Entry entry
+        expired.items = self.returned.items = NULL
+        expired.count = expired.capacity = self.returned.count = self.returned.capacity = 0
         for at in range(before.count):
-            entry = &before.items[at].entry
-            if is_expired(entry, clock_ms):
+            entry = before.items[at].entry
+            if is_expired(&entry, clock_ms):
+                entry_heap_push(&expired, entry.expires_at_ms, &entry)
+            else:
+                entry_heap_push(&self.returned, entry.sequence, &entry)
+        free(before.items)
+        while expired.count:
+            entry_heap_pop(&expired, &entry)
+            if done < limit:
                 self.count_out(entry.message.body_bytes)
-                self.bury(self, entry, EXPIRED)
+                self.bury(self, &entry, EXPIRED)
                 done += 1
             else:
-                entry_heap_push(&self.returned, entry.sequence, entry)
-        free(before.items)
+                entry_heap_push(&self.returned, entry.sequence, &entry)
+                self.add_due(entry.expires_at_ms, entry.sequence)
         return done
 
     cdef bint expire_head(self) except -1:
