@@ -35,6 +35,8 @@ cdef class Journal(RecordWriter):
     cdef readonly uint64_t submitted        # number of the last batch handed to the thread
     cdef uint64_t durable_segment           # everything before this place is on disk
     cdef uint64_t durable_offset
+    cdef uint64_t vouched_segment           # what a batch has said of that
+    cdef uint64_t vouched_offset
     cdef object sent                        # deque of what the thread has: (number, segment number, end, sync, octets)
     cdef uint64_t sent_bytes
     cdef bint failure_untold
@@ -53,6 +55,8 @@ cdef class Journal(RecordWriter):
     cdef int roll(self, uint64_t record_bytes) except -1
     cdef int wait(self, CommitWaiter waiter) except -1
     cdef int submit_batch(self) except -1
+    cdef int finish_batch(self) except -1
+    cdef int vouch(self) except -1
     cdef uint64_t commit_pending(self) except? 0
     cdef int hand_over(self, Batch *batch) except -1
     cdef bint is_behind(self) noexcept

@@ -4,9 +4,6 @@ from flowmq._commit import CommitThread
 from flowmq._queue import Queue
 from flowmq._queue_log import QueueLog, RecordWriter
 
-FAILPOINTS: tuple[str, ...]
-has_failpoints: bool
-
 class CommitWaiter: ...
 
 class Journal(RecordWriter):

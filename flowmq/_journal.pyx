@@ -2,7 +2,6 @@
 
 import logging
 import os
-import signal
 from collections import deque
 
 from libc.stddef cimport size_t
@@ -11,6 +10,7 @@ from libc.stdlib cimport realloc
 from libc.string cimport memset
 
 from flowmq._commit cimport commit_batch_free, commit_batch_new
+from flowmq._failpoint cimport failpoint
 from flowmq._frame cimport FLOWMQ_CONTRACT
 from flowmq._message cimport Message
 from flowmq._message_log cimport MessageLog, never_committed
@@ -51,46 +51,6 @@ cdef class CommitWaiter:
 
 
 # -------------------------------------------------------------------------------------------------- the journal
-
-cdef extern from *:
-    """
-    #ifdef FLOWMQ_DEBUG
-    #define FLOWMQ_HAS_FAILPOINTS 1
-    #else
-    #define FLOWMQ_HAS_FAILPOINTS 0
-    #endif
-    """
-    const bint FLOWMQ_HAS_FAILPOINTS
-
-# Where a debug build dies on request, as by kill -9: FLOWMQ_FAILPOINT=name:n in the environment, at the n-th time.
-FAILPOINTS = (
-    "batch-begun", "batch-written", "batch-handed-over", "segment-made", "segment-begun", "segment-superseded",
-    "segment-renamed", "message-rewritten", "commit-told",
-)
-cdef str failpoint_name = ""
-cdef long failpoint_left = 0
-has_failpoints = bool(FLOWMQ_HAS_FAILPOINTS)
-if has_failpoints and "FLOWMQ_FAILPOINT" in os.environ:
-    failpoint_name, _, failpoint_count = os.environ["FLOWMQ_FAILPOINT"].partition(":")
-    failpoint_left = int(failpoint_count or 1)
-    if failpoint_name not in FAILPOINTS:
-        raise ValueError(f"FLOWMQ_FAILPOINT: no such failpoint: {failpoint_name}; one of {', '.join(FAILPOINTS)}")
-
-
-cdef inline int failpoint(str name) except -1:
-    if FLOWMQ_HAS_FAILPOINTS:
-        reach_failpoint(name)
-    return 0
-
-
-cdef int reach_failpoint(str name) except -1:
-    global failpoint_left
-    if name == failpoint_name:
-        failpoint_left -= 1
-        if failpoint_left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-    return 0
-
 
 def index_age(Segment segment):
     return segment.index_used
@@ -134,8 +94,13 @@ cdef class Journal(RecordWriter):
 
     def start(self, uint64_t next_number):
         """Begin to write, in a new segment, with that batch number."""
+        cdef Segment segment
         self.next_number = next_number
         self.committed = self.submitted = next_number - 1
+        # What a process that was killed had written was read back, and need not be on disk yet.
+        for segment in self.segments.values():
+            os.fdatasync(segment.fd)
+        os.fsync(self.directory_fd)
         if self.segment is not None:
             self.durable_segment = self.segment.number
             self.durable_offset = self.segment.end
@@ -253,7 +218,7 @@ cdef class Journal(RecordWriter):
         return 0
 
     cdef int roll(self, uint64_t record_bytes) except -1:
-        """Go on in a new segment. The one before is on disk, to its end, when the header of the new one is written."""
+        """Go on in a new segment. Nothing in it is confirmed before the one before it is on disk, to its end."""
         cdef Segment before = self.segment
         cdef uint64_t number
         cdef uint64_t needed = SEGMENT_HEADER_BYTES + BATCH_HEADER_BYTES + record_bytes
@@ -267,8 +232,6 @@ cdef class Journal(RecordWriter):
             before = self.segment
             if self.batch_end() + BATCH_HEADER_BYTES + record_bytes <= before.size:
                 return 0
-        if self.sent and not self.thread.wait(self.submitted):
-            raise OSError(self.thread.error(), "the journal could not be written")
         number = 1 if before is None else before.number + 1
         path, fd = self.new_file(number, size)
         failpoint("segment-made")
@@ -363,7 +326,6 @@ cdef class Journal(RecordWriter):
 
     cdef int submit_batch(self) except -1:
         cdef QueueLog queue_log
-        cdef Batch *batch
         cdef list touched
         if self.touched:
             touched = self.touched
@@ -371,15 +333,28 @@ cdef class Journal(RecordWriter):
             for queue_log in touched:
                 queue_log.touched = False
                 queue_log.write_pending()
-        batch = self.batch
-        if batch == NULL or self.record_count == 0:
+        if self.batch == NULL or self.record_count == 0:
             return 0
+        return self.finish_batch()
+
+    cdef int finish_batch(self) except -1:
+        cdef Batch *batch = self.batch
         put_batch_header(batch.data, self.segment.seed, self.next_number, <uint32_t>(batch.bytes - BATCH_HEADER_BYTES),
                          self.record_count, self.durable_segment, self.durable_offset)
+        self.vouched_segment, self.vouched_offset = self.durable_segment, self.durable_offset
         self.segment.end += batch.bytes
         self.batch = NULL
         self.record_count = 0
         return self.hand_over(batch)
+
+    cdef int vouch(self) except -1:
+        """A batch of no records says what is on disk by now: damage there is then never taken for a torn end."""
+        if self.batch != NULL or self.batch_end() + BATCH_HEADER_BYTES > self.segment.size:
+            return 0
+        if self.vouched_segment == self.durable_segment and self.vouched_offset == self.durable_offset:
+            return 0
+        self.begin_batch()
+        return self.finish_batch()
 
     cdef int hand_over(self, Batch *batch) except -1:
         batch.number = self.next_number
@@ -516,6 +491,8 @@ cdef class Journal(RecordWriter):
     def maintain(self) -> bool:
         """Free the oldest segment, or do a little to make it free. True when there is more to do soon."""
         cdef Segment oldest = next(iter(self.segments.values()))
+        if not self.error and not self.sent:
+            self.vouch()
         if self.error or oldest is self.segment or self.directory_commit > self.committed:
             # Names change one by one, so that no power cut can leave a gap in the numbers.
             return False
@@ -631,6 +608,10 @@ cdef class Journal(RecordWriter):
                 self.batch.sync = True
             self.submit_batch()
             self.sync_only(self.segment.fd)
+            if self.thread.wait(self.submitted):
+                self.durable_segment, self.durable_offset = self.segment.number, self.segment.end
+                self.vouch()
+                self.sync_only(self.segment.fd)
         self.thread.close()
         for segment in self.segments.values():
             os.close(segment.fd)

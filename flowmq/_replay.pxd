@@ -8,7 +8,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from flowmq._replay_queue cimport LiveMessage, QueueHistory
-from flowmq._replay_segment cimport Batch, Octets
+from flowmq._replay_segment cimport Batch, Octets, Survey
 
 cdef struct SegmentHistory:
     uint64_t number
@@ -41,7 +41,7 @@ cdef class Replay:
     cdef readonly uint64_t end_segment          # where the journal ends; 0, 0 when there is none
     cdef readonly uint64_t end_offset
     cdef readonly uint64_t cut_octets           # torn off behind the end, as far as can be told
-    cdef readonly list abandoned                # paths of segments never begun: their header never reached the disk
+    cdef readonly list abandoned                # paths of segments behind the end: nothing in them was ever confirmed
     cdef readonly list skipped                  # Skipped, with skip_corrupt
 
     cdef list files             # Header of each segment, as in `segments_`
@@ -67,10 +67,13 @@ cdef class Replay:
 
     cdef list usable(self, list headers)
     cdef int check_links(self, list headers) except -1
-    cdef int64_t salvage(self, object header, bint is_last) except -2
+    cdef int64_t salvage(self, list headers, Py_ssize_t index) except -2
+    cdef bint vouched_for(self, uint64_t number, uint64_t at, list headers) except -1
+    cdef bint survey_of(self, object header, Octets *segment, Survey *seen) except -1
+    cdef int abandon(self, list headers) except -1
     cdef int load(self, object header, uint64_t octets, Octets *into) except -1
     cdef int read_segment(self, Py_ssize_t index, uint64_t sealed_at) except -1
-    cdef uint64_t go_on(self, Octets *segment, Batch *batch, uint64_t sealed_at) except? 0
+    cdef uint64_t go_on(self, Octets *segment, Batch *batch, Py_ssize_t index, uint64_t sealed_at) except? 0
     cdef uint64_t skip(self, Batch *batch, uint64_t until) except? 0
     cdef int apply(self, Octets *segment, Batch *batch, SegmentHistory *history) except -1
     cdef int apply_record(self, Octets *segment, uint64_t at) except -1

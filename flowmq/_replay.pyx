@@ -15,7 +15,7 @@ from flowmq._replay_segment cimport (
     RECORD_GONE,
     RECORD_HEAD_OCTETS, RECORD_MESSAGE, RECORD_NOTHING, RECORD_RETURNED, RECORD_SETTLED, RECORD_STATE, RECORD_TARGET,
     TARGET_OCTETS, Batch, Octets, Survey, check_batch, find_seed, has_torn_head, is_message, next_good,
-    replay_u32, replay_u64, survey,
+    replay_u32, replay_u64, survey, vouches,
 )
 
 from typing import NamedTuple
@@ -121,7 +121,7 @@ cdef class Replay:
 
     def read(self, segments, *, bint skip_corrupt=False):
         """Reads the segments, given as (number, path or descriptor). Once only."""
-        cdef Py_ssize_t index
+        cdef Py_ssize_t index = 0
         if self.files or self.end_segment:
             raise ValueError("a Replay reads once")
         self.skip_corrupt = skip_corrupt
@@ -131,8 +131,9 @@ cdef class Replay:
         if self.segments_ == NULL:
             raise MemoryError
         try:
-            for index in range(self.segments_count):
+            while index < self.segments_count:
                 self.read_segment(index, sealed_at(self.files, index))
+                index += 1
         finally:
             free(self.buffer)
             self.buffer, self.buffer_octets = NULL, 0
@@ -145,14 +146,16 @@ cdef class Replay:
     cdef list usable(self, list headers):
         # Those to be read. Raises, or skips, where one is damaged or missing.
         cdef list usable = []
-        # Several files can be made before the first header is written: none of those at the end was begun.
-        sound = [header.number for header in headers if header.fault is None]
-        for header in headers:
-            is_last = not sound or header.number > sound[len(sound) - 1]
+        cdef Py_ssize_t index
+        for index, header in enumerate(headers):
             if header.fault is None:
                 usable.append(header)
-            elif (seed := self.salvage(header, is_last)) >= 0:
+                continue
+            seed = self.salvage(headers, index)
+            if seed >= 0:
                 usable.append(header._replace(seed=seed))
+            elif header.file in self.abandoned:
+                break
         self.check_links(usable)
         return usable
 
@@ -167,26 +170,53 @@ cdef class Replay:
                 self.skipped.append(Skipped("header", header.number, 24, 0, reason, 0))
         return 0
 
-    cdef int64_t salvage(self, object header, bint is_last) except -2:
+    cdef int64_t salvage(self, list headers, Py_ssize_t index) except -2:
         # Of a segment whose header does not check: its seed, to read it nevertheless; -1 to leave it out.
         cdef Octets segment
         cdef Survey seen
-        cdef bint readable
-        self.load(header, header.file_octets, &segment)
-        readable = find_seed(&segment, header.seed)
-        memset(&seen, 0, sizeof(seen))
-        if readable:
-            seen = survey(&segment, HEADER_OCTETS, 0)
-            self.batch_number_seen = max(self.batch_number_seen, seen.highest_number)
-        if is_last and seen.durable_offset <= HEADER_OCTETS:
-            # No batch says that anything in here was on disk: its header need not have been either.
-            self.abandoned.append(header.file)
+        cdef uint64_t claimed_end
+        header = headers[index]
+        readable = self.survey_of(header, &segment, &seen)
+        seed, claimed_end = segment.seed, seen.end
+        if not self.vouched_for(header.number, HEADER_OCTETS, headers[index:]):
+            # Nothing says that anything in here was on disk: its header need not have been either.
+            self.abandon(headers[index:])
             return -1
         if not self.skip_corrupt:
-            raise CorruptJournal(header.file, 0, header.fault, max(seen.end, <uint64_t>HEADER_OCTETS))
+            raise CorruptJournal(header.file, 0, header.fault, max(claimed_end, <uint64_t>HEADER_OCTETS))
         what, octets = ("header", HEADER_OCTETS) if readable else ("segment", header.file_octets)
         self.skipped.append(Skipped(what, header.number, 0, octets, header.fault, 0))
-        return segment.seed if readable else -1
+        return seed if readable else -1
+
+    cdef bint survey_of(self, object header, Octets *segment, Survey *seen) except -1:
+        # Loads it. False when nothing in it can be told from what an earlier segment left in the file.
+        self.load(header, header.file_octets, segment)
+        memset(seen, 0, sizeof(Survey))
+        if header.fault is not None and not find_seed(segment, header.seed):
+            return False
+        seen[0] = survey(segment, HEADER_OCTETS, 0)
+        self.batch_number_seen = max(self.batch_number_seen, seen.highest_number)
+        return True
+
+    cdef bint vouched_for(self, uint64_t number, uint64_t at, list headers) except -1:
+        # Does a batch in one of these say that octets of that segment behind that place were on disk?
+        cdef Octets segment
+        cdef Survey seen
+        for header in headers:
+            self.survey_of(header, &segment, &seen)
+            if vouches(&seen, number, at):
+                return True
+        return False
+
+    cdef int abandon(self, list headers) except -1:
+        # The journal ends before these.
+        cdef Octets segment
+        cdef Survey seen
+        for header in headers:
+            if self.survey_of(header, &segment, &seen) and seen.end > HEADER_OCTETS and header.fault is None:
+                self.cut_octets += seen.end - HEADER_OCTETS
+            self.abandoned.append(header.file)
+        return 0
 
     cdef int load(self, object header, uint64_t octets, Octets *into) except -1:
         cdef uint64_t size = min(octets, <uint64_t>header.file_octets)
@@ -219,7 +249,7 @@ cdef class Replay:
                 self.apply(&segment, &batch, history)
                 at = batch.end
                 continue
-            next_at = self.go_on(&segment, &batch, sealed_at)
+            next_at = self.go_on(&segment, &batch, index, sealed_at)
             if next_at == 0:
                 break
             at = next_at
@@ -228,25 +258,33 @@ cdef class Replay:
         self.batch_number_seen = max(self.batch_number_seen, self.batch_number)
         return 0
 
-    cdef uint64_t go_on(self, Octets *segment, Batch *batch, uint64_t sealed_at) except? 0:
+    cdef uint64_t go_on(self, Octets *segment, Batch *batch, Py_ssize_t index, uint64_t sealed_at) except? 0:
         # Behind a batch that does not check: where to go on, 0 when the journal ends here; or raises.
         cdef Survey seen
         cdef uint64_t good
+        # Without a follower's word on where this one ends, what stands in those that come later says nothing of it.
+        cdef list later = self.files[index + 1:] if sealed_at else []
         if batch.written_so:
             return self.skip(batch, batch.end)
-        if sealed_at:
-            good = next_good(segment, batch.at + 1, self.batch_number + 1)
-            return self.skip(batch, good or sealed_at)
         seen = survey(segment, batch.at, self.batch_number)
         self.batch_number_seen = max(self.batch_number_seen, seen.highest_number)
-        if seen.durable_offset > batch.at:
+        vouched = vouches(&seen, segment.number, batch.at)
+        if later and not vouched:
+            vouched = self.vouched_for(segment.number, batch.at, later)
+            self.load(self.reading, segment.size, segment)
+        if vouched:
             good = next_good(segment, batch.at + 1, self.batch_number + 1)
-            return self.skip(batch, good or seen.durable_offset)
+            return self.skip(batch, good or sealed_at or seen.durable_offset)
         if seen.end > batch.at:
             self.cut_octets += seen.end - batch.at
         elif has_torn_head(segment, batch.at, self.batch_number):
             # No one can tell how much was to follow.
             self.cut_octets += min(<uint64_t>BATCH_HEAD_OCTETS, segment.size - batch.at)
+        if later:
+            # A segment is begun before the one it follows is on disk: a cut in between leaves this.
+            self.abandon(later)
+            self.segments_count = index + 1
+            del self.files[index + 1:]
         return 0
 
     cdef uint64_t skip(self, Batch *batch, uint64_t until) except? 0:

@@ -217,10 +217,21 @@ cdef Survey survey(const Octets *segment, uint64_t begin, uint64_t number_before
             if batch.number > number_before:
                 seen.end = max(seen.end, min(batch.end, segment.size))
                 seen.highest_number = max(seen.highest_number, batch.number)
-            if at > begin and batch.durable_segment == segment.number:
-                seen.durable_offset = max(seen.durable_offset, min(batch.durable_offset, at))
+            if batch.durable_segment < segment.number:
+                note_durable(&seen, batch.durable_segment, batch.durable_offset)
+            elif batch.durable_segment == segment.number:
+                note_durable(&seen, segment.number, min(batch.durable_offset, at))
         at = next_magic(segment, at + 1)
     return seen
+
+
+cdef void note_durable(Survey *seen, uint64_t number, uint64_t offset) noexcept nogil:
+    if number > seen.durable_segment or (number == seen.durable_segment and offset > seen.durable_offset):
+        seen.durable_segment, seen.durable_offset = number, offset
+
+
+cdef bint vouches(const Survey *seen, uint64_t number, uint64_t at) noexcept nogil:
+    return seen.durable_segment > number or (seen.durable_segment == number and seen.durable_offset > at)
 
 
 cdef bint has_torn_head(const Octets *segment, uint64_t at, uint64_t number_before) noexcept nogil:

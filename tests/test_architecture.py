@@ -22,7 +22,7 @@ LAYERS = [
         *("_matching", "_binding_keys", "_headers", "_router"),
     },
     {
-        *("_records", "_segment", "_queue_log", "_commit", "_journal", "_restore"),
+        *("_failpoint", "_records", "_segment", "_queue_log", "_commit", "_journal", "_restore"),
         *("_replay", "_replay_queue", "_replay_segment", "storage"),
     },
     {"_peer", "_content", "_channel", "_connection", "server"},

@@ -67,7 +67,7 @@ class Store(Definitions):
                 self.replay.end_segment,
             )
         for path in self.replay.abandoned:
-            log.warning("journal: %s was never begun, it is dropped", path)
+            log.warning("journal: %s is dropped: nothing in it was ever confirmed", path)
 
     def _adopt(self) -> None:
         paths = {file.number: file.path for file in self.data_dir.segments()}
@@ -105,7 +105,8 @@ class Store(Definitions):
 
     def start(self) -> None:
         """Begin to write; what was read back is not needed any more."""
-        for path in self.replay.abandoned:
+        # The last one first: a power cut must not leave a gap in the numbers.
+        for path in reversed(self.replay.abandoned):
             assert not isinstance(path, int), "segments are read by their paths here"
             os.unlink(path)
         self.journal.start(max(self.replay.batch_number, self.replay.batch_number_seen) + BATCH_NUMBER_GAP)
