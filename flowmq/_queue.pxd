@@ -109,10 +109,12 @@ cdef class Queue:
     cdef bint take(self, bint no_ack, Entry *entry) except -1
     # A delivered message is done with. Releases nothing: the caller owns the message.
     cdef int settle(self, uint64_t sequence, bint persistent) except -1
-    # Puts a message back that the log kept over a restart; in order of sequence. Takes over the reference.
-    cdef int restore(self, Entry *entry) except -1
-    # The same for one that is to stay in the log until it is needed.
-    cdef void restore_paged(self, uint64_t sequence, uint64_t body_bytes) noexcept
+    # What the log kept over a restart; it stays there until it is needed. Those that expire come in now, as far as the
+    # window goes.
+    cdef int restore_backlog(self, uint64_t messages, uint64_t body_bytes, uint64_t next_sequence,
+                             uint64_t expires_next_ms) except -1
+    # The newest message is only in the log.
+    cdef void leave_to_log(self, uint64_t sequence, uint64_t body_bytes) noexcept
     # Does the ring hold as much as should be in memory of a queue that a log can page?
     cdef bint is_window_full(self) noexcept
     cdef bint log_publish(self, Message *message, Entry *entry, uint64_t *commit) except -1

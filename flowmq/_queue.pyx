@@ -250,7 +250,7 @@ cdef class Queue:
             if not paging:
                 commit[0] = never_committed()
         if paging:
-            self.restore_paged(entry.sequence, message.body_bytes)
+            self.leave_to_log(entry.sequence, message.body_bytes)
         return True
 
     cdef bint is_window_full(self) noexcept:
@@ -258,7 +258,7 @@ cdef class Queue:
             return self.tail - self.head >= WINDOW_MESSAGES or self.ring_bytes >= WINDOW_BYTES
         return self.tail - self.head >= TRANSIENT_WINDOW_MESSAGES or self.ring_bytes >= TRANSIENT_WINDOW_BYTES
 
-    cdef void restore_paged(self, uint64_t sequence, uint64_t body_bytes) noexcept:
+    cdef void leave_to_log(self, uint64_t sequence, uint64_t body_bytes) noexcept:
         if self.paged_count == 0:
             self.paged_from = sequence
         self.paged_count += 1
@@ -431,11 +431,16 @@ cdef class Queue:
         message_release(entry.message)
         return 0
 
-    cdef int restore(self, Entry *entry) except -1:
-        self.note_expiry(entry.expires_at_ms)
-        self.push(entry)
-        self.ready_bytes += entry.message.body_bytes
-        self.next_sequence = entry.sequence + 1
+    cdef int restore_backlog(self, uint64_t messages, uint64_t body_bytes, uint64_t next_sequence,
+                             uint64_t expires_next_ms) except -1:
+        cdef uint64_t left = 0
+        self.next_sequence = next_sequence
+        self.paged_from = 1
+        self.paged_count = messages
+        self.paged_bytes = self.ready_bytes = body_bytes
+        while expires_next_ms and self.paged_count != left and not self.is_window_full():
+            left = self.paged_count
+            self.refill()
         return 0
 
     cdef void note_expiry(self, uint64_t expires_at_ms) noexcept:

@@ -42,6 +42,7 @@ cdef enum:
     RECORD_DEFINITION = 7
     RECORD_DEFINITIONS = 8
     RECORD_GONE = 9
+    RECORD_SUMMARY = 10
 
 cdef struct Octets:
     # A segment in memory, up to where its batches may go.
@@ -70,6 +71,8 @@ cdef struct Survey:
 
 # Is there the head of a batch? If so, `batch` has what it says.
 cdef bint head_checks(const Octets *segment, uint64_t at, Batch *batch) noexcept nogil
+# Does the record at `at`, which ends before `end`, check?
+cdef bint record_checks(const Octets *segment, uint64_t at, uint64_t end) noexcept nogil
 # Checks the batch at `at` whole, number and records included; batch.fault tells.
 cdef void check_batch(const Octets *segment, uint64_t at, uint64_t number_before, Batch *batch) noexcept nogil
 # Is there a message record whose sizes make sense, ending before `until`? Says nothing about its checksum.

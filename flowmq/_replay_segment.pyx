@@ -39,6 +39,7 @@ class Header(NamedTuple):
     seed: int
     previous: int
     previous_end: int
+    previous_summary: int
     fault: str | None
 
 
@@ -50,8 +51,8 @@ def read_header(number, file):
     finally:
         if descriptor is not file:
             os.close(descriptor)
-    fields = [int.from_bytes(octets[at:at + size], "little") for at, size in ((16, 8), (12, 4), (24, 8), (32, 8))]
-    return Header(number, file, file_octets, *fields[1:], fault=header_fault(octets, number, file_octets))
+    fields = [int.from_bytes(octets[at:at + size], "little") for at, size in ((12, 4), (24, 8), (32, 8), (48, 8))]
+    return Header(number, file, file_octets, *fields, fault=header_fault(octets, number, file_octets))
 
 
 cdef str header_fault(bytes octets, uint64_t number, uint64_t file_octets):
@@ -67,6 +68,16 @@ cdef str header_fault(bytes octets, uint64_t number, uint64_t file_octets):
     if replay_u64(header + 24) >= number or (replay_u64(header + 24) and replay_u64(header + 32) < HEADER_OCTETS):
         return "the header says nothing sensible about the segment before it"
     return None
+
+
+def read_at(file, offset, count):
+    """So many octets from there, or as many as there are."""
+    descriptor = file if isinstance(file, int) else os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.pread(descriptor, count, offset)
+    finally:
+        if descriptor is not file:
+            os.close(descriptor)
 
 
 def read_into(file, view):
@@ -148,7 +159,7 @@ cdef void check_batch(const Octets *segment, uint64_t at, uint64_t number_before
 cdef const char *complaint_about(const Octets *segment, uint64_t at) noexcept nogil:
     # Of a record whose checksum fits: why its payload makes no sense, or NULL.
     cdef int kind = segment.start[at + 8]
-    if kind > RECORD_GONE:
+    if kind > RECORD_SUMMARY:
         return b"a record of a type unknown to this version"
     if payload_makes_sense(kind, segment.start + at + RECORD_HEAD_OCTETS, replay_u32(segment.start + at), at):
         return NULL

@@ -22,7 +22,17 @@ LAYERS = [
         *("_matching", "_binding_keys", "_headers", "_router"),
     },
     {
-        *("_failpoint", "_records", "_segment", "_queue_log", "_commit", "_journal", "_restore"),
+        *(
+            "_failpoint",
+            "_records",
+            "_summary",
+            "_segment",
+            "_queue_log",
+            "_commit",
+            "_journal",
+            "_compaction",
+            "_restore",
+        ),
         *("_replay", "_replay_queue", "_replay_segment", "storage"),
     },
     {"_peer", "_content", "_channel", "_connection", "server"},

@@ -41,6 +41,7 @@ LAYOUTS = {
     7: Layout("definition", struct.Struct(""), ()),
     8: Layout("definitions", struct.Struct(""), ()),
     9: Layout("queue gone", struct.Struct("<I4x"), ("queue_id",)),
+    10: Layout("summary", struct.Struct(""), ()),
 }
 
 

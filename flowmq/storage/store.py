@@ -13,6 +13,7 @@ from typing import Any
 
 import msgpack
 
+from flowmq._compaction import Compaction
 from flowmq._journal import Journal
 from flowmq._queue import Queue
 from flowmq._replay import Replay
@@ -47,7 +48,7 @@ class Store(Definitions):
         self.queue_ids: dict[tuple[str, str], int] = {}
         self.waited_for = 0
         self.replay = Replay()
-        self.replay.read([(file.number, os.fspath(file.path)) for file in data_dir.segments()])
+        self.replay.read([(file.number, os.fspath(file.path)) for file in data_dir.segments()], trust=True)
         self._report()
         for record_type, payload in self.replay.definitions():
             content = msgpack.unpackb(payload, use_list=True)
@@ -56,6 +57,7 @@ class Store(Definitions):
         seen = (queue_id for queue_id in self.replay.queues() if queue_id < FIRST_PAGING_ID)
         self.next_queue_id = max([0, *seen, *self.queue_ids.values()]) + 1
         self.journal = Journal(os.fspath(data_dir.journal), segment_bytes, self.snapshot)
+        self.compaction = Compaction(self.journal)
         self._adopt()
 
     def _report(self) -> None:
@@ -70,12 +72,13 @@ class Store(Definitions):
             log.warning("journal: %s is dropped: nothing in it was ever confirmed", path)
 
     def _adopt(self) -> None:
-        paths = {file.number: file.path for file in self.data_dir.segments()}
-        known = list(self.queue_ids.values())
-        for segment in self.replay.segments():
-            path = os.fspath(paths[segment.number])
-            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-            self.journal.adopt(segment.number, path, descriptor, segment.seed, segment.file_octets, segment.end, known)
+        paths = {file.number: os.fspath(file.path) for file in self.data_dir.segments()}
+        for number, seed, file_octets, end, summary_at, queue_ids, has_definitions, summary in self.replay.adoptable():
+            descriptor = os.open(paths[number], os.O_RDWR | os.O_CLOEXEC)
+            self.journal.adopt(
+                *(number, paths[number], descriptor, seed, file_octets, end),
+                *(summary_at, queue_ids, has_definitions, summary),
+            )
         self.journal.spares.extend((os.fspath(spare.path), 0) for spare in self.data_dir.spares())
 
     # ----------------------------------------------------------------------------------------------- at the start
@@ -101,7 +104,7 @@ class Store(Definitions):
         vhost, queue_name = name
         declared = broker.vhost(vhost).restore_queue(queue_name, value["auto_delete"], decode_table(value["arguments"]))
         queue_log = self.journal.log(declared.queue, value["id"])
-        return restore_queue(self.journal, declared.queue, queue_log, self.replay)
+        return restore_queue(declared.queue, queue_log, self.replay)
 
     def start(self) -> None:
         """Begin to write; what was read back is not needed any more."""

@@ -89,12 +89,13 @@ def test_of_a_message_written_twice_the_later_counts(tmp_path: Path) -> None:
     first.batch(1, [write.message(1, number, b"old") for number in (1, 2, 3, 4)])
     second = first.follower()
     second.batch(2, [write.message(1, 5), write.message(1, 3, b"newer"), write.message(1, 2, b"new")])
-    second.batch(3, [write.message(1, 3, b"newest"), write.message(1, 6)])
-    replay = read_segments(tmp_path, [first, second])
+    third = second.follower()
+    third.batch(3, [write.message(1, 3, b"newest"), write.message(1, 6)])
+    replay = read_segments(tmp_path, [first, second, third])
     assert [(found.sequence, found.segment, found.body_bytes) for found in replay.messages(1)] == [
-        *((1, 1, 3), (2, 2, 3), (3, 2, 6), (4, 1, 3), (5, 2, 0), (6, 2, 0))
+        *((1, 1, 3), (2, 2, 3), (3, 3, 6), (4, 1, 3), (5, 2, 0), (6, 3, 0))
     ]
-    assert [seen.live_targets for seen in replay.segments()] == [2, 4]
+    assert [seen.live_targets for seen in replay.segments()] == [2, 2, 2]
 
 
 def test_what_was_handed_out_or_came_back_is_redelivered(tmp_path: Path) -> None:
