@@ -1,6 +1,5 @@
 """Brokers to be ended and started again. FLOWMQ_CRASH_RABBITMQ=1 puts a RabbitMQ node in the place of FlowMQ."""
 
-import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,13 +13,6 @@ from tests.support.wire import Channel, Client, connect
 
 AGAINST_RABBITMQ = bool(os.environ.get("FLOWMQ_CRASH_RABBITMQ"))
 ENDS = ("kill", "stop")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def nothing_left() -> Iterator[None]:
-    """A broker in this process is a cycle: what it held is given back before another test counts what there is."""
-    yield
-    gc.collect()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
