@@ -89,7 +89,7 @@ class Node:
         assert self.store is not None
         more = False
         try:
-            more = self.store.journal.maintain()
+            more = self.store.compaction.maintain()
         except OSError as error:
             # What cannot be freed stays; nothing is lost by it but room.
             log.error("the journal cannot be compacted: %s", error)

@@ -1,4 +1,4 @@
-"""Time to live: x-message-ttl of a queue, expiration of a message, whichever is shorter; on time, in order, counted right."""
+"""Time to live: x-message-ttl of a queue, expiration of a message, whichever is shorter; on time, in order, counted."""
 
 import time
 from typing import Any
