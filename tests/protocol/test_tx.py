@@ -1,7 +1,5 @@
 """tx: publishes and acknowledgements take effect together at commit, or not at all."""
 
-import pytest
-
 from tests.support.wire import Channel, Client
 
 
