@@ -50,10 +50,8 @@ def test_a_retry_queue(channel: BlockingChannel, name: str) -> None:
     channel.queue_declare(retry, exclusive=True, arguments=back)
     channel.queue_declare(failed, exclusive=True)
     channel.basic_publish("", work, b"job", pika.BasicProperties(headers={"id": 7}))
-    attempts = 0
-    for method, properties, body in channel.consume(work, inactivity_timeout=SECONDS):
-        assert method is not None, f"it did not come back after attempt {attempts}"
-        attempts += 1
+    for attempts, (method, properties, body) in enumerate(channel.consume(work, inactivity_timeout=SECONDS), 1):
+        assert method is not None, f"it did not come back for attempt {attempts}"
         deaths = properties.headers.get("x-death", [])
         counts = {(death["queue"], death["reason"]): death["count"] for death in deaths}
         assert counts == ({} if attempts == 1 else {(work, "rejected"): attempts - 1, (retry, "expired"): attempts - 1})
