@@ -14,7 +14,7 @@ from flowmq._frame cimport (
     FLOWMQ_CONTRACT, FRAME_METHOD, FRAME_PREFIX_BYTES, load_long_long, output_reserve, put_frame_prefix, store_long,
     store_long_long, store_short,
 )
-from flowmq._message cimport message_header, message_names, message_release, message_retain
+from flowmq._message cimport message_names, message_release, message_retain
 from flowmq._peer cimport Peer, current_journal
 from flowmq._order cimport queue_now
 from flowmq._queue cimport publish_refused
@@ -149,30 +149,26 @@ cdef class Channel(ContentReceiver):
         return 0
 
     cdef RouteSet find_routes(self):
-        cdef Message *message = self.message
-        cdef const uint8_t *headers = NULL
         cdef uint8_t exchange_bytes
-        if self.exchange.deduplication is not None and self.exchange.deduplication.is_duplicate(message):
-            # As good as routed, for whoever published it.
-            self.mandatory = False
-            return NOWHERE
         if self.exchange.deleted:
             # Deleted, and perhaps declared anew, between this publish's method and its last octet.
             memcpy(self.names, self.memo_names, self.memo_names_bytes)
             self.names_bytes = self.memo_names_bytes
             self.memo_names_bytes = 0
             self.find_exchange()
+        if self.exchange.deduplication is not None and self.exchange.deduplication.is_duplicate(self.message):
+            # As good as routed, for whoever published it.
+            self.mandatory = False
+            return NOWHERE
         if self.selected_keys is None and self.memo_routes is not None:
             if self.exchange.generation == self.memo_generation:
                 return self.memo_routes
-        if message.headers_bytes:
-            headers = <const uint8_t *>message_header(message) + message.headers_at
         if self.selected_keys is not None:
-            return self.exchange.route_keys(self.selected_keys, headers, message.headers_bytes)
+            return self.exchange.route_keys(self.selected_keys, self.message)
         exchange_bytes = <uint8_t>self.memo_names[0]
         routes = self.exchange.route(<const uint8_t *>self.memo_names + 2 + exchange_bytes,
-                                     self.memo_names_bytes - 2 - exchange_bytes, headers, message.headers_bytes)
-        if self.exchange.by_headers:
+                                     self.memo_names_bytes - 2 - exchange_bytes, self.message)
+        if self.exchange.by_message:
             self.memo_routes = None
         else:
             self.memo_routes = routes

@@ -3,16 +3,16 @@
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport free, realloc
 
 from flowmq._frame cimport FLOWMQ_CONTRACT, load_long, load_long_long
-from flowmq._message cimport message_header, message_release
+from flowmq._message cimport message_release
 from flowmq._order cimport (
     EXPIRED, OVER_DELIVERY_LIMIT, OVER_LIMIT, REJECTED, RELEASED, queue_now,
 )
 from flowmq._rewrite cimport (
-    HeaderFields, delay_ms, exchange_of, expiration_of, header_fields, routing_key_of, with_other_headers,
+    HeaderFields, delay_of, exchange_of, expiration_of, header_fields, routing_key_of, with_other_headers,
 )
 
 from flowmq._frame import check_contract
@@ -146,20 +146,17 @@ cdef class DeadLetters(Undertaker):
         cdef Exchange exchange
         cdef RouteSet routes
         cdef list keys
-        cdef const uint8_t *headers = NULL
         if self.exchange is None:
             return [self.park()]
         exchange = self.exchanges.get(self.exchange)
         if exchange is None:
             return []
-        if message.headers_bytes:
-            headers = <const uint8_t *>message_header(message) + message.headers_at
         keys = all_keys(message)
         if len(keys) > 1:
-            routes = exchange.route_keys(keys, headers, message.headers_bytes)
+            routes = exchange.route_keys(keys, message)
         else:
             key = keys[0]
-            routes = exchange.route(<const uint8_t *>PyBytes_AS_STRING(key), len(key), headers, message.headers_bytes)
+            routes = exchange.route(<const uint8_t *>PyBytes_AS_STRING(key), len(key), message)
         targets = living(routes)
         if grave.reason != REJECTED:
             targets = [queue for queue in targets if not goes_round((<Queue>queue).name, deaths)]
@@ -367,7 +364,6 @@ cdef class Release(Undertaker):
 
     cdef int release(self, Grave *grave) except -1:
         cdef Message *message = released(grave.entry.message)
-        cdef const uint8_t *headers = NULL
         cdef Queue target
         cdef uint64_t commit = 0
         cdef uint64_t expires_at_ms = 0
@@ -376,9 +372,7 @@ cdef class Release(Undertaker):
             expiration = expiration_of(message)
             if expiration is not None:
                 expires_at_ms = queue_now() + int(expiration)
-            if message.headers_bytes:
-                headers = <const uint8_t *>message_header(message) + message.headers_at
-            targets = living(self.exchange.route_keys(all_keys(message), headers, message.headers_bytes))
+            targets = living(self.exchange.route_keys(all_keys(message), message))
             begin_leaving(grave, message, targets)
             for target in targets:
                 target.publish(message, expires_at_ms, &commit)
@@ -392,7 +386,6 @@ cdef class Release(Undertaker):
 
 cdef Message *released(Message *message) except NULL:
     """The same message with its delay negative, as a sign that it was delayed: it is not delayed again."""
-    cdef int64_t delay = delay_ms(<const uint8_t *>message_header(message) + message.headers_at, message.headers_bytes)
     cdef bytes headers = header_fields(message).without((DELAY,))
-    headers += field(DELAY, b"l" + int(-delay).to_bytes(8, "big", signed=True))
+    headers += field(DELAY, b"l" + int(-delay_of(message)).to_bytes(8, "big", signed=True))
     return with_other_headers(message, None, headers, True)

@@ -68,7 +68,14 @@ cdef class Order:
 
     # A message enters: it gets its number, and what is to be logged is. True when it needs no place in memory.
     # `commit` becomes what there is to wait for, if that is later than what it is.
-    cdef bint admit(self, Entry *entry, uint64_t *commit) except -1
+    cdef inline bint admit(self, Entry *entry, uint64_t *commit) except -1:
+        entry.sequence = self.next_sequence
+        self.next_sequence += 1
+        if self.log is None and (self.tail == self.head or self.pager is None):
+            return False
+        return self.admit_logged(entry, commit)
+
+    cdef bint admit_logged(self, Entry *entry, uint64_t *commit) except -1
     # It waits. Takes over the reference, here and below.
     cdef int place(self, Entry *entry) except -1
     # It came back to its place; or will, at that time.

@@ -123,11 +123,9 @@ cdef class Order:
 
     # --------------------------------------------------------------------------------------------- in and out
 
-    cdef bint admit(self, Entry *entry, uint64_t *commit) except -1:
-        entry.sequence = self.next_sequence
-        self.next_sequence += 1
+    cdef bint admit_logged(self, Entry *entry, uint64_t *commit) except -1:
         if self.log is None:
-            if self.pager is None or not self.is_window_full():
+            if not self.is_window_full():
                 return False
             self.log = self.pager.log_for(self, entry.sequence)
             if self.log is None:

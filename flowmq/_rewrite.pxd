@@ -2,7 +2,7 @@
 #
 # Header tables are taken apart field by field and put together again octet for octet; values are never decoded.
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport int64_t, uint32_t
 
 from flowmq._message cimport Message
 
@@ -25,9 +25,8 @@ cdef bytes routing_key_of(Message *message)
 # The expiration property; None when there is none.
 cdef bytes expiration_of(Message *message)
 
-# How long a message with that headers table is to be delayed, in milliseconds: its x-delay when that is a positive
-# integer, else 0.
-cdef int64_t delay_ms(const uint8_t *table, uint32_t table_bytes) noexcept nogil
+# How long a message is to be delayed, in milliseconds: its header x-delay when that is a positive integer, else 0.
+cdef int64_t delay_of(Message *message) noexcept nogil
 
 # A copy with one reference: `names` are exchange and routing key as short strings, None the same; `headers` a table
 # without its length.

@@ -20,7 +20,7 @@ LAYERS = [
     {
         *("_checksum", "_intervals", "_message", "_message_log", "_delivery", "_transaction", "_queue", "broker"),
         *("_heaps", "_order", "_rules", "_rewrite", "_dead_letters", "_memories"),
-        *("_matching", "_binding_keys", "_headers", "_router"),
+        *("_matching", "_binding_keys", "_headers", "_hashing", "_router"),
     },
     {
         *("_records", "_segment", "_queue_log", "_commit", "_journal", "_restore"),

@@ -44,6 +44,7 @@ class Node:
             self.consumer_cancelled,
             store,
         )
+        self.broker.configure_policies(settings.all_policies())
         self.sessions: set[Session] = set()
         self.blocked: set[Session] = set()
         self.memory_limit_bytes = memory_limit(settings.limits.memory_bytes_max)
@@ -96,6 +97,12 @@ class Node:
         self.maintenance_timer = self.loop.call_later(
             MAINTENANCE_BUSY_SECONDS if more else MAINTENANCE_SECONDS, self._maintain
         )
+
+    def reload(self, settings: Settings) -> list[str]:
+        """Take over what can change while running: the policies. What changed, a line each."""
+        changes = self.broker.configure_policies(settings.all_policies())
+        flush()
+        return changes
 
     # ------------------------------------------------------------------------------------------------- sessions
 
