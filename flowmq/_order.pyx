@@ -237,6 +237,8 @@ cdef class Order:
     cdef int forget(self, Entry *entry) except -1:
         if self.log is not None:
             self.log.settle(entry.sequence, entry.message.delivery_mode == 2)
+            if self.leaving is not None:
+                self.leaving.discard(entry.sequence)
         message_release(entry.message)
         return 0
 
@@ -384,8 +386,6 @@ cdef class Order:
         if elsewhere and self.returned.count:
             done += self.expire_returned(limit - done)
         self.finish_burials()
-        if self.leaving:
-            self.leaving = None
         self.look_ahead()
         return done
 
@@ -586,7 +586,6 @@ cdef class Order:
             self.finish_burials()
         else:
             self.forget(&entry)
-        self.leaving = None
         return True
 
 
