@@ -160,10 +160,14 @@ cdef class ChoosingTable(Table):
         return 0
 
     cdef int remove(self, PyObject *target, bytes key, bytes match) except -1:
+        # Whatever happens, a target without bindings may not stay: nobody keeps it alive any more.
         cdef Py_ssize_t at = self.place_of(target)
-        self.weigh(at, self.members[at].weight - self.weight_of(key))
-        if self.members[at].weight == 0:
-            self.drop(at)
+        cdef uint64_t weight = self.members[at].weight - self.weight_of(key)
+        try:
+            self.weigh(at, weight)
+        finally:
+            if weight == 0:
+                self.drop(at)
         return 0
 
     cdef Py_ssize_t place_of(self, PyObject *target) except -1:
@@ -178,6 +182,10 @@ cdef class ChoosingTable(Table):
                 low = middle + 1
             else:
                 high = middle
+        while low < self.members_count and self.members[low].target != target:
+            if order_of(self.members[low].target) != order:
+                break
+            low += 1
         return low
 
     cdef int insert(self, Py_ssize_t at, PyObject *target) except -1:
@@ -199,11 +207,16 @@ cdef class ChoosingTable(Table):
     cdef int drop(self, Py_ssize_t at) noexcept:
         self.members_count -= 1
         memmove(self.members + at, self.members + at + 1, (self.members_count - at) * sizeof(Member))
+        self.add_up()
         return 0
 
     cdef int weigh(self, Py_ssize_t at, uint64_t weight) except -1:
-        cdef Py_ssize_t position
         self.members[at].weight = weight
+        self.add_up()
+        return 0
+
+    cdef int add_up(self) noexcept:
+        cdef Py_ssize_t position
         self.total_weight = 0
         for position in range(self.members_count):
             self.total_weight += self.members[position].weight
@@ -315,9 +328,8 @@ cdef uint64_t jump(uint64_t hash, uint64_t buckets_count) noexcept nogil:
 # ------------------------------------------------------------------------------------------------------- the ring
 
 cdef enum:
-    POINTS_PER_WEIGHT = 256     # a share of the ring then differs from its due by some six per cent
-    FULL_WEIGHT = 1024          # the sum of weights up to which there are that many
-    POINTS_MAX = 262144         # POINTS_PER_WEIGHT * FULL_WEIGHT
+    FULL_WEIGHT = 1024          # the sum of weights up to which each unit of weight has all its points
+    POINTS_MAX = 262144         # 256 each: a share of the ring then differs from its due by some six per cent
 
 cdef struct Point:
     uint64_t position
@@ -386,11 +398,11 @@ cdef class RingTable(ConsistentHashTable):
         cdef Member *member = self.members + at
         cdef uint64_t ring = weight_of_ring(self.total_weight)
         cdef uint64_t next_ring = weight_of_ring(self.total_weight - member.weight + weight)
+        if weight == 0:
+            self.take_points(member.target)
         if ring != next_ring or 0 < weight < member.weight:
             self.place_all(at, weight, next_ring)
-        elif weight == 0:
-            self.take_points(member.target)
-        else:
+        elif weight:
             self.add_points(member, points_of(member.weight, ring), points_of(weight, ring))
         return ConsistentHashTable.weigh(self, at, weight)
 
