@@ -14,9 +14,10 @@ from flowmq._commit cimport commit_batch_free, commit_batch_new
 from flowmq._frame cimport FLOWMQ_CONTRACT
 from flowmq._message cimport Message
 from flowmq._message_log cimport MessageLog, never_committed
-from flowmq._queue cimport Queue
+from flowmq._order cimport Order
 from flowmq._records cimport (
-    BATCH_HEADER_BYTES, DEFINITION_RECORD, DEFINITIONS_RECORD, QUEUE_GONE_RECORD, RECORD_HEADER_BYTES,
+    BATCH_HEADER_BYTES, DEFINITION_RECORD, DEFINITIONS_RECORD, PENDING_RECORDS_BYTES, QUEUE_GONE_RECORD,
+    RECORD_HEADER_BYTES,
     SEGMENT_HEADER_BYTES, TARGET_RECORD, UNTIL_RESTART, WAS_DELIVERED, Place, RangeRecord, RecordType, TargetRecord,
     message_record_bytes, put_batch_header, put_message, put_record, put_segment_header,
 )
@@ -37,7 +38,6 @@ cdef enum:
     EIO = 5
     INDEXES_MAX = 4
     BATCH_BYTES_MAX = 4194304       # a batch this large goes to the thread even while that is busy
-    PENDING_RECORDS_BYTES = 256     # what a log with something pending may add when the batch is finished
     SPARES_MAX = 1
     COMPACTION_STEP_BYTES = 65536   # per call of maintain(): its pause
     CACHE_LINE = 64
@@ -141,11 +141,11 @@ cdef class Journal(RecordWriter):
             self.durable_offset = self.segment.end
         self.roll(0)
 
-    def log(self, Queue queue, uint32_t queue_id):
-        """From now on that queue's persistent messages are durable."""
-        queue_log = QueueLog(self, queue, queue_id)
+    def log(self, Order order, uint32_t queue_id):
+        """From now on the persistent messages of that queue, or lane of a queue, are durable."""
+        queue_log = QueueLog(self, order, queue_id)
         self.logs[queue_id] = queue_log
-        queue.log = queue_log
+        order.log = queue_log
         return queue_log
 
     cdef MessageLog log_for(self, object queue, uint64_t sequence):
@@ -219,7 +219,8 @@ cdef class Journal(RecordWriter):
         cdef uint64_t wanted
         cdef void *moved
         if self.batch != NULL and self.record_count and self.batch.bytes + record_bytes > BATCH_BYTES_MAX:
-            self.submit_batch()
+            if not self.moving:
+                self.submit_batch()
         if self.batch_end() + BATCH_HEADER_BYTES + record_bytes + pending_bytes > self.segment.size:
             self.roll(record_bytes + pending_bytes)
         if self.batch == NULL:
@@ -233,6 +234,20 @@ cdef class Journal(RecordWriter):
             self.batch.data = <char *>moved
             self.batch.capacity = wanted
         return self.batch.data + self.batch.bytes
+
+    cdef int begin_move(self, uint64_t record_bytes) except -1:
+        if self.error:
+            return 0
+        try:
+            self.reserve(record_bytes)
+        except OSError as error:
+            self.fail(error.errno or EIO)
+        self.moving = True
+        return 0
+
+    cdef int end_move(self) except -1:
+        self.moving = False
+        return 0
 
     cdef int begin_batch(self) except -1:
         cdef Batch *batch = self.thread.take_finished()
@@ -426,7 +441,7 @@ cdef class Journal(RecordWriter):
         self.hungry = []
         for queue_log in hungry:
             queue_log.hungry = False
-            queue_log.queue.dispatch()
+            queue_log.order.dispatch()
         return 0
 
     cdef int need_index(self, Segment segment) except -1:
@@ -496,6 +511,10 @@ cdef class Journal(RecordWriter):
         self.definition_commit = number
         self.definition_count += 1
         return number
+
+    def knows(self, uint32_t queue_id) -> bool:
+        """Is there a queue of that id, or a lane of one?"""
+        return queue_id in self.logs
 
     def forget(self, uint32_t queue_id):
         """A queue is deleted: all its messages are done with. The number of the commit."""

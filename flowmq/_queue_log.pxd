@@ -9,8 +9,8 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from flowmq._intervals cimport IntervalSet
 from flowmq._message cimport Message
-from flowmq._message_log cimport Loaded, LogSource, MessageLog
-from flowmq._queue cimport Queue
+from flowmq._message_log cimport LogSource, MessageLog
+from flowmq._order cimport Order
 from flowmq._records cimport Place, RecordType
 from flowmq._segment cimport Segment
 
@@ -26,6 +26,9 @@ cdef class RecordWriter(LogSource):
     cdef uint64_t write_message(self, Message *message, const Place *place) except 0
     # Makes sure that a segment has its index.
     cdef int need_index(self, Segment segment) except -1
+    # Until the other is called everything that is added stays in one batch, which has so much room.
+    cdef int begin_move(self, uint64_t record_bytes) except -1
+    cdef int end_move(self) except -1
     # Has the queue dispatched once more can be read.
     cdef int feed(self, QueueLog queue_log) except -1
     # Knows that log no longer.
@@ -41,7 +44,7 @@ cdef class QueueLog(MessageLog):
     cdef readonly uint32_t queue_id
     cdef readonly bint gone                 # the queue was deleted: nothing is written any more
     cdef RecordWriter journal
-    cdef Queue queue
+    cdef Order order                        # whose messages these are
     cdef IntervalSet settled
     cdef Run *runs                          # ascending
     cdef Py_ssize_t runs_head
@@ -53,6 +56,7 @@ cdef class QueueLog(MessageLog):
     cdef uint64_t reading_sequence          # what it gave last from there
     cdef bint hungry                        # in the journal's list of queues to dispatch
     cdef dict returned                      # sequence -> delivery count, of live messages that came back
+    cdef dict aside                         # sequence -> when it is ready again, of those that wait for it
     cdef uint64_t delivered_up_to
     cdef uint64_t next_sequence
     cdef uint64_t pending_first             # settled range of this batch that is not a record yet
@@ -69,7 +73,7 @@ cdef class QueueLog(MessageLog):
     cdef int touch(self) except -1
     cdef int write_pending(self) except -1
     cdef int write_settled(self) except -1
-    cdef int write_returned(self, uint64_t sequence, uint32_t delivery_count) except -1
+    cdef int write_returned(self, uint64_t sequence, uint32_t delivery_count, uint64_t ready_at_ms) except -1
     cdef int write_state(self) except -1
     cdef uint64_t append_place(self, Message *message, Place *place) except 0
     cdef uint64_t unsettled_between(self, uint64_t first, uint64_t last) noexcept

@@ -4,11 +4,13 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memmove, memset
 
 from flowmq._frame cimport FLOWMQ_CONTRACT
-from flowmq._message cimport message_retain
+from flowmq._heaps cimport Entry
+from flowmq._message cimport Message, message_retain
 from flowmq._message_log cimport never_committed
 from flowmq._records cimport (
-    DELIVERED_RECORD, QUEUE_STATE_RECORD, RETURNED_RECORD, SETTLED_RECORD, UNTIL_RESTART, WAS_DELIVERED,
-    QueueStateRecord, Range, RangeRecord, ReturnedRecord,
+    ASIDE_RECORD, DELIVERED_RECORD, PENDING_RECORDS_BYTES, QUEUE_STATE_RECORD, RECORD_HEADER_BYTES, RETURNED_RECORD,
+    SETTLED_RECORD, UNTIL_RESTART, WAS_DELIVERED, AsideRecord, QueueStateRecord, Range, RangeRecord, ReturnedRecord,
+    TargetRecord, message_record_bytes,
 )
 from flowmq._segment cimport Indexed
 
@@ -29,6 +31,12 @@ cdef class RecordWriter(LogSource):
     cdef int need_index(self, Segment segment) except -1:
         raise NotImplementedError("RecordWriter.need_index")
 
+    cdef int begin_move(self, uint64_t record_bytes) except -1:
+        raise NotImplementedError("RecordWriter.begin_move")
+
+    cdef int end_move(self) except -1:
+        raise NotImplementedError("RecordWriter.end_move")
+
     cdef int feed(self, QueueLog queue_log) except -1:
         raise NotImplementedError("RecordWriter.feed")
 
@@ -39,13 +47,14 @@ cdef class RecordWriter(LogSource):
 cdef class QueueLog(MessageLog):
     """What the journal knows of one durable queue."""
 
-    def __cinit__(self, RecordWriter journal, Queue queue, uint32_t queue_id, bint until_restart=False):
+    def __cinit__(self, RecordWriter journal, Order order, uint32_t queue_id, bint until_restart=False):
         self.until_restart = until_restart
         self.journal = journal
-        self.queue = queue
+        self.order = order
         self.queue_id = queue_id
         self.settled = IntervalSet()
         self.returned = {}
+        self.aside = {}
         self.next_sequence = 1
 
     def __dealloc__(self):
@@ -90,6 +99,7 @@ cdef class QueueLog(MessageLog):
             segment.live -= 1
         if self.returned:
             self.returned.pop(sequence, None)
+            self.aside.pop(sequence, None)
         if self.until_restart:
             return 0
         if self.pending and sequence == self.pending_last + 1:
@@ -145,27 +155,27 @@ cdef class QueueLog(MessageLog):
 
     # ------------------------------------------------------------------------------------------------- reading back
 
-    cdef bint load(self, uint64_t sequence, Loaded *loaded) except -1:
+    cdef bint load(self, uint64_t sequence, Entry *entry) except -1:
         cdef Py_ssize_t at = self.find_run(sequence)
         cdef Segment segment
-        cdef Indexed *entry
+        cdef Indexed *found
         cdef Place place
         while at < self.runs_count:
             segment = self.journal.segments[self.runs[at].segment_number]
             if self.find_in(segment, max(sequence, self.runs[at].first), self.runs[at].last):
-                entry = &segment.index[self.reading_at]
-                if entry.offset >= segment.readable_end:
+                found = &segment.index[self.reading_at]
+                if found.offset >= segment.readable_end:
                     return False
-                loaded.message = segment.read_message(entry.offset, &place)
-                message_retain(loaded.message)
+                entry.message = segment.read_message(found.offset, &place)
+                message_retain(entry.message)
                 if place.flags & UNTIL_RESTART:
                     # It has a record, so its settlement needs one too, whatever its publisher said.
-                    loaded.message.delivery_mode = 2
-                loaded.sequence = entry.sequence
-                loaded.expires_at_ms = place.expires_at_ms
-                loaded.delivery_count = max(place.delivery_count, <uint32_t>self.returned.get(entry.sequence, 0))
+                    entry.message.delivery_mode = 2
+                entry.sequence = found.sequence
+                entry.expires_at_ms = place.expires_at_ms
+                entry.delivery_count = max(place.delivery_count, <uint32_t>self.returned.get(found.sequence, 0))
                 if place.flags & WAS_DELIVERED or entry.sequence <= self.delivered_up_to:
-                    loaded.delivery_count = max(loaded.delivery_count, <uint32_t>1)
+                    entry.delivery_count = max(entry.delivery_count, <uint32_t>1)
                 return True
             at += 1
         return False
@@ -215,13 +225,28 @@ cdef class QueueLog(MessageLog):
             self.touch()
         return 0
 
-    cdef int take_back(self, uint64_t sequence, uint32_t delivery_count) except -1:
+    cdef int take_back(self, uint64_t sequence, uint32_t delivery_count, uint64_t ready_at_ms) except -1:
         if self.gone:
             return 0
         if self.until_restart or self.settled.contains(sequence):
             return 0
         self.returned[sequence] = delivery_count
-        return self.write_returned(sequence, delivery_count)
+        if ready_at_ms:
+            self.aside[sequence] = ready_at_ms
+        elif self.aside:
+            self.aside.pop(sequence, None)
+        return self.write_returned(sequence, delivery_count, ready_at_ms)
+
+    cdef bint holds(self, uint64_t sequence) noexcept:
+        return not self.settled.contains(sequence)
+
+    cdef int begin_move(self, Message *message, Py_ssize_t queues) except -1:
+        cdef uint64_t record_bytes = message_record_bytes(message)
+        record_bytes += queues * (RECORD_HEADER_BYTES + sizeof(TargetRecord)) + RECORD_HEADER_BYTES
+        return self.journal.begin_move(record_bytes + (queues + 1) * PENDING_RECORDS_BYTES)
+
+    cdef int end_move(self) except -1:
+        return self.journal.end_move()
 
     cdef int touch(self) except -1:
         if not self.touched:
@@ -255,12 +280,16 @@ cdef class QueueLog(MessageLog):
         self.journal.segment.states.add(self.queue_id)
         return 0
 
-    cdef int write_returned(self, uint64_t sequence, uint32_t delivery_count) except -1:
-        cdef ReturnedRecord record
-        record.queue_id = self.queue_id
-        record.delivery_count = delivery_count
-        record.sequence = sequence
-        self.journal.put(RETURNED_RECORD, &record, sizeof(ReturnedRecord))
+    cdef int write_returned(self, uint64_t sequence, uint32_t delivery_count, uint64_t ready_at_ms) except -1:
+        cdef AsideRecord record
+        record.returned.queue_id = self.queue_id
+        record.returned.delivery_count = delivery_count
+        record.returned.sequence = sequence
+        record.ready_at_ms = ready_at_ms
+        if ready_at_ms:
+            self.journal.put(ASIDE_RECORD, &record, sizeof(AsideRecord))
+        else:
+            self.journal.put(RETURNED_RECORD, &record, sizeof(ReturnedRecord))
         self.journal.segment.states.add(self.queue_id)
         return 0
 
@@ -288,7 +317,7 @@ cdef class QueueLog(MessageLog):
             segment.discard_state(self.queue_id)
         self.journal.segment.states.add(self.queue_id)
         for sequence, delivery_count in self.returned.items():
-            self.write_returned(sequence, delivery_count)
+            self.write_returned(sequence, delivery_count, self.aside.get(sequence, 0))
         return 0
 
     # ------------------------------------------------------------------------------- which segment a message is in

@@ -11,7 +11,7 @@ from libc.string cimport memset
 from flowmq._frame cimport FLOWMQ_CONTRACT
 from flowmq._replay_queue cimport LiveMessage, QueueHistory
 from flowmq._replay_segment cimport (
-    BATCH_HEAD_OCTETS, FLAG_UNTIL_RESTART, HEADER_OCTETS, RECORD_DEFINITION, RECORD_DEFINITIONS, RECORD_DELIVERED,
+    BATCH_HEAD_OCTETS, FLAG_UNTIL_RESTART, HEADER_OCTETS, RECORD_ASIDE, RECORD_DEFINITION, RECORD_DEFINITIONS, RECORD_DELIVERED,
     RECORD_GONE,
     RECORD_HEAD_OCTETS, RECORD_MESSAGE, RECORD_NOTHING, RECORD_RETURNED, RECORD_SETTLED, RECORD_STATE, RECORD_TARGET,
     TARGET_OCTETS, Batch, Octets, Survey, check_batch, find_seed, has_torn_head, is_message, next_good,
@@ -294,7 +294,9 @@ cdef class Replay:
         elif kind == RECORD_DELIVERED:
             history.delivered(replay_u64(payload + 8))
         elif kind == RECORD_RETURNED:
-            history.add_return(replay_u64(payload + 8), replay_u32(payload + 4))
+            history.add_return(replay_u64(payload + 8), replay_u32(payload + 4), 0)
+        elif kind == RECORD_ASIDE:
+            history.add_return(replay_u64(payload + 8), replay_u32(payload + 4), replay_u64(payload + 16))
         elif kind == RECORD_STATE:
             history.add_state(payload)
         elif kind == RECORD_GONE:

@@ -34,6 +34,7 @@ cdef class QueueHistory:
     cdef readonly uint64_t next_sequence        # larger than every number any record names; at least 1
     cdef readonly uint64_t delivered_up_to
     cdef readonly IntervalSet settled
+    cdef readonly dict aside    # sequence -> when it is ready again, of messages that wait for it
     cdef Found live             # ascending by sequence
     cdef Found late             # those read after a larger sequence; merged into `live` at the end
     cdef Return *returns
@@ -41,7 +42,7 @@ cdef class QueueHistory:
     cdef Py_ssize_t returns_capacity
 
     cdef int add(self, const LiveMessage *message) except -1
-    cdef int add_return(self, uint64_t sequence, uint32_t delivery_count) except -1
+    cdef int add_return(self, uint64_t sequence, uint32_t delivery_count, uint64_t ready_at_ms) except -1
     cdef void delivered(self, uint64_t sequence) noexcept
     cdef int add_state(self, const uint8_t *payload) except -1
     cdef void note(self, uint64_t sequence) noexcept

@@ -66,6 +66,7 @@ cdef class QueueHistory:
     def __cinit__(self, uint32_t queue_id):
         self.queue_id = queue_id
         self.settled = IntervalSet()
+        self.aside = {}
         self.next_sequence = 1
 
     def __dealloc__(self):
@@ -89,7 +90,11 @@ cdef class QueueHistory:
         found.count += 1
         return 0
 
-    cdef int add_return(self, uint64_t sequence, uint32_t delivery_count) except -1:
+    cdef int add_return(self, uint64_t sequence, uint32_t delivery_count, uint64_t ready_at_ms) except -1:
+        if ready_at_ms:
+            self.aside[sequence] = ready_at_ms
+        elif self.aside:
+            self.aside.pop(sequence, None)
         if self.returns_count == self.returns_capacity:
             self.sort_returns()
             if self.returns_count >= self.returns_capacity // 2:
@@ -211,6 +216,7 @@ cdef class QueueHistory:
         give_back(&self.late)
         self.sort_returns()
         self.mark()
+        self.aside = {sequence: at for sequence, at in self.aside.items() if not self.settled.contains(sequence)}
         free(self.returns)
         self.returns = NULL
         self.returns_count = self.returns_capacity = 0

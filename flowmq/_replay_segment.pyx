@@ -148,7 +148,7 @@ cdef void check_batch(const Octets *segment, uint64_t at, uint64_t number_before
 cdef const char *complaint_about(const Octets *segment, uint64_t at) noexcept nogil:
     # Of a record whose checksum fits: why its payload makes no sense, or NULL.
     cdef int kind = segment.start[at + 8]
-    if kind > RECORD_GONE:
+    if kind > RECORD_ASIDE:
         return b"a record of a type unknown to this version"
     if payload_makes_sense(kind, segment.start + at + RECORD_HEAD_OCTETS, replay_u32(segment.start + at), at):
         return NULL
@@ -172,6 +172,8 @@ cdef bint payload_makes_sense(int kind, const uint8_t *payload, uint64_t octets,
         return state_makes_sense(payload, octets)
     if kind == RECORD_DELIVERED or kind == RECORD_RETURNED:
         return octets == 16
+    if kind == RECORD_ASIDE:
+        return octets == 24
     return octets == 8 if kind == RECORD_GONE else True
 
 

@@ -5,7 +5,8 @@ from libc.stdint cimport uint64_t
 from flowmq._frame cimport FLOWMQ_CONTRACT
 from flowmq._journal cimport Journal
 from flowmq._message cimport message_retain
-from flowmq._queue cimport Entry, Queue
+from flowmq._heaps cimport Entry
+from flowmq._order cimport Order, queue_now
 from flowmq._queue_log cimport QueueLog
 from flowmq._records cimport Place
 from flowmq._replay cimport Replay
@@ -17,7 +18,7 @@ from flowmq._frame import check_contract
 check_contract(FLOWMQ_CONTRACT)
 
 
-def restore_queue(Journal journal, Queue queue, QueueLog queue_log, Replay replay):
+def restore_queue(Journal journal, Order queue, QueueLog queue_log, Replay replay):
     """The queue gets its live messages back, in order; returns how many. The replay's copy is given up."""
     cdef QueueHistory history = replay.queue(queue_log.queue_id)
     cdef Py_ssize_t count = 0
@@ -27,6 +28,7 @@ def restore_queue(Journal journal, Queue queue, QueueLog queue_log, Replay repla
     if history is None:
         return 0
     live = replay.live(queue_log.queue_id, &count)
+    queue_log.aside = history.aside
     for at in range(count):
         if live[at].sequence > expected:
             queue_log.settled.add(expected, live[at].sequence - 1)
@@ -41,7 +43,7 @@ def restore_queue(Journal journal, Queue queue, QueueLog queue_log, Replay repla
     return count
 
 
-cdef int restore_message(Journal journal, Queue queue, QueueLog queue_log, LiveMessage *live) except -1:
+cdef int restore_message(Journal journal, Order queue, QueueLog queue_log, LiveMessage *live) except -1:
     cdef Segment segment = journal.segments[live.segment]
     cdef Place place
     cdef Entry entry
@@ -49,12 +51,14 @@ cdef int restore_message(Journal journal, Queue queue, QueueLog queue_log, LiveM
     queue_log.note_run(live.sequence, segment)
     if live.delivery_count:
         queue_log.returned[live.sequence] = live.delivery_count
-    if queue.paged_count or queue.is_window_full():
-        queue.restore_paged(live.sequence, live.body_bytes)
-        return 0
+    ready_at_ms = queue_log.aside.get(live.sequence, 0)
+    if ready_at_ms <= queue_now() and (queue.paged_count or queue.is_window_full()):
+        return queue.restore_paged(live.sequence, live.body_bytes, live.expires_at_ms)
     entry.message = segment.read_message(live.offset, &place)
     message_retain(entry.message)
     entry.sequence = live.sequence
     entry.expires_at_ms = live.expires_at_ms
     entry.delivery_count = max(live.delivery_count, <unsigned int>live.redelivered)
+    if ready_at_ms > queue_now():
+        return queue.put_aside(&entry, ready_at_ms)
     return queue.restore(&entry)

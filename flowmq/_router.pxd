@@ -9,6 +9,8 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from flowmq._matching cimport Gathering, Table
 from flowmq._message cimport Message
+from flowmq._queue cimport Queue
+from flowmq._rules cimport Deduplication
 
 cdef struct CachedRoute
 
@@ -24,6 +26,9 @@ cdef class RouteSet:
     cdef PyObject **targets             # Queue, owned
     cdef readonly Py_ssize_t count
 
+# No queue.
+cdef RouteSet NOWHERE
+
 cdef class Exchange:
     cdef readonly bytes name
     cdef readonly str type              # a name in TABLES: "direct", "x-consistent-hash", ...
@@ -37,7 +42,10 @@ cdef class Exchange:
     cdef RouteCache cache
     cdef dict bindings_             # target -> {(key, match): None}; owns the targets
     cdef Py_ssize_t bindings_count
+    cdef readonly Deduplication deduplication    # of what is published here; None: every message counts
     cdef Exchange alternate_
+    cdef Queue hold_                # where messages with a delay wait; None: they are not delayed
+    cdef readonly Queue history     # gets every message besides; None: nothing is kept
     cdef dict downstream            # exchange a message may go on to -> by how many links: bindings, and as alternate
     cdef dict upstream              # the same links seen from their other end
 
@@ -48,6 +56,7 @@ cdef class Exchange:
     # is for when none matches.
     cdef RouteSet route_keys(self, list keys, Message *message)
 
+    cdef int match(self, Gathering *gathering, const uint8_t *key, Py_ssize_t key_bytes, list keys) except -1
     cdef int match_keys(self, Gathering *gathering, list keys) except -1
     cdef int link(self, Exchange other) except -1
     cdef int unlink(self, Exchange other) except -1

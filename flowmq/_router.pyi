@@ -1,6 +1,7 @@
 from collections.abc import Iterable
 
 from flowmq._queue import Queue
+from flowmq._rules import Deduplication
 
 class RouteSet:
     count: int
@@ -19,6 +20,11 @@ class Exchange:
     ) -> None: ...
     # `match` is the encoded field table (without its length) of the binding's arguments, for headers exchanges;
     # True when the binding is new / existed.
+    hold: Queue | None
+    history: Queue | None
+    deduplication: Deduplication | None
+    def keep_history(self, queue: Queue) -> None: ...
+    def deduplicate(self, deduplication: Deduplication | None) -> None: ...
     def bind(self, target: Queue | Exchange, key: bytes, match: bytes = b"") -> bool: ...
     def unbind(self, target: Queue | Exchange, key: bytes, match: bytes = b"") -> bool: ...
     @property

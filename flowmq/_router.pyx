@@ -10,9 +10,9 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
 from flowmq._frame cimport FLOWMQ_CONTRACT
-from flowmq._matching cimport gather, hash_octets, octets_of, resized
+from flowmq._matching cimport gather, hash_octets, note, octets_of, resized, widen
 from flowmq._message cimport Properties, message_new, message_release, scan_properties
-from flowmq._queue cimport Queue
+from flowmq._rewrite cimport delay_of
 
 from flowmq._binding_keys import DirectTable, FanoutTable, TopicTable
 from flowmq._frame import check_contract
@@ -72,7 +72,7 @@ cdef class RouteSet:
         free(self.targets)
 
 
-cdef RouteSet NOWHERE = RouteSet()
+NOWHERE = RouteSet()
 
 
 # ------------------------------------------------------------------------------------------------------- cache
@@ -228,6 +228,26 @@ cdef class Exchange:
         self.alternate_ = other
         self.change(True)
 
+    @property
+    def hold(self):
+        """Where messages with a header x-delay wait for their time; None where they do not."""
+        return self.hold_
+
+    @hold.setter
+    def hold(self, Queue queue):
+        self.hold_ = queue
+        self.change(True)
+
+    def keep_history(self, Queue queue not None):
+        """From now on that queue gets a copy of every message."""
+        self.history = queue
+        self.change(False)
+
+    def deduplicate(self, Deduplication deduplication):
+        """From now on a message that it knows already goes nowhere; None: every one counts."""
+        self.deduplication = deduplication
+        self.change(False)
+
     def bind(self, target, bytes key not None, bytes match not None=b"") -> bool:
         """Add a binding; False when it was there."""
         cdef dict bindings
@@ -378,6 +398,18 @@ cdef class Exchange:
     cdef RouteSet route_keys(self, list keys, Message *message):
         return find_way(self, NULL, 0, keys, message)
 
+    cdef int match(self, Gathering *gathering, const uint8_t *key, Py_ssize_t key_bytes, list keys) except -1:
+        if self.history is not None and gathering.count == gathering.capacity:
+            widen(gathering)
+        if self.history is not None and note(gathering, <PyObject *>self.history):
+            gathering.found[gathering.count] = <PyObject *>self.history
+            gathering.count += 1
+        if self.hold_ is not None and gathering.message != NULL and delay_of(gathering.message) > 0:
+            return gather(gathering, <PyObject *>self.hold_)
+        if keys is None:
+            return self.table.match(gathering, key, key_bytes)
+        return self.match_keys(gathering, keys)
+
     cdef int match_keys(self, Gathering *gathering, list keys) except -1:
         for key in keys:
             self.table.match(gathering, octets_of(<bytes>key), PyBytes_GET_SIZE(<bytes>key))
@@ -398,10 +430,7 @@ cdef RouteSet find_way(Exchange source, const uint8_t *key, Py_ssize_t key_bytes
             exchange = <Exchange>gathering.found[position]
             exchanges_count += 1
             matches = gathering.matches
-            if keys is None:
-                exchange.table.match(gathering, key, key_bytes)
-            else:
-                exchange.match_keys(gathering, keys)
+            exchange.match(gathering, key, key_bytes, keys)
             if gathering.matches == matches and exchange.alternate_ is not None:
                 gather(gathering, <PyObject *>exchange.alternate_)
         position += 1
@@ -419,7 +448,7 @@ cdef int judge_ways(dict affected) except -1:
     cdef list waiting = list(affected)
     for exchange in waiting:
         exchange.by_key = exchange.table.by_key
-        exchange.by_message = exchange.table.by_message
+        exchange.by_message = exchange.table.by_message or exchange.hold_ is not None
         for other in exchange.downstream:
             if other not in affected:
                 exchange.by_key |= other.by_key
