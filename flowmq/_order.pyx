@@ -19,17 +19,18 @@ check_contract(FLOWMQ_CONTRACT)
 cdef enum:
     RING_CAPACITY_MIN = 16
     RING_CAPACITY_KEPT = 4096    # an emptied ring larger than this is given back
-    WINDOW_MESSAGES = 8192       # more than this is left to the log, if there is one
-    WINDOW_BYTES = 2097152
-    TRANSIENT_WINDOW_MESSAGES = 1048576     # the same where nothing is durable, while memory is not short
-    TRANSIENT_WINDOW_BYTES = 268435456
-    PAGE_MESSAGES = 1024         # and comes back by so much
-    PAGE_BYTES = 262144
+    WINDOW_BYTES = 2097152       # more than this is left to the log, if there is one
+    TRANSIENT_WINDOW_BYTES = 268435456      # the same where nothing is durable, while memory is not short
+    PAGE_BYTES = 262144          # and comes back by so much
     STALE_DUE_KEPT = 4096        # entries of messages that are gone, before anyone looks for them
     READ_AGAIN_MS = 20           # what is due and cannot be read yet is tried again
 
 cdef uint64_t NEVER_MS = <uint64_t>-1
 cdef uint64_t NOWHERE = <uint64_t>-1
+# The same as numbers of messages.
+cdef uint64_t window_messages = 8192
+cdef uint64_t transient_window_messages = 1048576
+cdef uint64_t page_messages = 1024
 cdef uint64_t clock_ms = 0
 cdef bint memory_is_short = False
 cdef list timed_orders = []
@@ -81,6 +82,24 @@ def deal_with_due(Py_ssize_t limit):
     for order in timed_orders[len(waiting):]:
         next_ms = min(next_ms, order.expires_next_ms)
     return 0 if next_ms <= clock_ms else next_ms - clock_ms
+
+
+def forget_due():
+    """The broker has ended: whatever of its queues would fall due, does not."""
+    for order in timed_orders:
+        (<Order>order).timed = False
+    timed_orders.clear()
+
+
+def set_window(uint64_t messages, uint64_t transient_messages, uint64_t page):
+    """How many ready messages of a queue are kept in memory, and how many come back at a time; returns what it was.
+
+    For tests, which are short of messages.
+    """
+    global window_messages, transient_window_messages, page_messages
+    before = (window_messages, transient_window_messages, page_messages)
+    window_messages, transient_window_messages, page_messages = messages, transient_messages, page
+    return before
 
 
 def told_ms() -> int:
@@ -256,15 +275,15 @@ cdef class Order:
 
     cdef bint is_window_full(self) noexcept:
         if memory_is_short or (self.log is not None and not self.log.until_restart):
-            return self.tail - self.head >= WINDOW_MESSAGES or self.ring_bytes >= WINDOW_BYTES
-        return self.tail - self.head >= TRANSIENT_WINDOW_MESSAGES or self.ring_bytes >= TRANSIENT_WINDOW_BYTES
+            return self.tail - self.head >= window_messages or self.ring_bytes >= WINDOW_BYTES
+        return self.tail - self.head >= transient_window_messages or self.ring_bytes >= TRANSIENT_WINDOW_BYTES
 
     cdef int refill(self) except -1:
         """The ring is empty: it gets the next page from the log, or as much of it as can be read."""
         cdef Entry entry
         cdef uint64_t messages = 0
         cdef uint64_t octets = 0
-        while self.paged_count and messages < PAGE_MESSAGES and octets < PAGE_BYTES:
+        while self.paged_count and messages < page_messages and octets < PAGE_BYTES:
             if not self.log.load(self.paged_from, &entry):
                 if messages == 0:
                     self.log.want()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from flowmq._channel import Channel
 from flowmq._connection import Connection, set_clock, set_memory_limit
 from flowmq._message import live_message_bytes
-from flowmq._order import deal_with_due, told_ms
+from flowmq._order import deal_with_due, forget_due, told_ms
 from flowmq._peer import disk_progressed, due_timer_ended, flush, set_due_timer, set_journal
 from flowmq._queue import Consumer
 from flowmq._rules import are_timeouts_used
@@ -80,6 +80,7 @@ class Node:
             self.due_timer.cancel()
         set_due_timer(None)
         flush()
+        forget_due()
         set_journal(None)
         self.store.close()
         return self.store.journal.error == 0
