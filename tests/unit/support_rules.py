@@ -39,6 +39,10 @@ class Rules:
     def drops(self) -> bool:
         return self.limited and self.overflow == "drop-head"
 
+    @property
+    def buries(self) -> bool:
+        return self.dead_letter_exchange is not None or self.delivery_limit is not None
+
     def arguments(self) -> dict[str, Any]:
         names = {
             "x-message-ttl": self.ttl,
@@ -167,7 +171,7 @@ class NaiveBroker:
             over = replace(rules, overflow="drop-head")
             tried = Queue("", over, [*queue.ready, message])
             if tried.is_over():
-                if rules.overflow == "reject-publish-dlx":
+                if rules.overflow == "reject-publish-dlx" and rules.buries:
                     self.bury(queue, message, OVER_LIMIT)
                 return False
         message.sequence = next(self.sequences)
