@@ -353,8 +353,8 @@ cdef class Order:
         cdef bint elsewhere = False
         self.expires_next_ms = 0
         while done < limit:
-            # In order of time, wherever they are found.
-            if self.due.count and self.due.items[0].due_ms <= min(clock_ms, self.head_due_ms()):
+            # In order of time, wherever they are found, and of arrival.
+            if self.due.count and self.due.items[0].due_ms <= clock_ms and self.is_before_head(&self.due.items[0]):
                 due_heap_pop(&self.due, &due)
                 elsewhere |= not self.expire_at(due.sequence)
             elif not self.expire_head():
@@ -368,11 +368,15 @@ cdef class Order:
         self.look_ahead()
         return done
 
-    cdef uint64_t head_due_ms(self) noexcept:
-        """When the first message in the ring expires."""
+    cdef bint is_before_head(self, const Due *due) noexcept:
+        """Is it due before the first message in the ring?"""
+        cdef Entry *first
         if self.tail == self.head:
-            return NEVER_MS
-        return self.ring[self.head & self.mask].expires_at_ms or NEVER_MS
+            return True
+        first = &self.ring[self.head & self.mask]
+        if first.expires_at_ms == due.due_ms:
+            return due.sequence <= first.sequence
+        return first.expires_at_ms == 0 or due.due_ms < first.expires_at_ms
 
     cdef int look_ahead(self) except -1:
         """When something falls due next, as far as can be seen."""
