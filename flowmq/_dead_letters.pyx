@@ -40,6 +40,7 @@ cdef frozenset COUNTS = frozenset((b"x-delivery-count", b"x-acquired-count"))
 cdef frozenset LAST = frozenset((b"x-death", b"x-last-death-queue", b"x-last-death-reason", b"x-last-death-exchange"))
 cdef frozenset FIRST = frozenset((b"x-first-death-queue", b"x-first-death-reason", b"x-first-death-exchange"))
 cdef bytes DELAY = b"x-delay"
+cdef frozenset WAITING = frozenset((DELAY, b"BCC"))
 cdef frozenset SELECTED = frozenset((b"CC",))
 
 
@@ -255,13 +256,13 @@ cdef int finish_leaving(Grave *grave) except -1:
 
 
 cdef list all_keys(Message *message):
-    """Its routing key, and those of its CC header."""
+    """Its routing key, and those that its headers add; BCC is there only while it waits for its time."""
     cdef list keys = [routing_key_of(message)]
-    cdef bytes selected
+    cdef HeaderFields fields
     if message.headers_bytes:
-        selected = header_fields(message).value(b"CC")
-        if selected is not None:
-            keys.extend(texts_of(selected))
+        fields = header_fields(message)
+        keys.extend(texts_of(fields.value(b"CC")))
+        keys.extend(texts_of(fields.value(b"BCC")))
     return keys
 
 
@@ -425,7 +426,7 @@ cdef class Release(Undertaker):
             expiration = expiration_of(message)
             if expiration is not None:
                 expires_at_ms = queue_now() + int(expiration)
-            targets = living(self.exchange.route_keys(all_keys(message), message))
+            targets = living(self.exchange.route_keys(all_keys(grave.entry.message), message))
             begin_leaving(grave, message, targets)
             for target in targets:
                 target.publish(message, expires_at_ms, &commit)
@@ -439,6 +440,6 @@ cdef class Release(Undertaker):
 
 cdef Message *released(Message *message) except NULL:
     """The same message with its delay negative, as a sign that it was delayed: it is not delayed again."""
-    cdef bytes headers = header_fields(message).without((DELAY,))
+    cdef bytes headers = header_fields(message).without(WAITING)
     headers += field(DELAY, b"l" + int(-delay_of(message)).to_bytes(8, "big", signed=True))
     return with_other_headers(message, None, headers, True)

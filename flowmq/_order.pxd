@@ -14,7 +14,7 @@
 from cpython.object cimport PyObject
 from libc.stdint cimport uint64_t
 
-from flowmq._heaps cimport DueHeap, Entry, EntryHeap
+from flowmq._heaps cimport Due, DueHeap, Entry, EntryHeap
 from flowmq._message_log cimport LogSource, MessageLog
 from flowmq._ring cimport Ring
 
@@ -117,7 +117,7 @@ cdef class Order:
     cdef int add_due(self, uint64_t due_ms, uint64_t sequence) except -1
     cdef int expect(self, uint64_t due_ms) except -1
     cdef int drop_stale_due(self) except -1
-    cdef uint64_t head_due_ms(self) noexcept
+    cdef bint is_before_head(self, const Due *due) noexcept
     cdef bint expire_head(self) except -1
     cdef Py_ssize_t expire_returned(self, Py_ssize_t limit) except -1
     cdef Py_ssize_t end_waiting(self, Py_ssize_t limit) except -1

@@ -20,16 +20,17 @@ from flowmq._frame import check_contract
 check_contract(FLOWMQ_CONTRACT)
 
 cdef enum:
-    WINDOW_MESSAGES = 8192       # more than this is left to the log, if there is one
-    WINDOW_BYTES = 2097152
-    TRANSIENT_WINDOW_MESSAGES = 1048576     # the same where nothing is durable, while memory is not short
-    TRANSIENT_WINDOW_BYTES = 268435456
-    PAGE_MESSAGES = 1024         # and comes back by so much
-    PAGE_BYTES = 262144
+    WINDOW_BYTES = 2097152       # more than this is left to the log, if there is one
+    TRANSIENT_WINDOW_BYTES = 268435456      # the same where nothing is durable, while memory is not short
+    PAGE_BYTES = 262144          # and comes back by so much
     STALE_DUE_KEPT = 4096        # entries of messages that are gone, before anyone looks for them
     READ_AGAIN_MS = 20           # what is due and cannot be read yet is tried again
 
 cdef uint64_t NEVER_MS = <uint64_t>-1
+# The same as numbers of messages.
+cdef uint64_t window_messages = 8192
+cdef uint64_t transient_window_messages = 1048576
+cdef uint64_t page_messages = 1024
 cdef uint64_t clock_ms = 0
 cdef bint memory_is_short = False
 cdef list timed_orders = []
@@ -81,6 +82,24 @@ def deal_with_due(Py_ssize_t limit):
     for order in timed_orders[len(waiting):]:
         next_ms = min(next_ms, order.expires_next_ms)
     return 0 if next_ms <= clock_ms else next_ms - clock_ms
+
+
+def forget_due():
+    """The broker has ended: whatever of its queues would fall due, does not."""
+    for order in timed_orders:
+        (<Order>order).timed = False
+    timed_orders.clear()
+
+
+def set_window(uint64_t messages, uint64_t transient_messages, uint64_t page):
+    """How many ready messages of a queue are kept in memory, and how many come back at a time; returns what it was.
+
+    For tests, which are short of messages.
+    """
+    global window_messages, transient_window_messages, page_messages
+    before = (window_messages, transient_window_messages, page_messages)
+    window_messages, transient_window_messages, page_messages = messages, transient_messages, page
+    return before
 
 
 def told_ms() -> int:
@@ -292,15 +311,15 @@ cdef class Order:
     cdef bint is_window_full(self) noexcept:
         cdef uint64_t messages = self.ring.tail - self.ring.head
         if memory_is_short or (self.log is not None and not self.log.until_restart):
-            return messages >= WINDOW_MESSAGES or self.ring.body_bytes >= WINDOW_BYTES
-        return messages >= TRANSIENT_WINDOW_MESSAGES or self.ring.body_bytes >= TRANSIENT_WINDOW_BYTES
+            return messages >= window_messages or self.ring.body_bytes >= WINDOW_BYTES
+        return messages >= transient_window_messages or self.ring.body_bytes >= TRANSIENT_WINDOW_BYTES
 
     cdef int refill(self) except -1:
         """The ring is empty: it gets the next page from the log, or as much of it as can be read."""
         cdef Entry entry
         cdef uint64_t messages = 0
         cdef uint64_t octets = 0
-        while self.paged_count and messages < PAGE_MESSAGES and octets < PAGE_BYTES:
+        while self.paged_count and messages < page_messages and octets < PAGE_BYTES:
             if not self.log.load(self.paged_from, &entry):
                 if messages == 0:
                     self.log.want()
@@ -373,11 +392,11 @@ cdef class Order:
         if self.unseen_from < self.unseen_to:
             done += self.look_through(limit)
         while done < limit:
-            # Those that came back are the oldest; otherwise in order of time, wherever they are found.
+            # Those that came back are the oldest; otherwise in order of time, wherever they are found, and of arrival.
             if self.returned.count and is_expired(&self.returned.items[0].entry, clock_ms):
                 self.pop(&entry)
                 self.bury(self, &entry, EXPIRED)
-            elif self.due.count and self.due.items[0].due_ms <= min(clock_ms, self.head_due_ms()):
+            elif self.due.count and self.due.items[0].due_ms <= clock_ms and self.is_before_head(&self.due.items[0]):
                 due_heap_pop(&self.due, &due)
                 elsewhere |= not self.expire_at(due.sequence)
             elif not self.expire_head():
@@ -414,11 +433,15 @@ cdef class Order:
             message_release(entry.message)
         return done
 
-    cdef uint64_t head_due_ms(self) noexcept:
-        """When the first message in the ring expires."""
+    cdef bint is_before_head(self, const Due *due) noexcept:
+        """Is it due before the first message in the ring?"""
+        cdef Entry *first
         if ring_is_empty(&self.ring):
-            return NEVER_MS
-        return ring_at(&self.ring, self.ring.head).expires_at_ms or NEVER_MS
+            return True
+        first = ring_at(&self.ring, self.ring.head)
+        if first.expires_at_ms == due.due_ms:
+            return due.sequence <= first.sequence
+        return first.expires_at_ms == 0 or due.due_ms < first.expires_at_ms
 
     cdef int look_ahead(self) except -1:
         """When something falls due next, as far as can be seen."""

@@ -9,7 +9,7 @@ from flowmq._channel import Channel
 from flowmq._connection import Connection, set_clock, set_memory_limit
 from flowmq._dead_letters import bury_next, set_burial_scheduler
 from flowmq._message import live_message_bytes
-from flowmq._order import deal_with_due, told_ms
+from flowmq._order import deal_with_due, forget_due, told_ms
 from flowmq._peer import disk_progressed, due_timer_ended, flush, set_due_timer, set_journal
 from flowmq._queue import Consumer
 from flowmq._rules import are_timeouts_used
@@ -86,6 +86,7 @@ class Node:
         set_due_timer(None)
         set_burial_scheduler(None)
         flush()
+        forget_due()
         set_journal(None)
         self.store.close()
         return self.store.journal.error == 0
