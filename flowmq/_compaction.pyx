@@ -37,6 +37,8 @@ cdef class Compaction:
         if journal.error or oldest is journal.segment or journal.directory_commit > journal.committed:
             # Names change one by one, so that no power cut can leave a gap in the numbers.
             return False
+        if oldest.damaged and oldest.live:
+            return False
         if oldest.free_after:
             if oldest.free_after > self.journal.committed:
                 return False
@@ -139,8 +141,13 @@ cdef class Compaction:
         return 0
 
     cdef uint64_t rewrite(self, Segment oldest, QueueLog queue_log, const Described *described) except? 0:
+        cdef Message *message
         cdef Place place
-        cdef Message *message = oldest.read_message(described.offset, &place)
+        try:
+            message = oldest.read_message(described.offset, &place)
+        except OSError as error:
+            self.journal.note_damage(oldest, error.strerror, "this segment and all after it are kept")
+            return STEP_BYTES
         place.delivery_count = max(place.delivery_count, <uint32_t>queue_log.returned.get(described.sequence, 0))
         if described.sequence <= queue_log.delivered_up_to:
             place.flags |= WAS_DELIVERED

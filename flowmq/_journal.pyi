@@ -3,6 +3,7 @@ from collections.abc import Callable, Iterable
 from flowmq._commit import CommitThread
 from flowmq._queue import Queue
 from flowmq._queue_log import QueueLog, RecordWriter
+from flowmq._segment import Segment
 from flowmq._summary import Summary
 
 class CommitWaiter: ...
@@ -13,6 +14,7 @@ class Journal(RecordWriter):
     committed: int
     submitted: int
     error: int
+    damaged: bool
     spares: list[tuple[str, int]]
     appended_count: int
     definition_commit: int
@@ -30,10 +32,12 @@ class Journal(RecordWriter):
         size: int,
         end: int,
         summary_at: int,
+        trusted: bool,
         queue_ids: Iterable[int],
         has_definitions: bool,
         summary: Summary | None,
     ) -> None: ...
+    def damage_found(self, segment: Segment, what: str) -> None: ...
     def start(self, next_number: int) -> None: ...
     def log(self, queue: Queue, queue_id: int) -> QueueLog: ...
     def forget(self, queue_id: int) -> int: ...
