@@ -27,6 +27,7 @@ cdef class Segment:
     cdef uint64_t summary_used              # when it was needed last, by a count of uses
     cdef uint64_t live_last_seen            # `live` when compaction last looked
     cdef FileOrder rewriting                # how far compaction has come
+    cdef uint64_t live_looked_at            # the same, when counting it was last thought of
     cdef FileOrder counting                 # the same of count_some()
     cdef uint64_t counting_bytes
     cdef uint64_t counting_body_at

@@ -1,4 +1,4 @@
-"""Damage in a segment that a start does not read: found when it is needed, or by looking through it; never delivered."""
+"""Damage in a segment that a start does not read: found when it is needed, or in the background; never delivered."""
 
 import json
 import re
