@@ -1,10 +1,10 @@
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from flowmq._commit import CommitThread
 from flowmq._queue import Queue
 from flowmq._queue_log import QueueLog, RecordWriter
+from flowmq._replay import Adoptable
 from flowmq._segment import Segment
-from flowmq._summary import Summary
 
 class CommitWaiter: ...
 
@@ -23,20 +23,7 @@ class Journal(RecordWriter):
     def __init__(self, directory: str, segment_bytes: int, definitions_snapshot: Callable[[], bytes]) -> None: ...
     @property
     def wake_fd(self) -> int: ...
-    def adopt(
-        self,
-        number: int,
-        path: str,
-        fd: int,
-        seed: int,
-        size: int,
-        end: int,
-        summary_at: int,
-        trusted: bool,
-        queue_ids: Iterable[int],
-        has_definitions: bool,
-        summary: Summary | None,
-    ) -> None: ...
+    def adopt(self, found: Adoptable, path: str, fd: int) -> None: ...
     def damage_found(self, segment: Segment, what: str) -> None: ...
     def start(self, next_number: int) -> None: ...
     def log(self, queue: Queue, queue_id: int) -> QueueLog: ...

@@ -2,7 +2,7 @@
 
 import os
 
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint8_t
 
 from flowmq._frame cimport FLOWMQ_CONTRACT
 from flowmq._replay_segment cimport BATCH_HEAD_OCTETS, HEADER_OCTETS, Batch, Octets, check_batch, replay_u32

@@ -77,12 +77,7 @@ class Store(Definitions):
         paths = {file.number: os.fspath(file.path) for file in self.data_dir.segments()}
         for segment in self.replay.adoptable():
             path = paths[segment.number]
-            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-            self.journal.adopt(
-                *(segment.number, path, descriptor, segment.seed, segment.file_octets, segment.end),
-                *(segment.summary_at, segment.trusted),
-                *(segment.queue_ids, segment.has_definitions, segment.summary),
-            )
+            self.journal.adopt(segment, path, os.open(path, os.O_RDWR | os.O_CLOEXEC))
         self.journal.spares.extend((os.fspath(spare.path), 0) for spare in self.data_dir.spares())
 
     # ----------------------------------------------------------------------------------------------- at the start
