@@ -8,7 +8,7 @@ from flowmq._failpoint cimport failpoint
 from flowmq._frame cimport FLOWMQ_CONTRACT
 from flowmq._message cimport Message
 from flowmq._message_log cimport never_committed
-from flowmq._records cimport DEFINITIONS_RECORD, WAS_DELIVERED, Place, message_record_bytes
+from flowmq._records cimport DEFINITIONS_RECORD, WAS_DELIVERED, Place
 from flowmq._segment cimport forget_chunk
 from flowmq._summary cimport IS_TARGET, FileOrder
 
@@ -37,6 +37,8 @@ cdef class Compaction:
         if journal.error or oldest is journal.segment or journal.directory_commit > journal.committed:
             # Names change one by one, so that no power cut can leave a gap in the numbers.
             return False
+        if oldest.damaged and oldest.live:
+            return False
         if oldest.free_after:
             if oldest.free_after > self.journal.committed:
                 return False
@@ -52,7 +54,7 @@ cdef class Compaction:
         used = self.used_bytes
         needed = self.live_bytes + self.journal.segment_bytes
         if used <= 2 * needed:
-            return used > 4 * self.journal.segment_bytes and self.count_one()
+            return used > 2 * self.journal.segment_bytes and self.count_one()
         if self.journal.submitted == self.journal.committed or used > 4 * needed:
             # While somebody waits for the disk only when it grows too full.
             self.rewrite_some(oldest)
@@ -71,7 +73,7 @@ cdef class Compaction:
         return sum(segment.live_bytes for segment in self.journal.segments.values())
 
     def count_one(self) -> bool:
-        """Where the most has gone unseen. False when what is known of all segments is good enough."""
+        """A little of counting where that is due. False when what is known of all segments is good enough."""
         for segment in self.journal.segments.values():
             if self.count_some(segment):
                 return True
@@ -120,6 +122,7 @@ cdef class Compaction:
 
     cdef int rewrite_some(self, Segment oldest) except -1:
         cdef uint64_t done_bytes = 0
+        cdef uint64_t body_at = 0
         cdef Py_ssize_t looked_at = 0
         cdef Described message
         cdef QueueLog queue_log
@@ -127,20 +130,28 @@ cdef class Compaction:
             if oldest.summary is None:
                 self.journal.need_summary(oldest)
             oldest.rewriting = FileOrder(oldest.summary)
-        while done_bytes < STEP_BYTES and looked_at < STEP_MESSAGES:
-            if not oldest.rewriting.next(&message):
-                oldest.rewriting = None
-                oldest.forget_last_read()
+        while oldest.rewriting.peek(&message):
+            if (done_bytes >= STEP_BYTES or looked_at >= STEP_MESSAGES) and message.message_offset != body_at:
+                # Not between those that share a body: in another batch it would be written once more.
                 return 0
+            oldest.rewriting.next(&message)
             looked_at += 1
+            body_at = message.message_offset
             queue_log = self.journal.logs.get(message.queue_id)
             if queue_log is not None and queue_log.is_live(message.sequence, oldest):
                 done_bytes += self.rewrite(oldest, queue_log, &message)
+        oldest.rewriting = None
+        oldest.forget_last_read()
         return 0
 
     cdef uint64_t rewrite(self, Segment oldest, QueueLog queue_log, const Described *described) except? 0:
+        cdef Message *message
         cdef Place place
-        cdef Message *message = oldest.read_message(described.offset, &place)
+        try:
+            message = oldest.read_message(described.offset, &place)
+        except OSError as error:
+            self.journal.note_damage(oldest, error.strerror, "this segment and all after it are kept")
+            return STEP_BYTES
         place.delivery_count = max(place.delivery_count, <uint32_t>queue_log.returned.get(described.sequence, 0))
         if described.sequence <= queue_log.delivered_up_to:
             place.flags |= WAS_DELIVERED
@@ -151,7 +162,7 @@ cdef class Compaction:
         oldest.live_last_seen = oldest.live
         self.compacted_count += 1
         failpoint("message-rewritten")
-        return message_record_bytes(message)
+        return described.record_bytes
 
     cdef bint count_some(self, Segment segment) except -1:
         """A little of counting what lives in a segment: taking all its messages for equally large may be far off. False
@@ -160,7 +171,12 @@ cdef class Compaction:
         cdef Described message
         cdef QueueLog queue_log
         if segment.counting is None:
-            if segment.live * 4 >= segment.counted_live * 3:
+            stands_still = segment.live == segment.live_looked_at
+            segment.live_looked_at = segment.live
+            if segment.live == segment.counted_live:
+                return False
+            if not stands_still and segment.live * 2 > segment.counted_live:
+                # It will have to be counted again: not yet.
                 return False
             if segment.summary is None:
                 self.journal.need_summary(segment)

@@ -25,6 +25,7 @@ cdef class Journal(RecordWriter):
     cdef readonly CommitThread thread
     cdef readonly uint64_t committed        # every batch up to this number is on disk
     cdef readonly int error                 # errno of the failure that ended it; 0 while all is well
+    cdef readonly bint damaged              # something from before does not check
     cdef readonly list spares               # (path, commit after which its name is on disk)
     cdef uint64_t directory_commit          # of the last change of names
     cdef readonly uint64_t appended_count   # messages written, each place in a queue counted

@@ -1,9 +1,10 @@
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from flowmq._commit import CommitThread
 from flowmq._order import Order
 from flowmq._queue_log import QueueLog, RecordWriter
-from flowmq._summary import Summary
+from flowmq._replay import Adoptable
+from flowmq._segment import Segment
 
 class CommitWaiter: ...
 
@@ -13,6 +14,7 @@ class Journal(RecordWriter):
     committed: int
     submitted: int
     error: int
+    damaged: bool
     spares: list[tuple[str, int]]
     appended_count: int
     definition_commit: int
@@ -21,19 +23,8 @@ class Journal(RecordWriter):
     def __init__(self, directory: str, segment_bytes: int, definitions_snapshot: Callable[[], bytes]) -> None: ...
     @property
     def wake_fd(self) -> int: ...
-    def adopt(
-        self,
-        number: int,
-        path: str,
-        fd: int,
-        seed: int,
-        size: int,
-        end: int,
-        summary_at: int,
-        queue_ids: Iterable[int],
-        has_definitions: bool,
-        summary: Summary | None,
-    ) -> None: ...
+    def adopt(self, found: Adoptable, path: str, fd: int) -> None: ...
+    def damage_found(self, segment: Segment, what: str) -> None: ...
     def start(self, next_number: int) -> None: ...
     def log(self, order: Order, queue_id: int) -> QueueLog: ...
     def knows(self, queue_id: int) -> bool: ...

@@ -90,19 +90,16 @@ cdef class Journal(RecordWriter):
     def wake_fd(self) -> int:
         return self.thread.wake_fd
 
-    def adopt(self, uint64_t number, str path, int fd, uint32_t seed, uint64_t size, uint64_t end, uint64_t summary_at,
-              queue_ids, bint has_definitions, Summary summary):
-        """A segment from before, and what it speaks of; its messages are told by restore_queue().
-
-        With a summary, if there is one in memory: the last segment gets it when it is left for a new one.
-        """
-        cdef Segment segment = Segment(number, path, fd, seed, size, end)
-        segment.states = set(queue_ids)
-        segment.has_definitions = has_definitions
-        segment.summary_at = summary_at
-        segment.summary = summary
-        self.segments[number] = self.segment = segment
-        forget_chunk(number)
+    def adopt(self, found, str path, int fd):
+        """A segment from before, as a replay found it. Its messages are told by restore_queue()."""
+        cdef Segment segment = Segment(found.number, path, fd, found.seed, found.file_octets, found.end)
+        segment.states = set(found.queue_ids)
+        segment.has_definitions = found.has_definitions
+        segment.summary_at = found.summary_at
+        segment.trusted = found.trusted
+        segment.summary = found.summary
+        self.segments[segment.number] = self.segment = segment
+        forget_chunk(segment.number)
 
     def start(self, uint64_t next_number):
         """Begin to write, in a new segment, with that batch number."""
@@ -484,6 +481,16 @@ cdef class Journal(RecordWriter):
             if kept_bytes > SUMMARIES_BYTES_MAX and not in_use:
                 loaded.drop_summary()
         return 0
+
+    cdef int note_damage(self, Segment segment, str what, str who) except -1:
+        self.damaged = True
+        if segment is not None:
+            segment.damaged = True
+        log.critical("%s; %s; see flowmq inspect --verify and flowmq recover", what, who)
+        return 0
+
+    def damage_found(self, Segment segment, str what):
+        self.note_damage(segment, what, "found while looking through it")
 
     cdef int tell(self) except -1:
         cdef CommitWaiter waiter

@@ -100,12 +100,13 @@ cdef class Order:
     # The newest message is only in the log.
     cdef int leave_to_log(self, uint64_t sequence, uint64_t body_bytes, uint64_t expires_at_ms) except -1
 
-    # The first ready message in ring or log from that number on, with a reference for whoever asks; it stays where it is.
-    # False when there is none, or it cannot be read yet.
+    # The first in ring or log from that number on, with a reference for whoever asks; it stays. False when there is none.
     cdef bint peek(self, uint64_t sequence, Entry *entry) except -1
 
     # A message leaves for that reason. Here it is dropped; a queue may know better.
     cdef int bury(self, Order lane, Entry *entry, Reason reason) except -1
+    # What the queue is called, for people.
+    cdef bytes title(self)
     # Something is ready that was not.
     cdef int dispatch(self) except -1
     # What was buried is where it belongs.
@@ -122,8 +123,7 @@ cdef class Order:
     cdef Py_ssize_t expire_returned(self, Py_ssize_t limit) except -1
     cdef Py_ssize_t end_waiting(self, Py_ssize_t limit) except -1
     cdef bint expire_at(self, uint64_t sequence) except -1
-    # Takes the message with that number out of wherever it stands, but not of those that came back. False when it is
-    # not there, or cannot be read yet.
+    # Takes that message out of ring or log. False when it is not there, or cannot be read yet.
     cdef bint take_out(self, uint64_t sequence, Entry *entry) except -1
     cdef bint take_out_paged(self, uint64_t sequence, Entry *entry) except -1
     cdef int look_ahead(self) except -1

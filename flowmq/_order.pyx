@@ -130,6 +130,9 @@ cdef class Order:
             return (<Order>self.owner).bury(lane, entry, reason)
         return lane.forget(entry)
 
+    cdef bytes title(self):
+        return b"" if self.owner == NULL else (<Order>self.owner).title()
+
     cdef int dispatch(self) except -1:
         if self.owner != NULL:
             (<Order>self.owner).dispatch()

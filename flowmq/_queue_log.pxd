@@ -7,6 +7,7 @@
 from libc.stddef cimport size_t
 from libc.stdint cimport uint32_t, uint64_t
 
+from flowmq._heaps cimport Entry
 from flowmq._intervals cimport IntervalSet
 from flowmq._message cimport Message
 from flowmq._message_log cimport LogSource, MessageLog
@@ -32,6 +33,8 @@ cdef class RecordWriter(LogSource):
     cdef int end_move(self) except -1
     # Has the queue dispatched once more can be read.
     cdef int feed(self, QueueLog queue_log) except -1
+    # What stands in that segment cannot be read back.
+    cdef int note_damage(self, Segment segment, str what, str who) except -1
     # Knows that log no longer.
     cdef int release(self, QueueLog queue_log) except -1
 
@@ -57,6 +60,7 @@ cdef class QueueLog(MessageLog):
     cdef Segment part_of
     cdef Facts facts            # of the segment being written
     cdef Segment facts_of
+    cdef readonly bint damaged              # something cannot be read: the queue gives out nothing behind it
     cdef bint hungry                        # in the journal's list of queues to dispatch
     cdef dict returned                      # sequence -> delivery count, of live messages that came back
     cdef dict aside                         # sequence -> when it is ready again, of those that wait for it
@@ -82,6 +86,7 @@ cdef class QueueLog(MessageLog):
     cdef int write_state(self) except -1
     cdef uint64_t append_place(self, Message *message, Place *place) except 0
     cdef uint64_t unsettled_between(self, uint64_t first, uint64_t last) noexcept
+    cdef bint load_from(self, uint64_t sequence, Entry *entry) except -1
     # The first unsettled message of these, and where it stands; 0 when there is none.
     cdef uint64_t find_in(self, Segment segment, uint64_t first, uint64_t last, uint64_t *offset) except? 0
     # What lives of the queue at a start, in order of sequence: runs, and how many messages and octets are in each.

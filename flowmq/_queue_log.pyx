@@ -40,6 +40,9 @@ cdef class RecordWriter(LogSource):
     cdef int feed(self, QueueLog queue_log) except -1:
         raise NotImplementedError("RecordWriter.feed")
 
+    cdef int note_damage(self, Segment segment, str what, str who) except -1:
+        raise NotImplementedError("RecordWriter.note_damage")
+
     cdef int release(self, QueueLog queue_log) except -1:
         raise NotImplementedError("RecordWriter.release")
 
@@ -156,6 +159,18 @@ cdef class QueueLog(MessageLog):
     # ------------------------------------------------------------------------------------------------- reading back
 
     cdef bint load(self, uint64_t sequence, Entry *entry) except -1:
+        if self.damaged:
+            return False
+        try:
+            return self.load_from(sequence, entry)
+        except OSError as error:
+            # What is behind it would come out of order, and without a word: the operator decides.
+            self.damaged = True
+            name = self.order.title().decode("utf-8", "backslashreplace")
+            self.journal.note_damage(None, error.strerror, f"queue {name!r} gives out nothing from there on")
+            return False
+
+    cdef bint load_from(self, uint64_t sequence, Entry *entry) except -1:
         cdef Py_ssize_t at = self.find_run(sequence)
         cdef Segment segment
         cdef uint64_t found, offset
@@ -163,21 +178,22 @@ cdef class QueueLog(MessageLog):
         while at < self.runs_count:
             segment = self.journal.segments[self.runs[at].segment_number]
             found = self.find_in(segment, max(sequence, self.runs[at].first), self.runs[at].last, &offset)
-            if found:
-                if offset >= segment.readable_end:
-                    return False
-                entry.message = segment.read_message(offset, &place)
-                message_retain(entry.message)
-                if place.flags & UNTIL_RESTART:
-                    # It has a record, so its settlement needs one too, whatever its publisher said.
-                    entry.message.delivery_mode = 2
-                entry.sequence = found
-                entry.expires_at_ms = place.expires_at_ms
-                entry.delivery_count = max(place.delivery_count, <uint32_t>self.returned.get(found, 0))
-                if place.flags & WAS_DELIVERED or found <= self.delivered_up_to:
-                    entry.delivery_count = max(entry.delivery_count, <uint32_t>1)
-                return True
-            at += 1
+            if found == 0:
+                at += 1
+                continue
+            if offset >= segment.readable_end:
+                return False
+            entry.message = segment.read_message(offset, &place)
+            message_retain(entry.message)
+            if place.flags & UNTIL_RESTART:
+                # It has a record, so its settlement needs one too, whatever its publisher said.
+                entry.message.delivery_mode = 2
+            entry.sequence = found
+            entry.expires_at_ms = place.expires_at_ms
+            entry.delivery_count = max(place.delivery_count, <uint32_t>self.returned.get(found, 0))
+            if place.flags & WAS_DELIVERED or found <= self.delivered_up_to:
+                entry.delivery_count = max(entry.delivery_count, <uint32_t>1)
+            return True
         return False
 
     cdef uint64_t find_in(self, Segment segment, uint64_t first, uint64_t last, uint64_t *offset) except? 0:
@@ -203,7 +219,7 @@ cdef class QueueLog(MessageLog):
         return self.journal.release(self)
 
     cdef int want(self) except -1:
-        if not self.hungry and not self.gone:
+        if not self.hungry and not self.gone and not self.damaged:
             self.hungry = True
             self.journal.feed(self)
         return 0

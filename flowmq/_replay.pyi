@@ -51,6 +51,7 @@ class Adoptable(NamedTuple):
     file_octets: int
     end: int
     summary_at: int
+    trusted: bool
     queue_ids: list[int]
     has_definitions: bool
     summary: Summary | None

@@ -82,6 +82,7 @@ class Adoptable(NamedTuple):
     file_octets: int
     end: int
     summary_at: int
+    trusted: bool       # only its summary was read
     queue_ids: list     # that its records other than messages name
     has_definitions: bool
     summary: object     # of the last segment, which has none in its file
@@ -583,8 +584,8 @@ cdef class Replay:
             summary = self.summaries[index]
             found.append(Adoptable(
                 self.segments_[index].number, self.segments_[index].seed, self.segments_[index].file_octets,
-                self.segments_[index].end, self.segments_[index].summary_at, list(summary.facts),
-                bool(summary.definitions), summary if index == self.segments_count - 1 else None,
+                self.segments_[index].end, self.segments_[index].summary_at, bool(self.segments_[index].trusted),
+                list(summary.facts), bool(summary.definitions), summary if index == self.segments_count - 1 else None,
             ))
         return found
 

@@ -22,9 +22,12 @@ cdef class Segment:
     cdef readonly uint64_t readable_end     # what is before this can be read
     cdef readonly Summary summary           # where its messages are; None when that is not in memory
     cdef readonly uint64_t summary_at       # of the batch that has it; 0 when there is none
+    cdef readonly bint trusted              # from before, and only its summary was read
+    cdef readonly bint damaged              # something in it does not check: it is kept
     cdef uint64_t summary_used              # when it was needed last, by a count of uses
     cdef uint64_t live_last_seen            # `live` when compaction last looked
     cdef FileOrder rewriting                # how far compaction has come
+    cdef uint64_t live_looked_at            # the same, when counting it was last thought of
     cdef FileOrder counting                 # the same of count_some()
     cdef uint64_t counting_bytes
     cdef uint64_t counting_body_at

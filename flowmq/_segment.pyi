@@ -10,5 +10,7 @@ class Segment:
     live: int
     summary: Summary | None
     summary_at: int
+    trusted: bool
+    damaged: bool
     @property
     def live_bytes(self) -> int: ...

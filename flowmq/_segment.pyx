@@ -163,10 +163,10 @@ cdef class Segment:
     cdef const char *checked_record(self, uint64_t offset, size_t record_bytes) except NULL:
         cdef const char *record
         if offset + record_bytes > self.readable_end:
-            raise OSError(EIO, f"{self.path}: the record at {offset} is damaged")
+            raise OSError(EIO, f"{self.path}: corrupt at offset {offset}: the record goes beyond what was written")
         record = self.view(offset, record_bytes)
         if not record_checks(record, record_bytes, self.seed):
-            raise OSError(EIO, f"{self.path}: the record at {offset} is damaged")
+            raise OSError(EIO, f"{self.path}: corrupt at offset {offset}: the checksum of a record does not fit")
         return record
 
     cdef void forget_last_read(self) noexcept:

@@ -133,4 +133,6 @@ cdef class FileOrder:
     cdef Head *heap             # by offset
     cdef Py_ssize_t count
     cdef bint next(self, Described *message) noexcept
+    # The same, and stays there.
+    cdef bint peek(self, Described *message) noexcept
     cdef void sink(self, Py_ssize_t at) noexcept

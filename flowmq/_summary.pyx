@@ -460,11 +460,16 @@ cdef class FileOrder:
     def __dealloc__(self):
         free(self.heap)
 
-    cdef bint next(self, Described *message) noexcept:
-        cdef Head *head = self.heap
+    cdef bint peek(self, Described *message) noexcept:
         if self.count == 0:
             return False
-        (<Part>head.part).describe(&head.cursor, message)
+        (<Part>self.heap.part).describe(&self.heap.cursor, message)
+        return True
+
+    cdef bint next(self, Described *message) noexcept:
+        cdef Head *head = self.heap
+        if not self.peek(message):
+            return False
         if not (<Part>head.part).advance(&head.cursor):
             self.count -= 1
             head[0] = self.heap[self.count]

@@ -29,6 +29,7 @@ DUE_MESSAGES = 100  # between two looks at the clock
 DUE_SECONDS_MIN, DUE_SECONDS_MAX = 0.001, 0.05  # between two looks at what falls due
 MAINTENANCE_SECONDS = 0.25
 MAINTENANCE_BUSY_SECONDS = 0.002
+VERIFICATION_SECONDS = 0.02
 MEMORY_CHECK_SECONDS = 0.1
 MEMORY_LOW_SHARE = 0.95  # publishers go on once so much of the limit is not exceeded any more
 log = logging.getLogger("flowmq")
@@ -60,6 +61,7 @@ class Node:
         self.housekeeping_timer = loop.call_later(HOUSEKEEPING_SECONDS, self._keep_house)
         self.overdue_next_ms = 0
         self.maintenance_timer: asyncio.TimerHandle | None = None
+        self.verification_timer: asyncio.TimerHandle | None = None
         self.memory_timer: asyncio.TimerHandle | None = None
 
     def start_store(self) -> None:
@@ -73,13 +75,15 @@ class Node:
         queues = sum(1 for _ in self.broker.queues())
         log.info("restored %d durable queues with %d messages", queues, messages)
         self._maintain()
+        self._verify()
 
     def stop_store(self) -> bool:
-        """Write what there is and close. False when the disk had failed."""
+        """Write what there is and close. False when the disk had failed, or something on it does not check."""
         if self.store is None:
             return True
-        if self.maintenance_timer is not None:
-            self.maintenance_timer.cancel()
+        for timer in (self.maintenance_timer, self.verification_timer):
+            if timer is not None:
+                timer.cancel()
         self.loop.remove_reader(self.store.journal.wake_fd)
         if self.due_timer is not None:
             self.due_timer.cancel()
@@ -89,7 +93,7 @@ class Node:
         forget_due()
         set_journal(None)
         self.store.close()
-        return self.store.journal.error == 0
+        return self.store.journal.error == 0 and not self.store.journal.damaged
 
     def _maintain(self) -> None:
         assert self.store is not None
@@ -109,6 +113,13 @@ class Node:
         changes = self.broker.configure_policies(settings.all_policies())
         flush()
         return changes
+
+    def _verify(self) -> None:
+        """What the start has not read, a little at a time, and not while somebody waits for the disk."""
+        assert self.store is not None
+        journal = self.store.journal
+        more = journal.submitted > journal.committed or self.store.verification.step()
+        self.verification_timer = self.loop.call_later(VERIFICATION_SECONDS, self._verify) if more else None
 
     # ------------------------------------------------------------------------------------------------- sessions
 

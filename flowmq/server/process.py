@@ -79,7 +79,7 @@ class Process:
             listener.close()
         await self._drain(node)
         if not node.stop_store():
-            log.error("stopped; the disk had failed: see above")
+            log.error("stopped; the disk had failed, or what is on it is damaged: see above")
             return EXIT_DISK_FAILED
         log.info("stopped")
         return EXIT_OK

@@ -49,9 +49,10 @@ LAYOUTS = {
 
 
 def read_journal(directory: DataDir, *, skip_corrupt: bool = False) -> Replay:
+    """As a start does, or every octet, and on behind what does not check."""
     replay = Replay()
     try:
-        replay.read(directory.segments(), skip_corrupt=skip_corrupt)
+        replay.read(directory.segments(), skip_corrupt=skip_corrupt, trust=not skip_corrupt)
     except OSError as error:
         raise StorageError(f"{error.filename or directory.journal}: {error.strerror}") from error
     return replay

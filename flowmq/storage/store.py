@@ -19,6 +19,7 @@ from flowmq._order import Order
 from flowmq._queue import Queue
 from flowmq._replay import Replay
 from flowmq._restore import restore_queue
+from flowmq._verification import Verification
 from flowmq.amqp.tables import Table, decode_table, encode_table
 from flowmq.broker.broker import Broker
 from flowmq.broker.definitions import EXCHANGE, QUEUE, Definitions
@@ -62,6 +63,7 @@ class Store(Definitions):
         self.journal = Journal(os.fspath(data_dir.journal), segment_bytes, self.snapshot)
         self.compaction = Compaction(self.journal)
         self._adopt()
+        self.verification = Verification(self.journal)
 
     def _report(self) -> None:
         if self.replay.cut_octets:
@@ -76,12 +78,9 @@ class Store(Definitions):
 
     def _adopt(self) -> None:
         paths = {file.number: os.fspath(file.path) for file in self.data_dir.segments()}
-        for number, seed, file_octets, end, summary_at, queue_ids, has_definitions, summary in self.replay.adoptable():
-            descriptor = os.open(paths[number], os.O_RDWR | os.O_CLOEXEC)
-            self.journal.adopt(
-                *(number, paths[number], descriptor, seed, file_octets, end),
-                *(summary_at, queue_ids, has_definitions, summary),
-            )
+        for segment in self.replay.adoptable():
+            path = paths[segment.number]
+            self.journal.adopt(segment, path, os.open(path, os.O_RDWR | os.O_CLOEXEC))
         self.journal.spares.extend((os.fspath(spare.path), 0) for spare in self.data_dir.spares())
 
     # ----------------------------------------------------------------------------------------------- at the start
