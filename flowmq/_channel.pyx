@@ -8,7 +8,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
 from flowmq._content cimport METHOD_FRAME
-from flowmq._dead_letters cimport anyone_died, bury_all
+from flowmq._dead_letters cimport anyone_died, bury_all, bury_some
 from flowmq._delivery cimport release_unacked
 from flowmq._frame cimport (
     FLOWMQ_CONTRACT, FRAME_METHOD, FRAME_PREFIX_BYTES, load_long_long, output_reserve, put_frame_prefix, store_long,
@@ -186,7 +186,7 @@ cdef class Channel(ContentReceiver):
                     self.peer.backing_up += 1
                 routed = True
         if anyone_died():
-            bury_all()
+            bury_some(1)
         return routed
 
     cdef bint is_reply(self) noexcept:
@@ -270,7 +270,7 @@ cdef class Channel(ContentReceiver):
         cdef Message *message
         cdef char *start
         if not queue.take(no_ack, &entry):
-            bury_all()
+            bury_some(0)
             return False
         message = entry.message
         start = output_reserve(&self.peer.output, FRAME_PREFIX_BYTES + 4 + 9 + 4 + self.peer.content_room(message))
@@ -339,7 +339,7 @@ cdef class Channel(ContentReceiver):
         if self.transaction is not None:
             return self.transaction.stage_settlement(&entry, outcome)
         self.settle_entry(&entry, outcome, True)
-        return bury_all() if anyone_died() else 0
+        return bury_some(0) if anyone_died() else 0
 
     cdef int settle_all(self, uint64_t up_to, Outcome outcome) except -1:
         cdef Unacked entry
@@ -370,7 +370,7 @@ cdef class Channel(ContentReceiver):
         elif self.global_prefetch_count and self.transaction is None:
             self.wake_consumers()
         if anyone_died():
-            bury_all()
+            bury_some(0)
         return 0
 
     cdef int settle_entry(self, Unacked *entry, Outcome outcome, bint wake) except -1:
@@ -424,7 +424,7 @@ cdef class Channel(ContentReceiver):
         self.wake_consumers()
         for queue in touched:
             (<Queue>queue).dispatch()
-        bury_all()
+        bury_some(0)
         return 0
 
     def return_overdue(self):
@@ -446,7 +446,7 @@ cdef class Channel(ContentReceiver):
             self.wake_consumers()
             for queue in touched:
                 (<Queue>queue).dispatch()
-            bury_all()
+            bury_some(0)
         return overdue
 
     cdef list find_overdue(self):

@@ -3,9 +3,7 @@ from collections.abc import Callable, Iterable
 from flowmq._commit import CommitThread
 from flowmq._order import Order
 from flowmq._queue_log import QueueLog, RecordWriter
-
-FAILPOINTS: tuple[str, ...]
-has_failpoints: bool
+from flowmq._summary import Summary
 
 class CommitWaiter: ...
 
@@ -17,7 +15,6 @@ class Journal(RecordWriter):
     error: int
     spares: list[tuple[str, int]]
     appended_count: int
-    compacted_count: int
     definition_commit: int
     thread: CommitThread
     definition_count: int
@@ -25,7 +22,17 @@ class Journal(RecordWriter):
     @property
     def wake_fd(self) -> int: ...
     def adopt(
-        self, number: int, path: str, fd: int, seed: int, size: int, end: int, queue_ids: Iterable[int]
+        self,
+        number: int,
+        path: str,
+        fd: int,
+        seed: int,
+        size: int,
+        end: int,
+        summary_at: int,
+        queue_ids: Iterable[int],
+        has_definitions: bool,
+        summary: Summary | None,
     ) -> None: ...
     def start(self, next_number: int) -> None: ...
     def log(self, order: Order, queue_id: int) -> QueueLog: ...
@@ -36,9 +43,4 @@ class Journal(RecordWriter):
     def when_committed(self, number: int, callback: Callable[[bool], None]) -> None: ...
     def submit(self) -> None: ...
     def completed(self) -> None: ...
-    def maintain(self) -> bool: ...
-    @property
-    def used_bytes(self) -> int: ...
-    @property
-    def live_bytes(self) -> int: ...
     def close(self) -> None: ...

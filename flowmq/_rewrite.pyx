@@ -97,11 +97,15 @@ cdef bytes expiration_of(Message *message):
 
 
 cdef int64_t delay_of(Message *message) noexcept nogil:
+    return delay_in(<const uint8_t *>message_header(message) + message.headers_at, message.headers_bytes)
+
+
+cdef int64_t delay_in(const uint8_t *table, uint32_t table_bytes) noexcept nogil:
     cdef Cursor cursor
     cdef const uint8_t *name
     cdef uint8_t name_bytes
-    cursor.position = <const uint8_t *>message_header(message) + message.headers_at
-    cursor.end = cursor.position + message.headers_bytes
+    cursor.position = table
+    cursor.end = table + table_bytes
     while cursor.position < cursor.end:
         if not read_short_string(&cursor, &name, &name_bytes):
             return 0

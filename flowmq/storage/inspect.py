@@ -41,6 +41,7 @@ LAYOUTS = {
     7: Layout("definition", struct.Struct(""), ()),
     8: Layout("definitions", struct.Struct(""), ()),
     9: Layout("queue gone", struct.Struct("<I4x"), ("queue_id",)),
+    10: Layout("summary", struct.Struct(""), ()),
 }
 
 
@@ -64,7 +65,7 @@ def overview(directory: DataDir, replay: Replay) -> dict[str, Any]:
         "in_use_by": directory.in_use_by(),
         "end": {"segment": replay.end_segment, "offset": replay.end_offset, "batch": replay.batch_number},
         "cut_octets": replay.cut_octets,
-        "never_begun": [str(path) for path in replay.abandoned],
+        "abandoned": [str(path) for path in replay.abandoned],
         "segments": [segment_summary(segment) for segment in replay.segments()],
         "spares": [file.path.name for file in directory.spares()],
         "definitions": definitions,
@@ -244,7 +245,7 @@ def as_text(found: dict[str, Any]) -> Iterator[str]:
     yield f"  the journal ends in segment {end['segment']:016x} at offset {end['offset']}, with batch {end['batch']}"
     if found["cut_octets"]:
         yield f"  a torn tail of {found['cut_octets']} octets follows, which was never confirmed"
-    yield from (f"  never begun: {path}" for path in found["never_begun"])
+    yield from (f"  behind the end, nothing in it was ever confirmed: {path}" for path in found["abandoned"])
     yield f"segments: {len(found['segments'])}, spares: {len(found['spares'])}"
     for segment in found["segments"]:
         yield (

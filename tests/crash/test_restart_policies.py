@@ -71,7 +71,7 @@ def test_policies_outlive_the_segment_they_were_written_to(tmp_path: Path) -> No
             policies_of(plane).set(Policy("bounds", "", {"max-length": number}, operator=True))
             plane.journal.submit()
         plane.settle()
-        while plane.journal.maintain():
+        while plane.store.compaction.maintain():
             plane.settle()
         assert first not in segments(tmp_path)
     with DurablePlane(tmp_path, SEGMENT_BYTES) as plane:
