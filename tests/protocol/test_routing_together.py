@@ -1,82 +1,14 @@
 """Exchanges of all types bound to each other, alternate exchanges, CC and BCC, mandatory: all of it at once.
 
-A topology is written with one letter for each thing: capitals are exchanges, small letters queues. What is expected
-was taken from RabbitMQ 3.10; the twin at the end is judged by it too whenever these tests run against it.
+What is expected was taken from RabbitMQ 3.10.
 """
 
-import random
 from collections.abc import Iterator
-from typing import Any, NamedTuple
 
 import pytest
 
+from tests.support.topology import RETURNED, Binding, Publish, Topology
 from tests.support.wire import Channel
-
-RETURNED = "returned"
-
-
-class Binding(NamedTuple):
-    source: str
-    target: str
-    key: str = ""
-    arguments: dict[str, Any] = {}  # noqa: RUF012 - never changed
-
-
-class Publish(NamedTuple):
-    exchange: str
-    key: str
-    expected: str  # the queues, each as often as it got a copy; or RETURNED
-    headers: dict[str, Any] = {}  # noqa: RUF012 - never changed
-
-
-class Topology:
-    """Declared under names of this test's own."""
-
-    def __init__(self, channel: Channel, names: Iterator[str], exchanges: dict[str, str], queues: str) -> None:
-        """`exchanges` is the type of each, with "> Y" behind it when its alternate exchange is Y."""
-        self.channel, self.names, self.exchanges = channel, names, exchanges
-        self.named = {label: next(names) for label in [*exchanges, *queues]}
-        for label in exchanges:
-            self.declare_exchange(label)
-        for label in queues:
-            channel.queue(self.named[label], exclusive=True)
-        self.queues = queues
-        channel.call("confirm.select")
-
-    def declare_exchange(self, label: str) -> None:
-        kind, _, alternate = self.exchanges[label].partition(" > ")
-        arguments = {"alternate-exchange": self.named.get(alternate, "nobody")} if alternate else {}
-        self.channel.call("exchange.declare", exchange=self.named[label], type=kind, arguments=arguments)
-
-    def bind(self, binding: Binding, method: str = "bind") -> None:
-        fields = {"routing_key": binding.key, "arguments": binding.arguments}
-        source, target = self.named[binding.source], self.named[binding.target]
-        if binding.target in self.exchanges:
-            self.channel.call(f"exchange.{method}", source=source, destination=target, **fields)
-        else:
-            self.channel.call(f"queue.{method}", exchange=source, queue=target, **fields)
-
-    def publish(self, publish: Publish) -> str:
-        """What became of it."""
-        properties = {"headers": publish.headers} if publish.headers else None
-        exchange = self.named[publish.exchange]
-        self.channel.publish(exchange, publish.key, b"body", properties, mandatory=True)
-        answer = self.channel.expect("basic.return", "basic.ack")
-        if answer.name == "basic.return":
-            assert (answer.reply_code, answer.exchange, answer.routing_key) == (312, exchange, publish.key)
-            self.channel.expect("basic.ack")
-        reached = ""
-        for label in self.queues:
-            while (message := self.channel.get(self.named[label])) is not None:
-                assert (message.exchange, message.routing_key, message.body) == (exchange, publish.key, b"body")
-                reached += label
-        assert not (reached and answer.name == "basic.return")
-        return RETURNED if answer.name == "basic.return" else reached
-
-    def delete(self) -> None:
-        for label in self.exchanges:
-            self.channel.call("exchange.delete", exchange=self.named[label])
-
 
 CASES: dict[str, tuple[dict[str, str], str, list[Binding], list[Publish]]] = {
     "each key is tried at each exchange on the way": (
@@ -273,101 +205,4 @@ def test_changes_on_the_way_take_effect_at_once(channel: Channel, names: Iterato
     channel.call("queue.delete", queue=topology.named["q"])
     topology.queues = "a"
     assert found() == [RETURNED] * 4
-    topology.delete()
-
-
-# ---------------------------------------------------------------------------------------------------- a naive twin
-
-KEYS = ["a", "b", "a.b", "b.c", ""]
-PATTERNS = [*KEYS, "#", "*", "a.#", "*.b", "#.c"]
-ARGUMENTS: list[dict[str, Any]] = [
-    {},
-    {"x-match": "any", "h": 1},
-    {"h": 1},
-    {"h": 1, "g": "z"},
-    {"x-match": "any", "h": None, "g": "z"},
-]
-HEADERS: list[dict[str, Any]] = [{}, {"h": 1}, {"g": "z"}, {"h": 1, "g": "z"}, {"h": 2}]
-
-
-def topic_matches(pattern: list[str], words: list[str]) -> bool:
-    if not pattern:
-        return not words
-    if pattern[0] == "#":
-        return any(topic_matches(pattern[1:], words[at:]) for at in range(len(words) + 1))
-    return bool(words) and pattern[0] in ("*", words[0]) and topic_matches(pattern[1:], words[1:])
-
-
-def headers_match(arguments: dict[str, Any], headers: dict[str, Any]) -> bool:
-    wanted = {name: value for name, value in arguments.items() if name != "x-match"}
-    fits = [name in headers and value in (None, headers[name]) for name, value in wanted.items()]
-    return any(fits) if arguments.get("x-match") == "any" else all(fits)
-
-
-def matches(kind: str, binding: Binding, keys: list[str], headers: dict[str, Any]) -> bool:
-    if kind == "headers":
-        return headers_match(binding.arguments, headers)
-    if kind == "topic":
-        return any(topic_matches(words(binding.key), words(key)) for key in keys)
-    return kind == "fanout" or binding.key in keys
-
-
-def words(key: str) -> list[str]:
-    return key.split(".") if key else []
-
-
-def twin(exchanges: dict[str, str], bindings: list[Binding], publish: Publish) -> str:
-    keys = [publish.key, *publish.headers.get("CC", []), *publish.headers.get("BCC", [])]
-    found = [publish.exchange]
-    for label in found:
-        if label in exchanges:
-            kind, _, alternate = exchanges[label].partition(" > ")
-            targets = [b.target for b in bindings if b.source == label and matches(kind, b, keys, publish.headers)]
-            if not targets and alternate in exchanges:
-                targets = [alternate]
-            found += [target for target in dict.fromkeys(targets) if target not in found]
-    reached = "".join(sorted(label for label in found if label not in exchanges))
-    return reached or RETURNED
-
-
-def random_topology(chance: random.Random) -> tuple[dict[str, str], str, list[Binding]]:
-    labels, queues = "DEFGH"[: chance.randint(2, 5)], "pqrs"[: chance.randint(1, 4)]
-    exchanges = {}
-    for label in labels:
-        alternate = chance.choice(["", "", *labels, "Z"])
-        exchanges[label] = chance.choice(["direct", "topic", "fanout", "headers"]) + (alternate and f" > {alternate}")
-    bindings = []
-    for _ in range(chance.randint(3, 12)):
-        source = chance.choice(labels)
-        target = chance.choice(labels if chance.random() < 0.4 else queues)
-        arguments = chance.choice(ARGUMENTS) if exchanges[source].startswith("headers") else {}
-        key = chance.choice(PATTERNS if exchanges[source].startswith("topic") else KEYS)
-        bindings.append(Binding(source, target, key, arguments))
-    return exchanges, queues, bindings
-
-
-def random_publish(chance: random.Random, labels: str) -> Publish:
-    headers = dict(chance.choice(HEADERS))
-    for name in ("CC", "BCC"):
-        if chance.random() < 0.5:
-            headers[name] = chance.sample(KEYS, chance.randint(0, 2))
-    return Publish(chance.choice(labels), chance.choice(KEYS), "", headers)
-
-
-@pytest.mark.parametrize("seed", range(25))
-def test_any_topology_routes_as_the_twin_does(channel: Channel, names: Iterator[str], seed: int) -> None:
-    chance = random.Random(seed)
-    exchanges, queues, bindings = random_topology(chance)
-    topology = Topology(channel, names, exchanges, queues)
-    bound: list[Binding] = []
-    for binding in bindings:
-        topology.bind(binding)
-        bound.append(binding)
-        publish = random_publish(chance, "".join(exchanges))
-        assert topology.publish(publish) == twin(exchanges, bound, publish), (exchanges, bound, publish)
-    for binding in chance.sample(bindings, len(bindings) // 2):
-        topology.bind(binding, "unbind")
-        bound = [other for other in bound if other != binding]
-        publish = random_publish(chance, "".join(exchanges))
-        assert topology.publish(publish) == twin(exchanges, bound, publish), (exchanges, bound, publish)
     topology.delete()
