@@ -63,6 +63,11 @@ def bury_next(Py_ssize_t limit) -> bool:
     return put_off
 
 
+def is_anyone_unburied() -> bool:
+    """Are there deaths that were put off?"""
+    return put_off
+
+
 cdef int bury_some(Py_ssize_t at_least) except -1:
     global put_off, turn_left
     cdef Py_ssize_t dealt_with

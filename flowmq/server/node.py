@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from flowmq._channel import Channel
 from flowmq._connection import Connection, set_clock, set_memory_limit
-from flowmq._dead_letters import bury_next, set_burial_scheduler
+from flowmq._dead_letters import bury_next, is_anyone_unburied, set_burial_scheduler
 from flowmq._message import live_message_bytes
 from flowmq._order import deal_with_due, forget_due, told_ms
 from flowmq._peer import disk_progressed, due_timer_ended, flush, set_due_timer, set_journal
@@ -162,7 +162,8 @@ class Node:
         set_clock()
         ends = time.perf_counter() + DUE_SECONDS
         wait_ms = deal_with_due(DUE_MESSAGES)
-        while wait_ms == 0 and time.perf_counter() < ends:
+        # What has died already comes first.
+        while wait_ms == 0 and not is_anyone_unburied() and time.perf_counter() < ends:
             wait_ms = deal_with_due(DUE_MESSAGES)
         if wait_ms < 0:
             self.due_timer = None
