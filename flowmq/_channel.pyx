@@ -188,7 +188,7 @@ cdef class Channel(ContentReceiver):
             if not queue.deleted:
                 if not queue.publish(message, expires_at_ms, commit) and queue.has_consumers():
                     self.peer.backing_up += 1
-                routed = True
+                routed |= not queue.is_history
         if anyone_died():
             bury_all()
         return routed

@@ -29,6 +29,9 @@ cdef bytes expiration_of(Message *message)
 # integer, else 0.
 cdef int64_t delay_ms(const uint8_t *table, uint32_t table_bytes) noexcept nogil
 
+# Does that headers table say that a recent history is not to keep the message?
+cdef bint is_not_to_be_kept(const uint8_t *table, uint32_t table_bytes) noexcept nogil
+
 # A copy with one reference: `names` are exchange and routing key as short strings, None the same; `headers` a table
 # without its length.
 cdef Message *with_other_headers(Message *message, bytes names, bytes headers, bint with_expiration) except NULL

@@ -11,7 +11,7 @@ from libc.string cimport memcmp, memcpy, memset
 
 from flowmq._frame cimport FLOWMQ_CONTRACT
 from flowmq._matching cimport gather, hash_octets, note, octets_of, resized, widen
-from flowmq._rewrite cimport delay_ms
+from flowmq._rewrite cimport delay_ms, is_not_to_be_kept
 
 from flowmq._binding_keys import DirectTable, FanoutTable, TopicTable
 from flowmq._frame import check_contract
@@ -230,8 +230,9 @@ cdef class Exchange:
 
     def keep_history(self, Queue queue not None):
         """From now on that queue gets a copy of every message."""
+        queue.is_history = True
         self.history = queue
-        self.change(False)
+        self.change(True)
 
     def deduplicate(self, Deduplication deduplication):
         """From now on a message that it knows already goes nowhere; None: every one counts."""
@@ -383,11 +384,12 @@ cdef class Exchange:
         return find_way(self, NULL, 0, keys, headers, headers_bytes)
 
     cdef int match(self, Gathering *gathering, const uint8_t *key, Py_ssize_t key_bytes, list keys) except -1:
-        if self.history is not None and gathering.count == gathering.capacity:
-            widen(gathering)
-        if self.history is not None and note(gathering, <PyObject *>self.history):
-            gathering.found[gathering.count] = <PyObject *>self.history
-            gathering.count += 1
+        if self.history is not None and not is_not_to_be_kept(gathering.headers, gathering.headers_bytes):
+            if gathering.count == gathering.capacity:
+                widen(gathering)
+            if note(gathering, <PyObject *>self.history):
+                gathering.found[gathering.count] = <PyObject *>self.history
+                gathering.count += 1
         if self.hold_ is not None and delay_ms(gathering.headers, gathering.headers_bytes) > 0:
             return gather(gathering, <PyObject *>self.hold_)
         if keys is None:
@@ -433,7 +435,7 @@ cdef int judge_ways(dict affected) except -1:
     cdef list waiting = list(affected)
     for exchange in waiting:
         exchange.by_key = exchange.table.by_key
-        exchange.by_headers = exchange.table.by_headers or exchange.hold_ is not None
+        exchange.by_headers = exchange.table.by_headers or exchange.hold_ is not None or exchange.history is not None
         for other in exchange.downstream:
             if other not in affected:
                 exchange.by_key |= other.by_key
