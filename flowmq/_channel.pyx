@@ -19,7 +19,7 @@ from flowmq._peer cimport Peer, current_journal
 from flowmq._order cimport queue_now
 from flowmq._queue cimport publish_refused
 from flowmq._router cimport NOWHERE
-from flowmq._rules cimport unlimited
+from flowmq._rules cimport Deduplication, unlimited
 from flowmq._transaction cimport ACKED, DROPPED, FAILED, REQUEUED, StagedPublish
 
 from flowmq._frame import check_contract
@@ -118,7 +118,8 @@ cdef class Channel(ContentReceiver):
             routes = self.find_routes()
             if self.transaction is not None:
                 self.message = NULL
-                return self.transaction.stage_publish(message, routes, self.expires_at_ms, self.mandatory)
+                return self.transaction.stage_publish(message, routes, self.exchange.deduplication,
+                                                      self.expires_at_ms, self.mandatory)
             routed = self.enqueue(message, routes, self.expires_at_ms, &commit)
         if not routed and self.mandatory:
             self.return_message(message)
@@ -152,10 +153,11 @@ cdef class Channel(ContentReceiver):
         cdef Message *message = self.message
         cdef const uint8_t *headers = NULL
         cdef uint8_t exchange_bytes
-        if self.exchange.deduplication is not None and self.exchange.deduplication.is_duplicate(message):
-            # As good as routed, for whoever published it.
-            self.mandatory = False
-            return NOWHERE
+        if self.exchange.deduplication is not None and self.transaction is None:
+            if self.exchange.deduplication.is_duplicate(message):
+                # As good as routed, for whoever published it.
+                self.mandatory = False
+                return NOWHERE
         if self.exchange.deleted:
             # Deleted, and perhaps declared anew, between this publish's method and its last octet.
             memcpy(self.names, self.memo_names, self.memo_names_bytes)
@@ -505,6 +507,8 @@ cdef class Channel(ContentReceiver):
         self.transaction = Transaction()
         for at in range(staged.publishes_count):
             publish = &staged.publishes[at]
+            if publish.deduplication != NULL and (<Deduplication>publish.deduplication).is_duplicate(publish.message):
+                continue
             routed = self.enqueue(publish.message, <RouteSet>publish.routes, publish.expires_at_ms, &commit)
             if publish.mandatory and not routed:
                 self.return_message(publish.message)
