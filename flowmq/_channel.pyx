@@ -19,7 +19,7 @@ from flowmq._peer cimport Peer, current_journal
 from flowmq._order cimport queue_now
 from flowmq._queue cimport publish_refused
 from flowmq._router cimport NOWHERE
-from flowmq._rules cimport unlimited
+from flowmq._rules cimport Deduplication, unlimited
 from flowmq._transaction cimport ACKED, DROPPED, FAILED, REQUEUED, StagedPublish
 
 from flowmq._frame import check_contract
@@ -118,7 +118,8 @@ cdef class Channel(ContentReceiver):
             routes = self.find_routes()
             if self.transaction is not None:
                 self.message = NULL
-                return self.transaction.stage_publish(message, routes, self.expires_at_ms, self.mandatory)
+                return self.transaction.stage_publish(message, routes, self.exchange.deduplication,
+                                                      self.expires_at_ms, self.mandatory)
             routed = self.enqueue(message, routes, self.expires_at_ms, &commit)
         if not routed and self.mandatory:
             self.return_message(message)
@@ -156,10 +157,11 @@ cdef class Channel(ContentReceiver):
             self.names_bytes = self.memo_names_bytes
             self.memo_names_bytes = 0
             self.find_exchange()
-        if self.exchange.deduplication is not None and self.exchange.deduplication.is_duplicate(self.message):
-            # As good as routed, for whoever published it.
-            self.mandatory = False
-            return NOWHERE
+        if self.exchange.deduplication is not None and self.transaction is None:
+            if self.exchange.deduplication.is_duplicate(self.message):
+                # As good as routed, for whoever published it.
+                self.mandatory = False
+                return NOWHERE
         if self.selected_keys is None and self.memo_routes is not None:
             if self.exchange.generation == self.memo_generation:
                 return self.memo_routes
@@ -184,7 +186,7 @@ cdef class Channel(ContentReceiver):
             if not queue.deleted:
                 if not queue.publish(message, expires_at_ms, commit) and queue.has_consumers():
                     self.peer.backing_up += 1
-                routed = True
+                routed |= not queue.is_history
         if anyone_died():
             bury_some(1)
         return routed
@@ -501,6 +503,8 @@ cdef class Channel(ContentReceiver):
         self.transaction = Transaction()
         for at in range(staged.publishes_count):
             publish = &staged.publishes[at]
+            if publish.deduplication != NULL and (<Deduplication>publish.deduplication).is_duplicate(publish.message):
+                continue
             routed = self.enqueue(publish.message, <RouteSet>publish.routes, publish.expires_at_ms, &commit)
             if publish.mandatory and not routed:
                 self.return_message(publish.message)

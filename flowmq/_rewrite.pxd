@@ -30,6 +30,9 @@ cdef int64_t delay_of(Message *message) noexcept nogil
 # The same by the headers property alone.
 cdef int64_t delay_in(const uint8_t *table, uint32_t table_bytes) noexcept nogil
 
+# Does that headers table say that a recent history is not to keep the message?
+cdef bint is_not_to_be_kept(Message *message) noexcept nogil
+
 # A copy with one reference: `names` are exchange and routing key as short strings, None the same; `headers` a table
 # without its length.
 cdef Message *with_other_headers(Message *message, bytes names, bytes headers, bint with_expiration) except NULL
