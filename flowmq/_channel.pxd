@@ -13,7 +13,8 @@ from flowmq._content cimport ContentReceiver
 from flowmq._delivery cimport ConfirmLedger, Unacked, UnackedWindow
 from flowmq._journal cimport CommitWaiter, Journal
 from flowmq._message cimport Message
-from flowmq._queue cimport Consumer, Entry, Queue
+from flowmq._heaps cimport Entry
+from flowmq._queue cimport Consumer, Queue
 from flowmq._router cimport RouteSet
 from flowmq._transaction cimport Outcome, Transaction
 
@@ -48,6 +49,7 @@ cdef class Channel(ContentReceiver):
     cdef ConfirmLedger ledger       # None outside confirm mode
     cdef AwaitedConfirms awaited    # None until something has to wait for the disk
     cdef bint owes
+    cdef set overdue                # tags of deliveries that were taken back; None: none
 
     cdef Transaction transaction    # None outside tx mode
 
@@ -71,5 +73,6 @@ cdef class Channel(ContentReceiver):
     cdef bint is_reply(self) noexcept
     cdef int owe(self) except -1
     cdef int remember(self, Entry *entry, Queue queue, Consumer consumer) except -1
-    cdef int requeue_all(self) except -1
+    cdef int requeue_all(self, bint failed) except -1
+    cdef list find_overdue(self)
     cdef Transaction staged(self)

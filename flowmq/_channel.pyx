@@ -8,15 +8,19 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
 from flowmq._content cimport METHOD_FRAME
+from flowmq._dead_letters cimport anyone_died, bury_all
 from flowmq._delivery cimport release_unacked
 from flowmq._frame cimport (
     FLOWMQ_CONTRACT, FRAME_METHOD, FRAME_PREFIX_BYTES, load_long_long, output_reserve, put_frame_prefix, store_long,
     store_long_long, store_short,
 )
-from flowmq._message cimport message_header, message_names, message_release, message_retain
+from flowmq._message cimport message_names, message_release, message_retain
 from flowmq._peer cimport Peer, current_journal
-from flowmq._message_log cimport never_committed
-from flowmq._transaction cimport ACKED, DROPPED, REQUEUED, StagedPublish
+from flowmq._order cimport queue_now
+from flowmq._queue cimport publish_refused
+from flowmq._router cimport NOWHERE
+from flowmq._rules cimport unlimited
+from flowmq._transaction cimport ACKED, DROPPED, FAILED, REQUEUED, StagedPublish
 
 from flowmq._frame import check_contract
 from flowmq.amqp.errors import PreconditionFailed
@@ -127,7 +131,7 @@ cdef class Channel(ContentReceiver):
     cdef int confirm(self, uint64_t commit) except -1:
         """Answer the publish just taken: at the end of this read, or when its commit is on disk."""
         cdef uint64_t sequence = self.ledger.publish()
-        if commit == 0 or commit == never_committed():
+        if commit == 0 or commit >= publish_refused():
             self.ledger.resolve(sequence, commit == 0)
             return self.owe()
         if self.awaited is None:
@@ -145,8 +149,6 @@ cdef class Channel(ContentReceiver):
         return 0
 
     cdef RouteSet find_routes(self):
-        cdef Message *message = self.message
-        cdef const uint8_t *headers = NULL
         cdef uint8_t exchange_bytes
         if self.exchange.deleted:
             # Deleted, and perhaps declared anew, between this publish's method and its last octet.
@@ -154,17 +156,19 @@ cdef class Channel(ContentReceiver):
             self.names_bytes = self.memo_names_bytes
             self.memo_names_bytes = 0
             self.find_exchange()
+        if self.exchange.deduplication is not None and self.exchange.deduplication.is_duplicate(self.message):
+            # As good as routed, for whoever published it.
+            self.mandatory = False
+            return NOWHERE
         if self.selected_keys is None and self.memo_routes is not None:
             if self.exchange.generation == self.memo_generation:
                 return self.memo_routes
-        if message.headers_bytes:
-            headers = <const uint8_t *>message_header(message) + message.headers_at
         if self.selected_keys is not None:
-            return self.exchange.route_keys(self.selected_keys, headers, message.headers_bytes)
+            return self.exchange.route_keys(self.selected_keys, self.message)
         exchange_bytes = <uint8_t>self.memo_names[0]
         routes = self.exchange.route(<const uint8_t *>self.memo_names + 2 + exchange_bytes,
-                                     self.memo_names_bytes - 2 - exchange_bytes, headers, message.headers_bytes)
-        if self.exchange.by_headers:
+                                     self.memo_names_bytes - 2 - exchange_bytes, self.message)
+        if self.exchange.by_message:
             self.memo_routes = None
         else:
             self.memo_routes = routes
@@ -181,6 +185,8 @@ cdef class Channel(ContentReceiver):
                 if not queue.publish(message, expires_at_ms, commit) and queue.has_consumers():
                     self.peer.backing_up += 1
                 routed = True
+        if anyone_died():
+            bury_all()
         return routed
 
     cdef bint is_reply(self) noexcept:
@@ -249,6 +255,7 @@ cdef class Channel(ContentReceiver):
         slot.sequence = entry.sequence
         slot.delivery_count = entry.delivery_count
         slot.expires_at_ms = entry.expires_at_ms
+        slot.delivered_at_ms = <uint32_t>queue_now()
         Py_INCREF(queue)
         slot.queue = <PyObject *>queue
         slot.consumer = NULL
@@ -263,6 +270,7 @@ cdef class Channel(ContentReceiver):
         cdef Message *message
         cdef char *start
         if not queue.take(no_ack, &entry):
+            bury_all()
             return False
         message = entry.message
         start = output_reserve(&self.peer.output, FRAME_PREFIX_BYTES + 4 + 9 + 4 + self.peer.content_room(message))
@@ -309,7 +317,7 @@ cdef class Channel(ContentReceiver):
     cdef int basic_reject(self, const uint8_t *arguments, const uint8_t *end) except -1:
         if end - arguments != 9:
             raise undecodable((<const char *>arguments)[:end - arguments])
-        return self.settle(load_long_long(arguments), False, REQUEUED if arguments[8] & 1 else DROPPED)
+        return self.settle(load_long_long(arguments), False, FAILED if arguments[8] & 1 else DROPPED)
 
     cdef int settle(self, uint64_t delivery_tag, bint multiple, Outcome outcome) except -1:
         cdef Unacked entry
@@ -318,14 +326,20 @@ cdef class Channel(ContentReceiver):
         if multiple:
             if delivery_tag == 0:
                 delivery_tag = self.next_delivery_tag - 1
-            elif not self.window.contains(delivery_tag):
+            elif not self.window.contains(delivery_tag) and (
+                self.overdue is None or delivery_tag not in self.overdue
+            ):
                 raise PreconditionFailed(f"unknown delivery tag {delivery_tag}")
             return self.settle_all(delivery_tag, outcome)
         if not self.window.take(delivery_tag, &entry):
+            if self.overdue is not None and delivery_tag in self.overdue:
+                self.overdue.discard(delivery_tag)
+                return 0
             raise PreconditionFailed(f"unknown delivery tag {delivery_tag}")
         if self.transaction is not None:
             return self.transaction.stage_settlement(&entry, outcome)
-        return self.settle_entry(&entry, outcome, True)
+        self.settle_entry(&entry, outcome, True)
+        return bury_all() if anyone_died() else 0
 
     cdef int settle_all(self, uint64_t up_to, Outcome outcome) except -1:
         cdef Unacked entry
@@ -336,7 +350,7 @@ cdef class Channel(ContentReceiver):
             if self.transaction is not None:
                 self.transaction.stage_settlement(&entry, outcome)
                 continue
-            if outcome == REQUEUED:
+            if outcome == REQUEUED or outcome == FAILED:
                 # Deliveries begin again only when all have come back, or the first would be out of order.
                 if touched is None:
                     touched = {}
@@ -355,47 +369,105 @@ cdef class Channel(ContentReceiver):
                 (<Queue>queue).dispatch()
         elif self.global_prefetch_count and self.transaction is None:
             self.wake_consumers()
+        if anyone_died():
+            bury_all()
         return 0
 
     cdef int settle_entry(self, Unacked *entry, Outcome outcome, bint wake) except -1:
         """Settle one delivery; its consumer can take another when `wake`. Gives up the entry."""
         cdef Queue queue = <Queue>entry.queue
         cdef Consumer consumer = None
+        cdef Entry settled
         if entry.consumer != NULL:
             consumer = <Consumer>entry.consumer
             consumer.unacked -= 1
             self.unacked_of_consumers -= 1
-        if outcome == REQUEUED:
-            message_retain(entry.message)
-            queue.requeue(entry.message, entry.sequence, entry.delivery_count, entry.expires_at_ms)
+        if outcome == ACKED:
+            queue.settle(entry.sequence, entry.message)
         else:
-            queue.settle(entry.sequence, entry.message.delivery_mode == 2)
+            settled.message = entry.message
+            settled.sequence = entry.sequence
+            settled.delivery_count = entry.delivery_count
+            settled.expires_at_ms = entry.expires_at_ms
+            message_retain(entry.message)
+            if outcome == DROPPED:
+                queue.reject(&settled)
+            else:
+                queue.requeue(&settled, outcome == FAILED)
         release_unacked(entry)
         if wake:
             if self.global_prefetch_count:
                 self.wake_consumers()
             elif consumer is not None:
                 queue.wake(consumer)
-            if outcome == REQUEUED:
+            if outcome == REQUEUED or outcome == FAILED:
                 queue.dispatch()
         return 0
 
     def recover(self):
         """basic.recover with requeue: everything unacknowledged goes back to its place, transaction or not."""
-        self.requeue_all()
+        self.requeue_all(False)
 
-    cdef int requeue_all(self) except -1:
+    cdef int requeue_all(self, bint failed) except -1:
+        """`failed`: whoever held them is gone. The oldest that each consumer held is the one that may be to blame."""
         cdef Unacked entry
         cdef dict touched = {}
+        cdef set blamed = set()
         # Deliveries begin again only when all have come back, or the first would be out of order. What is delivered
         # again meanwhile has a newer tag.
         while self.window.take_oldest(self.next_delivery_tag - 1, &entry):
             touched[<Queue>entry.queue] = None
-            self.settle_entry(&entry, REQUEUED, False)
+            holder = <size_t>entry.consumer
+            self.settle_entry(&entry, FAILED if failed and holder not in blamed else REQUEUED, False)
+            if failed:
+                blamed.add(holder)
         self.wake_consumers()
         for queue in touched:
             (<Queue>queue).dispatch()
+        bury_all()
         return 0
+
+    def return_overdue(self):
+        """What a consumer has held for longer than it may goes back to its queue. The tags, and how long each was held.
+
+        A settlement that comes for one of them afterwards counts for nothing, and is no error.
+        """
+        cdef list overdue = self.find_overdue()
+        cdef Unacked entry
+        cdef dict touched = {}
+        for delivery_tag, _ in overdue:
+            if self.overdue is None:
+                self.overdue = set()
+            self.overdue.add(delivery_tag)
+            self.window.take(delivery_tag, &entry)
+            touched[<Queue>entry.queue] = None
+            self.settle_entry(&entry, REQUEUED, False)
+        if touched:
+            self.wake_consumers()
+            for queue in touched:
+                (<Queue>queue).dispatch()
+            bury_all()
+        return overdue
+
+    cdef list find_overdue(self):
+        cdef list overdue = []
+        cdef uint64_t position
+        cdef uint64_t timeout_ms
+        cdef uint32_t held_ms
+        cdef Unacked *entry
+        cdef Queue queue
+        for position in range(self.window.head, self.window.tail):
+            entry = &self.window.ring[position & self.window.mask]
+            if entry.message == NULL or entry.consumer == NULL:
+                continue
+            queue = <Queue>entry.queue
+            timeout_ms = (<Consumer>entry.consumer).timeout_ms
+            if timeout_ms == 0:
+                timeout_ms = unlimited() if queue.rules is None else queue.rules.consumer_timeout_ms
+            held_ms = <uint32_t>queue_now() - entry.delivered_at_ms
+            if held_ms >= timeout_ms:
+                overdue.append((entry.delivery_tag, held_ms))
+        return overdue
 
     # ------------------------------------------------------------------------------------- confirms and tx
 
@@ -440,6 +512,9 @@ cdef class Channel(ContentReceiver):
             if journal is not None:
                 commit = max(commit, journal.commit_pending())
             self.wake_consumers()
+        bury_all()
+        if commit == publish_refused():
+            raise PreconditionFailed("partial tx completion")
         return commit
 
     def tx_rollback(self):
@@ -475,10 +550,11 @@ cdef class Channel(ContentReceiver):
         else:
             self.prefetch_count = prefetch_count
 
-    def consume(self, Queue queue, bytes tag, *, bint no_ack, bint exclusive, int priority, arguments):
+    def consume(self, Queue queue, bytes tag, *, bint no_ack, bint exclusive, int priority, arguments,
+                uint64_t timeout_ms=0):
         """Register a consumer; it gets messages once Queue.start() is called on it."""
         consumer = Consumer(queue, self, self.number, tag, no_ack=no_ack, exclusive=exclusive, priority=priority,
-                            prefetch_count=self.prefetch_count, arguments=arguments)
+                            prefetch_count=self.prefetch_count, arguments=arguments, timeout_ms=timeout_ms)
         self.consumers[tag] = consumer
         queue.add_consumer(consumer)
         return consumer
@@ -491,6 +567,7 @@ cdef class Channel(ContentReceiver):
                 self.forget_replies()
             return None
         consumer.queue.remove_consumer(consumer)
+        consumer.queue.choose_active()
         return consumer
 
     def consume_replies(self, bytes tag, bytes key):
@@ -523,10 +600,13 @@ cdef class Channel(ContentReceiver):
             self.transaction.drop_publishes()
             self.transaction.restore_settlements(self.window)
         self.forget_replies()
-        for consumer in list(self.consumers.values()):
+        consumers = list(self.consumers.values())
+        for consumer in consumers:
             consumer.queue.remove_consumer(consumer)
         self.consumers.clear()
-        self.requeue_all()
+        self.requeue_all(True)
+        for consumer in consumers:
+            consumer.queue.choose_active()
         self.exchange = None
         self.memo_routes = None
         self.memo_names_bytes = 0

@@ -14,7 +14,7 @@ from flowmq._frame cimport (
 from flowmq._message cimport message_bytes_alive
 from flowmq._journal cimport Journal
 from flowmq._peer cimport begin_turn, current_journal, flush_dirty
-from flowmq._queue cimport queue_clock, queue_memory
+from flowmq._order cimport queue_clock, queue_memory
 
 import logging
 

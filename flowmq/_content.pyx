@@ -10,7 +10,7 @@ from flowmq._message cimport (
     has_sender_selected_keys, message_body, message_make_room, message_new, message_release, scan_properties,
     with_headers, with_short_string,
 )
-from flowmq._queue cimport queue_now
+from flowmq._order cimport queue_now
 
 from flowmq._frame import check_contract
 from flowmq.amqp.errors import (

@@ -23,7 +23,8 @@ cdef struct Unacked:
     PyObject *consumer          # owned; NULL after basic.get
     uint64_t sequence           # the message's place in its queue
     uint64_t expires_at_ms      # as the queue keeps it
-    uint32_t delivery_count     # how often it had come back before this delivery
+    uint32_t delivery_count     # as the queue keeps it, without this delivery
+    uint32_t delivered_at_ms    # modulo 2^32
 
 cdef class UnackedWindow:
     cdef Unacked *ring

@@ -14,10 +14,10 @@ from flowmq._failpoint cimport failpoint
 from flowmq._frame cimport FLOWMQ_CONTRACT
 from flowmq._message cimport Message
 from flowmq._message_log cimport MessageLog, never_committed
-from flowmq._queue cimport Queue
+from flowmq._order cimport Order
 from flowmq._records cimport (
-    BATCH_HEADER_BYTES, DEFINITION_RECORD, DEFINITIONS_RECORD, QUEUE_GONE_RECORD, QUEUE_STATE_RECORD,
-    RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, SUMMARY_RECORD, TARGET_RECORD, UNTIL_RESTART, Place, RangeRecord,
+    BATCH_HEADER_BYTES, DEFINITION_RECORD, DEFINITIONS_RECORD, PENDING_RECORDS_BYTES, QUEUE_GONE_RECORD,
+    QUEUE_STATE_RECORD, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, SUMMARY_RECORD, TARGET_RECORD, UNTIL_RESTART, Place, RangeRecord,
     RecordType, TargetRecord, message_record_bytes, put_batch_header, put_message, put_record, put_segment_header,
 )
 from flowmq._segment cimport forget_chunk
@@ -41,7 +41,6 @@ cdef enum:
     # What a segment of one record needs for its summary.
     SEGMENT_TAIL_BYTES_MIN = BATCH_HEADER_BYTES + RECORD_HEADER_BYTES + SUMMARY_BYTES_MIN + 2 * PART_BYTES_MAX
     BATCH_BYTES_MAX = 4194304       # a batch this large goes to the thread even while that is busy
-    PENDING_RECORDS_BYTES = 256     # what a log with something pending may add when the batch is finished
     CACHE_LINE = 64
 
 
@@ -115,11 +114,11 @@ cdef class Journal(RecordWriter):
             self.durable_offset = self.segment.end
         self.roll(0)
 
-    def log(self, Queue queue, uint32_t queue_id):
-        """From now on that queue's persistent messages are durable."""
-        queue_log = QueueLog(self, queue, queue_id)
+    def log(self, Order order, uint32_t queue_id):
+        """From now on the persistent messages of that queue, or lane of a queue, are durable."""
+        queue_log = QueueLog(self, order, queue_id)
         self.logs[queue_id] = queue_log
-        queue.log = queue_log
+        order.log = queue_log
         return queue_log
 
     cdef MessageLog log_for(self, object queue, uint64_t sequence):
@@ -155,6 +154,7 @@ cdef class Journal(RecordWriter):
             return never_committed()
         described.offset = described.message_offset = self.batch_end()
         described.sequence, described.body_bytes = place.sequence, message.body_bytes
+        described.expires_at_ms = place.expires_at_ms
         described.kind = IS_UNTIL_RESTART if place.flags & UNTIL_RESTART else 0
         if message.journal_batch == self.next_number:
             target.place = place[0]
@@ -171,7 +171,7 @@ cdef class Journal(RecordWriter):
         if not place.flags & UNTIL_RESTART:
             self.batch.sync = True
         self.appended_count += 1
-        self.segment.add_message(queue_log.part_for(place.sequence, self.segment), &described, place.expires_at_ms)
+        self.segment.add_message(queue_log.part_for(place.sequence, self.segment), &described)
         return self.next_number
 
     cdef uint64_t put(self, RecordType type, const void *payload, size_t payload_bytes) except 0:
@@ -198,7 +198,8 @@ cdef class Journal(RecordWriter):
         """Room for a record in the batch being built, which is finished and begun anew when it has none."""
         cdef uint64_t pending_bytes = (len(self.touched) + 1) * PENDING_RECORDS_BYTES
         if self.batch != NULL and self.record_count and self.batch.bytes + record_bytes > BATCH_BYTES_MAX:
-            self.submit_batch()
+            if not self.moving:
+                self.submit_batch()
         pending_bytes += record_bytes
         if self.batch_end() + BATCH_HEADER_BYTES + pending_bytes + self.segment_tail() > self.segment.size:
             self.roll(pending_bytes)
@@ -216,6 +217,20 @@ cdef class Journal(RecordWriter):
                 raise MemoryError("a batch of the journal")
             self.batch.data = <char *>moved
             self.batch.capacity = wanted
+        return 0
+
+    cdef int begin_move(self, uint64_t record_bytes) except -1:
+        if self.error:
+            return 0
+        try:
+            self.reserve(record_bytes)
+        except OSError as error:
+            self.fail(error.errno or EIO)
+        self.moving = True
+        return 0
+
+    cdef int end_move(self) except -1:
+        self.moving = False
         return 0
 
     cdef int begin_batch(self) except -1:
@@ -445,7 +460,7 @@ cdef class Journal(RecordWriter):
         self.hungry = []
         for queue_log in hungry:
             queue_log.hungry = False
-            queue_log.queue.dispatch()
+            queue_log.order.dispatch()
         return 0
 
     cdef int need_summary(self, Segment segment) except -1:
@@ -529,6 +544,10 @@ cdef class Journal(RecordWriter):
         self.definition_commit = number
         self.definition_count += 1
         return number
+
+    def knows(self, uint32_t queue_id) -> bool:
+        """Is there a queue of that id, or a lane of one?"""
+        return queue_id in self.logs
 
     def forget(self, uint32_t queue_id):
         """A queue is deleted: all its messages are done with. The number of the commit."""

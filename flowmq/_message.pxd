@@ -12,7 +12,7 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from flowmq._frame cimport FRAME_OVERHEAD_BYTES, FRAME_PREFIX_BYTES
+from flowmq._frame cimport FRAME_OVERHEAD_BYTES, FRAME_PREFIX_BYTES, Cursor
 
 cdef struct Message:
     uint32_t references
@@ -27,6 +27,7 @@ cdef struct Message:
     uint64_t capacity_bytes     # of the whole block
     uint64_t journal_batch      # where the journal wrote it last; 0 is nowhere
     uint32_t journal_offset     # and where in that batch's segment
+    uint8_t died                # it was dead-lettered: what its headers say of deaths is the broker's own
 
 cdef struct Properties:
     # Where the properties that the broker acts on lie in a content header payload; a position of 0 means absent.
@@ -46,6 +47,9 @@ cdef bint scan_properties(const uint8_t *payload, uint32_t payload_bytes, Proper
 
 # True when the field table of the headers property has a field of that name. Malformed tables have no fields.
 cdef bint has_sender_selected_keys(const uint8_t *table, uint32_t table_bytes) noexcept nogil
+
+# Moves the cursor over the type and the value of a field. False when that is malformed.
+cdef bint skip_field_value(Cursor *cursor) noexcept nogil
 
 # The same content header payload with another short string at `at`, or with another headers table (without its length).
 cdef bytes with_short_string(const uint8_t *payload, uint32_t payload_bytes, uint32_t at, uint8_t old_bytes, bytes new)

@@ -225,6 +225,7 @@ cdef Message *message_new(const char *names, uint32_t names_bytes, const uint8_t
     message.headers_bytes = properties.headers_bytes
     message.body_bytes = body_bytes
     message.journal_batch = 0
+    message.died = False
     at = message_names(message)
     memcpy(at, names, names_bytes)
     at[names_bytes] = <char>FRAME_END

@@ -2,18 +2,12 @@
 
 from libc.stdint cimport uint32_t, uint64_t
 
+from flowmq._heaps cimport Entry
 from flowmq._message cimport Message
 
 cdef inline uint64_t never_committed() noexcept nogil:
     # What a message log that has failed answers: there is nothing to wait for.
     return <uint64_t>-1
-
-cdef struct Loaded:
-    # A message read back.
-    Message *message            # with a reference for whoever asked
-    uint64_t sequence
-    uint64_t expires_at_ms
-    uint32_t delivery_count
 
 cdef class MessageLog
 
@@ -40,11 +34,18 @@ cdef class MessageLog:
     cdef int settle_range(self, uint64_t first, uint64_t last) except -1
     # A message is handed out.
     cdef int hand_out(self, uint64_t sequence) except -1
-    # A message that was appended came back, for the so manieth time.
-    cdef int take_back(self, uint64_t sequence, uint32_t delivery_count) except -1
-    # The first appended message from that sequence number on. False when there is none, or it cannot be read yet: then
+    # A message that was appended came back, with that delivery count, and is not to be ready before that time (0: at
+    # once).
+    cdef int take_back(self, uint64_t sequence, uint32_t delivery_count, uint64_t ready_at_ms) except -1
+    # Was that message appended, and is it not settled?
+    cdef bint holds(self, uint64_t sequence) noexcept
+    # What is appended to any log and settled in this one between the two is kept together or not at all: one message of
+    # so many octets, in so many queues.
+    cdef int begin_move(self, Message *message, Py_ssize_t queues) except -1
+    cdef int end_move(self) except -1
+    # The first appended message from that sequence number on, with a reference for whoever asks. False when there is none, or it cannot be read yet: then
     # want() has the queue dispatched once it can.
-    cdef bint load(self, uint64_t sequence, Loaded *loaded) except -1
+    cdef bint load(self, uint64_t sequence, Entry *entry) except -1
     cdef int want(self) except -1
     # The queue is gone.
     cdef int drop(self) except -1

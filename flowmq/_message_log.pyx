@@ -32,7 +32,7 @@ cdef class MessageLog:
     cdef int settle_range(self, uint64_t first, uint64_t last) except -1:
         raise NotImplementedError("MessageLog.settle_range")
 
-    cdef bint load(self, uint64_t sequence, Loaded *loaded) except -1:
+    cdef bint load(self, uint64_t sequence, Entry *entry) except -1:
         raise NotImplementedError("MessageLog.load")
 
     cdef int want(self) except -1:
@@ -44,5 +44,14 @@ cdef class MessageLog:
     cdef int hand_out(self, uint64_t sequence) except -1:
         raise NotImplementedError("MessageLog.hand_out")
 
-    cdef int take_back(self, uint64_t sequence, uint32_t delivery_count) except -1:
+    cdef int take_back(self, uint64_t sequence, uint32_t delivery_count, uint64_t ready_at_ms) except -1:
         raise NotImplementedError("MessageLog.take_back")
+
+    cdef bint holds(self, uint64_t sequence) noexcept:
+        return False
+
+    cdef int begin_move(self, Message *message, Py_ssize_t queues) except -1:
+        raise NotImplementedError("MessageLog.begin_move")
+
+    cdef int end_move(self) except -1:
+        raise NotImplementedError("MessageLog.end_move")

@@ -5,7 +5,9 @@ from libc.string cimport memcpy
 from flowmq._frame cimport (
     FLOWMQ_CONTRACT, FRAME_BODY, FRAME_END, FRAME_OVERHEAD_BYTES, output_clear, put_frame_prefix, store_short,
 )
+from flowmq._dead_letters cimport anyone_died, bury_all
 from flowmq._message cimport message_body, message_image_bytes, message_names
+from flowmq._order cimport anything_timed
 
 from flowmq._frame import check_contract
 
@@ -15,12 +17,26 @@ cdef Journal the_journal = None
 cdef list dirty_peers = []
 cdef object schedule_flush = None
 cdef bint flush_scheduled = False
+cdef object arm_due_timer = None
+cdef bint due_timer_armed = False
 
 
 def set_flush_scheduler(schedule):
     """`schedule(callback)` runs a callback soon: for output that was written outside of a read, such as by a timer."""
     global schedule_flush
     schedule_flush = schedule
+
+
+def set_due_timer(arm):
+    """`arm()` is called when something falls due some time and nobody looks for it; due_timer_ended() when that ends."""
+    global arm_due_timer, due_timer_armed
+    arm_due_timer = arm
+    due_timer_armed = False
+
+
+def due_timer_ended():
+    global due_timer_armed
+    due_timer_armed = False
 
 
 def set_journal(Journal journal):
@@ -53,15 +69,21 @@ cdef void begin_turn() noexcept:
 
 
 cdef int flush_dirty() except -1:
-    global dirty_peers, flush_scheduled
+    global dirty_peers, due_timer_armed, flush_scheduled
     cdef Peer peer
     cdef list peers
     flush_scheduled = False
+    if anyone_died():
+        bury_all()
     if the_journal is not None:
         the_journal.submit()
         if the_journal.hungry:
             the_journal.feed_hungry()
+            bury_all()
             the_journal.submit()
+    if not due_timer_armed and anything_timed() and arm_due_timer is not None:
+        due_timer_armed = True
+        arm_due_timer()
     # A write can tell a protocol at once that its transport is full; that dirties nobody, so one round is enough. Were
     # there more, the scheduled callback would take them.
     if dirty_peers:

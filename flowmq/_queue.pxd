@@ -1,12 +1,10 @@
 # Queue = order + consumers + credit. Consumer = who may take from a queue, and how much.
 #
-# A queue does not know sockets, channels, files or clocks: a consumer's deliveries go through an abstract Outlet, and
-# what must be durable goes through an abstract MessageLog. Limits and dead letters are not here; of expiry only this:
-# an expired message is never handed out, and expire() drops those that have expired.
+# A queue does not know sockets, channels, files or clocks: a consumer's deliveries go through an abstract Outlet, what
+# must be durable goes through an abstract MessageLog, and what dies goes to an abstract Undertaker.
 #
-# Order: every message gets the queue's next sequence number. New ones wait in a ring; ones that came back wait in a
-# heap ordered by sequence, which is served first (all in it are older than anything in the ring), so that a requeued
-# message returns to its place.
+# How messages wait is the business of Order, which a queue is. One with priorities has an order of its own, a lane, for
+# each of them, and hands out of the highest that has something.
 #
 # Consumers that can take a message now stand in a round-robin line per priority level. One that turns out not to
 # (prefetch full, socket full, flow stopped) is taken out of line; whoever lifts the reason calls wake().
@@ -14,20 +12,14 @@
 from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from flowmq._heaps cimport Entry
 from flowmq._message cimport Message
-from flowmq._message_log cimport LogSource, MessageLog
+from flowmq._order cimport Order, Reason
+from flowmq._rules cimport QueueRules
 
-cdef struct Entry:
-    Message *message            # owned
-    uint64_t sequence
-    uint32_t delivery_count     # how often it was handed out and came back
-    uint64_t expires_at_ms      # on the clock of queue_clock(); 0 is never
-
-# What time it is, in milliseconds since any fixed moment: told by whoever owns a clock before queues are used.
-cdef void queue_clock(uint64_t now_ms) noexcept nogil
-cdef uint64_t queue_now() noexcept nogil
-# Is memory getting short? Queues that are not durable then keep less in it.
-cdef void queue_memory(bint is_short) noexcept nogil
+cdef inline uint64_t publish_refused() noexcept nogil:
+    # What publish() makes of the commit when the queue did not take a message: there is nothing to wait for.
+    return <uint64_t>-2
 
 cdef class Outlet:
     # Where a consumer's deliveries go: a channel.
@@ -47,7 +39,9 @@ cdef class Consumer:
     cdef readonly object arguments
     cdef uint32_t unacked       # delivered under this consumer and not settled
     cdef readonly uint64_t delivered
-    cdef readonly bint active               # False once cancelled
+    cdef readonly bint active               # gets messages: not before it is started, nor while another one is to
+    cdef bint started
+    cdef readonly uint64_t timeout_ms       # how long it may hold a message; 0 is as its queue says
     cdef bytes deliver_prefix   # frame prefix, class, method and consumer tag of its basic.deliver
     cdef Level level            # the line it stands in when it can take a message
     cdef bint in_line
@@ -67,37 +61,26 @@ cdef class Level:
     cdef void join(self, Consumer consumer) noexcept
     cdef void leave(self, Consumer consumer) noexcept
 
-cdef class Queue:
+cdef class Queue(Order):
     cdef readonly bytes name
     cdef readonly bint deleted
-    cdef MessageLog log         # None for a queue whose messages live in memory only
-    cdef LogSource pager        # gives a queue that is not durable a log when it grows
-
-    cdef Entry *ring
-    cdef uint64_t mask
-    cdef uint64_t head
-    cdef uint64_t tail
-    cdef Entry *returned        # binary heap by sequence
-    cdef Py_ssize_t returned_count
-    cdef Py_ssize_t returned_capacity
-    # Behind the ring, when it holds a window's worth: messages that are only in the log. All of them are newer.
-    cdef readonly uint64_t paged_count
-    cdef readonly uint64_t paged_bytes      # body octets
-    cdef uint64_t paged_from                # no paged message is older
-    cdef uint64_t ring_bytes                # body octets in the ring
-    cdef uint64_t next_sequence
-    cdef readonly uint64_t ready_bytes      # body octets of ready messages
+    cdef readonly bint single_active        # one consumer at a time gets messages
+    cdef readonly QueueRules rules          # None: none
+    cdef list lanes                         # one Order per priority, or None where none was needed yet; None: no priorities
+    cdef object lane_made                   # called with (level, lane) for every lane that is made; None: nobody
+    cdef Py_ssize_t top                     # no lane above has messages
     cdef readonly uint64_t unacked_count
     cdef readonly uint64_t published_count
     cdef readonly uint64_t delivered_count
-    cdef readonly uint64_t expired_count
-    cdef readonly uint64_t expires_next_ms  # nothing ready expires before; 0 when nothing ever does
+    cdef readonly uint64_t refused_count
+    cdef readonly uint64_t duplicate_count
+    cdef uint64_t buried[5]                 # by Reason
 
     cdef list consumers_        # every consumer, in order of arrival
     cdef list levels            # Level, highest priority first
 
     cdef inline uint64_t ready(self) noexcept:
-        return self.tail - self.head + self.returned_count + self.paged_count
+        return self.own_totals.ready
 
     cdef inline bint has_consumers(self) noexcept:
         return len(self.consumers_) > 0
@@ -108,33 +91,24 @@ cdef class Queue:
     # Moves the next message out for basic.get. False when there is none.
     cdef bint take(self, bint no_ack, Entry *entry) except -1
     # A delivered message is done with. Releases nothing: the caller owns the message.
-    cdef int settle(self, uint64_t sequence, bint persistent) except -1
-    # What the log kept over a restart; it stays there until it is needed. Those that expire come in now, as far as the
-    # window goes.
-    cdef int restore_backlog(self, uint64_t messages, uint64_t body_bytes, uint64_t next_sequence,
-                             uint64_t expires_next_ms) except -1
-    # The newest message is only in the log.
-    cdef void leave_to_log(self, uint64_t sequence, uint64_t body_bytes) noexcept
-    # Does the ring hold as much as should be in memory of a queue that a log can page?
-    cdef bint is_window_full(self) noexcept
-    cdef bint log_publish(self, Message *message, Entry *entry, uint64_t *commit) except -1
-    cdef int refill(self) except -1
-    # A delivered message comes back to its place, with one more delivery counted. Takes over the reference.
-    cdef int requeue(self, Message *message, uint64_t sequence, uint32_t delivery_count,
-                     uint64_t expires_at_ms) except -1
-    # Hands out what can be handed out.
-    cdef int dispatch(self) except -1
+    cdef int settle(self, uint64_t sequence, Message *message) except -1
+    # A delivered message is refused for good. Takes over the reference.
+    cdef int reject(self, Entry *entry) except -1
+    # A delivered message comes back to its place, with one more delivery counted. Takes over the reference. `failed`:
+    # because its consumer could not deal with it.
+    cdef int requeue(self, Entry *entry, bint failed) except -1
     # A consumer may be able to take messages again.
     cdef int wake(self, Consumer consumer) except -1
 
+    cdef Order lane_for(self, Message *message)
+    cdef Order lane_at(self, Py_ssize_t level)
+    # The next message to hand out, taken out of its lane, which is returned; None when there is none, or none that can
+    # be read yet. The other one is the next to be dropped.
+    cdef Order take_next(self, Entry *entry)
+    cdef Order take_least(self, Entry *entry)
+    cdef bint is_refused(self, Message *message, uint64_t expires_at_ms, uint64_t *commit) except -1
+    cdef uint64_t lifetime(self, Message *message, uint64_t expires_at_ms) noexcept
+    cdef int keep_limits(self) except -1
     cdef Consumer next_consumer(self)
-    cdef int hand_out(self, Consumer consumer, Entry *entry) except -1
-    cdef int log_hand_out(self, Entry *entry, bint no_ack) except -1
-    cdef int resize(self, uint64_t capacity) except -1
-    cdef int push(self, Entry *entry) except -1
-    cdef void pop(self, Entry *entry) noexcept
-    cdef bint pop_unexpired(self, Entry *entry) except -1
-    cdef int drop_expired(self, Entry *entry) except -1
-    cdef void note_expiry(self, uint64_t expires_at_ms) noexcept
-    cdef int push_returned(self, Entry *entry) except -1
-    cdef void pop_returned(self, Entry *entry) noexcept
+    cdef int hand_out(self, Consumer consumer, Order lane, Entry *entry) except -1
+    cdef int log_hand_out(self, Order lane, Entry *entry, bint no_ack) except -1

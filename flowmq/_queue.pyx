@@ -1,43 +1,16 @@
 # See _queue.pxd for what this module is and is not.
 
-from libc.stdlib cimport free, malloc, realloc
-
 from flowmq._frame cimport FLOWMQ_CONTRACT, FRAME_METHOD, put_frame_prefix, store_short
+from flowmq._heaps cimport count_return, failures_of
 from flowmq._message cimport message_release, message_retain
-from flowmq._message_log cimport Loaded, never_committed
+from flowmq._message_log cimport LogSource
+from flowmq._order cimport EXPIRED, OVER_DELIVERY_LIMIT, OVER_LIMIT, REJECTED, RELEASED, is_expired, queue_now
+from flowmq._rewrite cimport delay_of, with_delivery_counts
+from flowmq._rules cimport DROP_HEAD, REJECT_PUBLISH_AND_DEAD_LETTER, unlimited
 
 from flowmq._frame import check_contract
 
 check_contract(FLOWMQ_CONTRACT)
-
-cdef enum:
-    RING_CAPACITY_MIN = 16
-    RING_CAPACITY_KEPT = 4096    # an emptied ring larger than this is given back
-    WINDOW_MESSAGES = 8192       # more than this of one queue is left to its log, if it has one
-    WINDOW_BYTES = 2097152
-    TRANSIENT_WINDOW_MESSAGES = 1048576     # the same for one that is not durable, while memory is not short
-    TRANSIENT_WINDOW_BYTES = 268435456
-    PAGE_MESSAGES = 1024         # and comes back by so much
-    PAGE_BYTES = 262144
-
-cdef uint64_t clock_ms = 0
-
-
-cdef void queue_clock(uint64_t now_ms) noexcept nogil:
-    global clock_ms
-    clock_ms = now_ms
-
-
-cdef bint memory_is_short = False
-
-
-cdef void queue_memory(bint is_short) noexcept nogil:
-    global memory_is_short
-    memory_is_short = is_short
-
-
-cdef uint64_t queue_now() noexcept nogil:
-    return clock_ms
 
 
 cdef class Outlet:
@@ -53,11 +26,12 @@ cdef class Outlet:
 cdef class Consumer:
     """One basic.consume: joins its queue's line when the queue is given it by Queue.add_consumer.
 
-    prefetch_count 0 means unlimited. `arguments` is kept for those who list consumers.
+    prefetch_count 0 means unlimited, timeout_ms 0 as long as the queue says. `arguments` is kept for those who list
+    consumers.
     """
 
     def __init__(self, Queue queue, Outlet outlet, uint16_t channel, bytes tag, *, bint no_ack, bint exclusive,
-                 int32_t priority, uint32_t prefetch_count, object arguments):
+                 int32_t priority, uint32_t prefetch_count, object arguments, uint64_t timeout_ms=0):
         cdef char prefix[7 + 4 + 1]
         cdef char *at
         self.queue = queue
@@ -68,7 +42,7 @@ cdef class Consumer:
         self.priority = priority
         self.prefetch_count = prefetch_count
         self.arguments = arguments
-        self.active = False
+        self.timeout_ms = timeout_ms
         at = put_frame_prefix(prefix, FRAME_METHOD, channel, 0)
         store_short(at, 60)
         store_short(at + 2, 60)
@@ -105,22 +79,26 @@ cdef class Level:
         consumer.in_line = False
 
 
-cdef class Queue:
-    """A queue's messages and consumers. What it is called, whose it is and what was declared belongs to the broker."""
+cdef class Queue(Order):
+    """A queue's messages and consumers. What it is called, whose it is and what was declared belongs to the broker.
 
-    def __cinit__(self, bytes name, *args, **options):
+    priority_max None: without priorities; n: a lane for each priority from 0 to n, higher ones first.
+    """
+
+    def __cinit__(self, bytes name, *, priority_max=None, bint single_active=False):
         self.name = name
         self.consumers_ = []
         self.levels = []
-        self.next_sequence = 1
+        self.single_active = single_active
+        if priority_max:
+            self.lanes = [None] * (priority_max + 1)
 
     def __dealloc__(self):
-        cdef Entry entry
-        while self.tail != self.head or self.returned_count:
-            self.pop(&entry)
-            message_release(entry.message)
-        free(self.ring)
-        free(self.returned)
+        cdef Order lane
+        for lane in self.lanes or ():
+            if lane is not None:
+                lane.owner = NULL
+                lane.totals = &lane.own_totals
 
     # ------------------------------------------------------------------------------- what the control plane asks
 
@@ -128,6 +106,31 @@ cdef class Queue:
     def message_count(self) -> int:
         """Messages ready for delivery."""
         return self.ready()
+
+    @property
+    def ready_bytes(self) -> int:
+        """Octets of the bodies of ready messages."""
+        return self.own_totals.ready_bytes
+
+    @property
+    def aside_count(self) -> int:
+        """Messages that came back, and are ready again later."""
+        return self.own_totals.aside
+
+    @property
+    def buried_counts(self) -> dict:
+        """How many messages have left for which reason, wherever they went."""
+        return {
+            "rejected": self.buried[<int>REJECTED],
+            "expired": self.buried[<int>EXPIRED],
+            "maxlen": self.buried[<int>OVER_LIMIT],
+            "delivery_limit": self.buried[<int>OVER_DELIVERY_LIMIT],
+            "released": self.buried[<int>RELEASED],
+        }
+
+    @property
+    def expired_count(self) -> int:
+        return self.buried[<int>EXPIRED]
 
     @property
     def consumer_count(self) -> int:
@@ -141,6 +144,10 @@ cdef class Queue:
     @property
     def consumers(self) -> list:
         return list(self.consumers_)
+
+    @property
+    def priority_max(self):
+        return None if self.lanes is None else len(self.lanes) - 1
 
     def add_consumer(self, Consumer consumer):
         """Register a consumer; start() lets it take messages."""
@@ -162,12 +169,19 @@ cdef class Queue:
 
     def start(self, Consumer consumer):
         """Let a registered consumer take messages, beginning with the backlog: after its consume-ok is written."""
-        consumer.active = True
-        self.wake(consumer)
+        consumer.started = True
+        if self.single_active:
+            self.choose_active()
+        else:
+            consumer.active = True
+            self.wake(consumer)
 
     def remove_consumer(self, Consumer consumer):
-        """Forget a consumer. Its unacknowledged messages stay with its channel."""
-        consumer.active = False
+        """Forget a consumer. Its unacknowledged messages stay with its channel.
+
+        Where one at a time is active, choose_active() is to follow, once those messages are back.
+        """
+        consumer.active = consumer.started = False
         if consumer.in_line:
             consumer.level.leave(consumer)
         self.consumers_.remove(consumer)
@@ -175,179 +189,282 @@ cdef class Queue:
             self.levels.remove(consumer.level)
         consumer.level = None
 
+    def choose_active(self):
+        """Of those that may take messages only one at a time: the one there is, or the first of the highest priority."""
+        cdef Consumer consumer
+        cdef Consumer chosen = None
+        if not self.single_active:
+            return
+        for consumer in self.consumers_:
+            if consumer.active:
+                return
+            if consumer.started and (chosen is None or consumer.priority > chosen.priority):
+                chosen = consumer
+        if chosen is not None:
+            chosen.active = True
+            self.wake(chosen)
+
+    def apply(self, QueueRules rules):
+        """From now on these rules hold; None: no rules. Messages that are too many by them go at once."""
+        self.rules = rules
+        self.keep_limits()
+        self.finish_burials()
+
     def purge(self) -> int:
         """Drop every ready message; returns how many."""
-        cdef Entry entry
-        cdef uint64_t dropped = self.ready()
-        while self.tail != self.head or self.returned_count:
-            self.pop(&entry)
-            if self.log is not None:
-                self.log.settle(entry.sequence, entry.message.delivery_mode == 2)
-            message_release(entry.message)
-        if self.paged_count:
-            self.log.settle_range(self.paged_from, self.next_sequence - 1)
-            self.ready_bytes -= self.paged_bytes
-            self.paged_count = self.paged_bytes = 0
+        cdef Order lane
+        cdef uint64_t dropped = self.empty()
+        for lane in self.lanes or ():
+            if lane is not None:
+                dropped += lane.empty()
         return dropped
 
     def delete(self) -> int:
         """Drop every ready message for good; messages in flight are dropped when they come back."""
+        cdef Order lane
         dropped = self.purge()
         self.deleted = True
-        if self.log is not None and self.log.until_restart:
-            self.log.drop()
+        for lane in [self, *(self.lanes or ())]:
+            if lane is not None:
+                lane.drop_aside()
+                lane.expires_next_ms = 0
+                if lane.log is not None and lane.log.until_restart:
+                    lane.log.drop()
         return dropped
 
     def page_with(self, LogSource pager):
         """What this queue, which is not durable, cannot keep in memory goes where `pager` says."""
         self.pager = pager
 
+    def tell_lanes(self, made):
+        """`made(level, lane)` is called for every lane when it is made, before it gets its first message."""
+        self.lane_made = made
+
+    def lane(self, Py_ssize_t level) -> Order:
+        """The messages of one priority; made when it is asked for."""
+        return self.lane_at(level)
+
+    # ------------------------------------------------------------------------------------------------- lanes
+
+    cdef Order lane_for(self, Message *message):
+        return self.lane_at(min(<Py_ssize_t>message.priority, len(self.lanes) - 1))
+
+    cdef Order lane_at(self, Py_ssize_t level):
+        cdef Order lane = self.lanes[level]
+        if lane is None:
+            lane = Order()
+            lane.owner = <PyObject *>self
+            lane.totals = &self.own_totals
+            lane.pager = self.pager
+            self.lanes[level] = lane
+            if self.lane_made is not None:
+                self.lane_made(level, lane)
+        self.top = max(self.top, level)
+        return lane
+
+    cdef Order take_next(self, Entry *entry):
+        cdef Order lane
+        if self.lanes is None:
+            return self if self.take_first(entry) else None
+        while self.own_totals.ready:
+            lane = self.lanes[self.top]
+            if lane is not None and lane.count:
+                if lane.take_first(entry):
+                    return lane
+                if lane.count:
+                    return None
+            elif self.top:
+                self.top -= 1
+            else:
+                return None
+        return None
+
+    cdef Order take_least(self, Entry *entry):
+        cdef Order lane
+        if self.lanes is None:
+            return self if self.take_oldest(entry) else None
+        for lane in self.lanes:
+            if lane is not None and lane.count:
+                return lane if lane.take_oldest(entry) else None
+        return None
+
     # -------------------------------------------------------------------------------------------- per message
 
     cdef bint publish(self, Message *message, uint64_t expires_at_ms, uint64_t *commit) except -1:
         cdef Entry entry
         cdef Consumer consumer
+        cdef Order lane = self
         if self.deleted:
             return False
+        if self.rules is not None:
+            if self.is_refused(message, expires_at_ms, commit):
+                return False
+            expires_at_ms = self.lifetime(message, expires_at_ms)
+        if self.lanes is not None:
+            lane = self.lane_for(message)
         entry.message = message
-        entry.sequence = self.next_sequence
         entry.delivery_count = 0
         entry.expires_at_ms = expires_at_ms
-        self.next_sequence += 1
         self.published_count += 1
-        if self.log is None and self.pager is not None and self.is_window_full():
-            self.log = self.pager.log_for(self, entry.sequence)
-        if self.log is not None and self.log_publish(message, &entry, commit):
+        if lane.admit(&entry, commit):
+            if self.rules is not None:
+                self.keep_limits()
             return False
         message_retain(message)
-        if self.ready() == 0:
+        if self.own_totals.ready == 0:
             consumer = self.next_consumer()
             if consumer is not None:
-                self.hand_out(consumer, &entry)
+                self.hand_out(consumer, lane, &entry)
                 return True
-        self.note_expiry(expires_at_ms)
-        self.push(&entry)
-        self.ready_bytes += message.body_bytes
+        if expires_at_ms != 0 and expires_at_ms <= queue_now():
+            self.bury(lane, &entry, EXPIRED)
+            return False
+        lane.place(&entry)
+        if self.rules is not None:
+            self.keep_limits()
         return False
 
-    cdef bint log_publish(self, Message *message, Entry *entry, uint64_t *commit) except -1:
-        """Logs what is to be logged. True when the message needs no place in memory."""
-        cdef bint persistent = message.delivery_mode == 2 and not self.log.until_restart
-        cdef bint paging = self.paged_count > 0 or self.is_window_full()
-        cdef uint64_t number = 0
-        if persistent:
-            number = self.log.append(message, entry.sequence, entry.expires_at_ms)
-            commit[0] = max(commit[0], number)
-        if not paging:
-            if not persistent:
-                self.log.skip(entry.sequence)
-            return False
-        if persistent:
-            # Refused when the log has failed: it cannot be kept behind what is on disk, and nobody was promised it.
-            paging = number != never_committed()
-        else:
-            paging = self.log.append_until_restart(message, entry.sequence, entry.expires_at_ms)
-            if not paging:
-                commit[0] = never_committed()
-        if paging:
-            self.leave_to_log(entry.sequence, message.body_bytes)
-        return True
+    cdef uint64_t lifetime(self, Message *message, uint64_t expires_at_ms) noexcept:
+        """When it expires in this queue, whatever its publisher says; 0 for never."""
+        if self.rules.delays:
+            return queue_now() + <uint64_t>delay_of(message)
+        if self.rules.ttl_ms != unlimited():
+            return min(expires_at_ms or unlimited(), queue_now() + self.rules.ttl_ms)
+        return expires_at_ms
 
-    cdef bint is_window_full(self) noexcept:
-        if memory_is_short or (self.log is not None and not self.log.until_restart):
-            return self.tail - self.head >= WINDOW_MESSAGES or self.ring_bytes >= WINDOW_BYTES
-        return self.tail - self.head >= TRANSIENT_WINDOW_MESSAGES or self.ring_bytes >= TRANSIENT_WINDOW_BYTES
-
-    cdef void leave_to_log(self, uint64_t sequence, uint64_t body_bytes) noexcept:
-        if self.paged_count == 0:
-            self.paged_from = sequence
-        self.paged_count += 1
-        self.paged_bytes += body_bytes
-        self.ready_bytes += body_bytes
-
-    cdef int refill(self) except -1:
-        """The ring is empty: it gets the next page from the log, or as much of it as can be read."""
-        cdef Loaded loaded
+    cdef bint is_refused(self, Message *message, uint64_t expires_at_ms, uint64_t *commit) except -1:
+        """Is there a rule that keeps this message out? A duplicate is as good as taken, whoever asks."""
+        cdef QueueRules rules = self.rules
         cdef Entry entry
-        cdef uint64_t messages = 0
-        cdef uint64_t octets = 0
-        while self.paged_count and messages < PAGE_MESSAGES and octets < PAGE_BYTES:
-            if not self.log.load(self.paged_from, &loaded):
-                if messages == 0:
-                    self.log.want()
+        if rules.limited and rules.overflow != DROP_HEAD:
+            if (self.own_totals.ready + 1 > rules.length_max
+                    or message.body_bytes > rules.bytes_max
+                    or self.own_totals.ready_bytes > rules.bytes_max - message.body_bytes):
+                self.refused_count += 1
+                commit[0] = max(commit[0], publish_refused())
+                if rules.overflow == REJECT_PUBLISH_AND_DEAD_LETTER and rules.undertaker is not None:
+                    message_retain(message)
+                    entry.message = message
+                    entry.sequence = 0          # never had a place in this queue
+                    entry.delivery_count = 0
+                    entry.expires_at_ms = expires_at_ms
+                    self.bury(self, &entry, OVER_LIMIT)
+                return True
+        if rules.deduplication is not None and rules.deduplication.is_duplicate(message):
+            self.duplicate_count += 1
+            return True
+        return False
+
+    cdef int keep_limits(self) except -1:
+        """Too many messages are dropped from the head, the least important first."""
+        cdef Entry entry
+        cdef Order lane
+        if self.rules is None or not self.rules.limited or self.rules.overflow != DROP_HEAD:
+            return 0
+        while self.own_totals.ready > self.rules.length_max or self.own_totals.ready_bytes > self.rules.bytes_max:
+            lane = self.take_least(&entry)
+            if lane is None:
+                # It cannot be read yet: dispatch() comes here again when it can.
                 return 0
-            entry.message = loaded.message
-            entry.sequence = loaded.sequence
-            entry.expires_at_ms = loaded.expires_at_ms
-            entry.delivery_count = loaded.delivery_count
-            self.paged_count -= 1
-            self.paged_bytes -= entry.message.body_bytes
-            self.paged_from = entry.sequence + 1
-            self.note_expiry(entry.expires_at_ms)
-            self.push(&entry)
-            messages += 1
-            octets += entry.message.body_bytes
+            self.bury(lane, &entry, EXPIRED if is_expired(&entry, queue_now()) else OVER_LIMIT)
         return 0
 
-    cdef int hand_out(self, Consumer consumer, Entry *entry) except -1:
+    cdef int bury(self, Order lane, Entry *entry, Reason reason) except -1:
+        self.buried[<int>reason] += 1
+        if self.rules is not None and self.rules.undertaker is not None and not self.deleted:
+            return self.rules.undertaker.take(self, lane, entry, reason)
+        return lane.forget(entry)
+
+    cdef int finish_burials(self) except -1:
+        if self.rules is not None and self.rules.undertaker is not None:
+            self.rules.undertaker.finish()
+        return 0
+
+    cdef int hand_out(self, Consumer consumer, Order lane, Entry *entry) except -1:
         self.delivered_count += 1
         consumer.delivered += 1
-        if self.log is not None:
-            self.log_hand_out(entry, consumer.no_ack)
+        if entry.delivery_count and self.rules is not None and self.rules.counts_deliveries:
+            entry.message = with_delivery_counts(entry.message, entry.delivery_count)
+        if lane.log is not None:
+            self.log_hand_out(lane, entry, consumer.no_ack)
         if not consumer.no_ack:
             self.unacked_count += 1
             consumer.unacked += 1
         return consumer.outlet.deliver(consumer, entry)
 
     cdef bint take(self, bint no_ack, Entry *entry) except -1:
-        if not self.pop_unexpired(entry):
+        cdef Order lane = self.take_next(entry)
+        if lane is None:
             return False
         self.delivered_count += 1
+        if entry.delivery_count and self.rules is not None and self.rules.counts_deliveries:
+            entry.message = with_delivery_counts(entry.message, entry.delivery_count)
         if not no_ack:
             self.unacked_count += 1
-        if self.log is not None:
-            self.log_hand_out(entry, no_ack)
+        if lane.log is not None:
+            self.log_hand_out(lane, entry, no_ack)
         return True
 
-    cdef int log_hand_out(self, Entry *entry, bint no_ack) except -1:
+    cdef int log_hand_out(self, Order lane, Entry *entry, bint no_ack) except -1:
         if no_ack:
-            return self.log.settle(entry.sequence, entry.message.delivery_mode == 2)
-        return self.log.hand_out(entry.sequence)
+            return lane.log.settle(entry.sequence, entry.message.delivery_mode == 2)
+        return lane.log.hand_out(entry.sequence)
 
-    cdef int settle(self, uint64_t sequence, bint persistent) except -1:
+    cdef int settle(self, uint64_t sequence, Message *message) except -1:
+        cdef Order lane = self
         self.unacked_count -= 1
-        if self.log is not None and not self.deleted:
-            self.log.settle(sequence, persistent)
+        if self.lanes is not None:
+            lane = self.lane_for(message)
+        if lane.log is not None and not self.deleted:
+            lane.log.settle(sequence, message.delivery_mode == 2)
         return 0
 
-    cdef int requeue(self, Message *message, uint64_t sequence, uint32_t delivery_count,
-                     uint64_t expires_at_ms) except -1:
-        cdef Entry entry
+    cdef int reject(self, Entry *entry) except -1:
+        cdef Order lane = self
         self.unacked_count -= 1
         if self.deleted:
-            message_release(message)
+            message_release(entry.message)
             return 0
-        entry.message = message
-        entry.sequence = sequence
-        entry.delivery_count = delivery_count + 1
-        entry.expires_at_ms = expires_at_ms
-        if self.log is not None and message.delivery_mode == 2:
-            self.log.take_back(sequence, entry.delivery_count)
-        self.note_expiry(expires_at_ms)
-        self.push_returned(&entry)
-        self.ready_bytes += message.body_bytes
-        return 0
+        if self.lanes is not None:
+            lane = self.lane_for(entry.message)
+        return self.bury(lane, entry, REJECTED)
+
+    cdef int requeue(self, Entry *entry, bint failed) except -1:
+        cdef Order lane = self
+        cdef uint64_t ready_at_ms = 0
+        self.unacked_count -= 1
+        if self.deleted:
+            message_release(entry.message)
+            return 0
+        if self.lanes is not None:
+            lane = self.lane_for(entry.message)
+        entry.delivery_count = count_return(entry.delivery_count, failed)
+        if self.rules is not None:
+            if failures_of(entry.delivery_count) > self.rules.delivery_limit:
+                return self.bury(lane, entry, OVER_DELIVERY_LIMIT)
+            ready_at_ms = self.rules.retry_delay_ms(entry.delivery_count, failed)
+            if ready_at_ms:
+                ready_at_ms += queue_now()
+        if lane.log is not None and entry.message.delivery_mode == 2:
+            lane.log.take_back(entry.sequence, entry.delivery_count, ready_at_ms)
+        if ready_at_ms:
+            return lane.put_aside(entry, ready_at_ms)
+        return lane.put_back(entry)
 
     cdef int dispatch(self) except -1:
         cdef Entry entry
         cdef Consumer consumer
-        while self.ready():
+        cdef Order lane
+        while self.own_totals.ready:
             consumer = self.next_consumer()
             if consumer is None:
-                return 0
-            if not self.pop_unexpired(&entry):
-                return 0
-            self.hand_out(consumer, &entry)
+                break
+            lane = self.take_next(&entry)
+            if lane is None:
+                break
+            self.hand_out(consumer, lane, &entry)
+        if self.rules is not None:
+            self.keep_limits()
         return 0
 
     cdef int wake(self, Consumer consumer) except -1:
@@ -355,7 +472,7 @@ cdef class Queue:
             return 0
         if not consumer.in_line and consumer.can_take():
             consumer.level.join(consumer)
-        if self.ready():
+        if self.own_totals.ready:
             self.dispatch()
         return 0
 
@@ -374,160 +491,3 @@ cdef class Queue:
                     level.join(consumer)
                 return consumer
         return None
-
-    # -------------------------------------------------------------------------------------------------- expiry
-
-    def expire(self) -> int:
-        """Drop every ready message whose time is over; returns how many."""
-        cdef uint64_t before = self.expired_count
-        cdef uint64_t waiting = self.tail - self.head
-        cdef Py_ssize_t returned_count = self.returned_count
-        cdef Entry *returned = self.returned
-        cdef Entry entry
-        cdef uint64_t _turn
-        cdef Py_ssize_t at
-        if self.expires_next_ms == 0 or clock_ms < self.expires_next_ms:
-            return 0
-        self.expires_next_ms = 0
-        self.returned = NULL
-        self.returned_count = self.returned_capacity = 0
-        for at in range(returned_count):
-            if is_expired(&returned[at]):
-                self.ready_bytes -= returned[at].message.body_bytes
-                self.drop_expired(&returned[at])
-            else:
-                self.note_expiry(returned[at].expires_at_ms)
-                self.push_returned(&returned[at])
-        free(returned)
-        for _turn in range(waiting):
-            entry = self.ring[self.head & self.mask]
-            self.head += 1
-            self.ring_bytes -= entry.message.body_bytes
-            if is_expired(&entry):
-                self.ready_bytes -= entry.message.body_bytes
-                self.drop_expired(&entry)
-            else:
-                self.note_expiry(entry.expires_at_ms)
-                self.push(&entry)
-        return self.expired_count - before
-
-    cdef bint pop_unexpired(self, Entry *entry) except -1:
-        """The next message; False when there is none, or none that can be read yet."""
-        while True:
-            if self.tail == self.head and self.returned_count == 0:
-                if self.paged_count:
-                    self.refill()
-                if self.tail == self.head:
-                    return False
-            self.pop(entry)
-            if not is_expired(entry):
-                return True
-            self.drop_expired(entry)
-
-    cdef int drop_expired(self, Entry *entry) except -1:
-        self.expired_count += 1
-        if self.log is not None:
-            self.log.settle(entry.sequence, entry.message.delivery_mode == 2)
-        message_release(entry.message)
-        return 0
-
-    cdef int restore_backlog(self, uint64_t messages, uint64_t body_bytes, uint64_t next_sequence,
-                             uint64_t expires_next_ms) except -1:
-        cdef uint64_t left = 0
-        self.next_sequence = next_sequence
-        self.paged_from = 1
-        self.paged_count = messages
-        self.paged_bytes = self.ready_bytes = body_bytes
-        while expires_next_ms and self.paged_count != left and not self.is_window_full():
-            left = self.paged_count
-            self.refill()
-        return 0
-
-    cdef void note_expiry(self, uint64_t expires_at_ms) noexcept:
-        if expires_at_ms and (self.expires_next_ms == 0 or expires_at_ms < self.expires_next_ms):
-            self.expires_next_ms = expires_at_ms
-
-    # --------------------------------------------------------------------------------------------------- order
-
-    cdef int push(self, Entry *entry) except -1:
-        cdef uint64_t capacity
-        if self.ring == NULL or self.tail - self.head > self.mask:
-            capacity = RING_CAPACITY_MIN if self.ring == NULL else (self.mask + 1) * 2
-            self.resize(capacity)
-        self.ring[self.tail & self.mask] = entry[0]
-        self.tail += 1
-        self.ring_bytes += entry.message.body_bytes
-        return 0
-
-    cdef int resize(self, uint64_t capacity) except -1:
-        cdef uint64_t position
-        cdef Entry *ring = <Entry *>malloc(capacity * sizeof(Entry))
-        if ring == NULL:
-            raise MemoryError("queue")
-        for position in range(self.head, self.tail):
-            ring[position & (capacity - 1)] = self.ring[position & self.mask]
-        free(self.ring)
-        self.ring = ring
-        self.mask = capacity - 1
-        return 0
-
-    cdef void pop(self, Entry *entry) noexcept:
-        if self.returned_count:
-            self.pop_returned(entry)
-        else:
-            entry[0] = self.ring[self.head & self.mask]
-            self.head += 1
-            self.ring_bytes -= entry.message.body_bytes
-            if self.head == self.tail and self.mask >= RING_CAPACITY_KEPT:
-                free(self.ring)
-                self.ring = NULL
-                self.mask = 0
-        self.ready_bytes -= entry.message.body_bytes
-
-    cdef int push_returned(self, Entry *entry) except -1:
-        cdef Py_ssize_t at = self.returned_count
-        cdef Py_ssize_t parent
-        cdef Entry *moved
-        if at == self.returned_capacity:
-            moved = <Entry *>realloc(self.returned, max(8, at * 2) * sizeof(Entry))
-            if moved == NULL:
-                raise MemoryError("queue")
-            self.returned = moved
-            self.returned_capacity = max(8, at * 2)
-        self.returned_count += 1
-        while at:
-            parent = (at - 1) // 2
-            if self.returned[parent].sequence < entry.sequence:
-                break
-            self.returned[at] = self.returned[parent]
-            at = parent
-        self.returned[at] = entry[0]
-        return 0
-
-    cdef void pop_returned(self, Entry *entry) noexcept:
-        cdef Py_ssize_t at = 0
-        cdef Py_ssize_t child
-        cdef Entry last
-        entry[0] = self.returned[0]
-        self.returned_count -= 1
-        last = self.returned[self.returned_count]
-        while True:
-            child = 2 * at + 1
-            if child >= self.returned_count:
-                break
-            if child + 1 < self.returned_count and self.returned[child + 1].sequence < self.returned[child].sequence:
-                child += 1
-            if last.sequence <= self.returned[child].sequence:
-                break
-            self.returned[at] = self.returned[child]
-            at = child
-        if self.returned_count:
-            self.returned[at] = last
-        else:
-            free(self.returned)
-            self.returned = NULL
-            self.returned_capacity = 0
-
-
-cdef inline bint is_expired(Entry *entry) noexcept nogil:
-    return entry.expires_at_ms != 0 and entry.expires_at_ms <= clock_ms

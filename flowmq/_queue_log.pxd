@@ -7,13 +7,14 @@
 from libc.stddef cimport size_t
 from libc.stdint cimport uint32_t, uint64_t
 
+from flowmq._heaps cimport Entry
 from flowmq._intervals cimport IntervalSet
 from flowmq._message cimport Message
-from flowmq._message_log cimport Loaded, LogSource, MessageLog
-from flowmq._queue cimport Queue
+from flowmq._message_log cimport LogSource, MessageLog
+from flowmq._order cimport Order
 from flowmq._records cimport Place, RecordType
 from flowmq._segment cimport Segment
-from flowmq._summary cimport Facts, Part
+from flowmq._summary cimport Described, Facts, Part
 
 cdef class QueueLog(MessageLog)
 
@@ -27,6 +28,9 @@ cdef class RecordWriter(LogSource):
     cdef uint64_t write_message(self, Message *message, const Place *place, QueueLog queue_log) except 0
     # Makes sure that a segment has its summary.
     cdef int need_summary(self, Segment segment) except -1
+    # Until the other is called everything that is added stays in one batch, which has so much room.
+    cdef int begin_move(self, uint64_t record_bytes) except -1
+    cdef int end_move(self) except -1
     # Has the queue dispatched once more can be read.
     cdef int feed(self, QueueLog queue_log) except -1
     # What stands in that segment cannot be read back.
@@ -45,7 +49,7 @@ cdef class QueueLog(MessageLog):
     cdef readonly uint32_t queue_id
     cdef readonly bint gone                 # the queue was deleted: nothing is written any more
     cdef RecordWriter journal
-    cdef Queue queue
+    cdef Order order                        # whose messages these are
     cdef IntervalSet settled
     cdef Run *runs                          # ascending
     cdef Py_ssize_t runs_head
@@ -59,6 +63,7 @@ cdef class QueueLog(MessageLog):
     cdef readonly bint damaged              # something cannot be read: the queue gives out nothing behind it
     cdef bint hungry                        # in the journal's list of queues to dispatch
     cdef dict returned                      # sequence -> delivery count, of live messages that came back
+    cdef dict aside                         # sequence -> when it is ready again, of those in memory that wait for it
     cdef uint64_t delivered_up_to
     cdef uint64_t next_sequence
     cdef uint64_t pending_first             # settled range of this batch that is not a record yet
@@ -77,17 +82,15 @@ cdef class QueueLog(MessageLog):
     cdef int touch(self) except -1
     cdef int write_pending(self) except -1
     cdef int write_settled(self) except -1
-    cdef int write_returned(self, uint64_t sequence, uint32_t delivery_count) except -1
+    cdef int write_returned(self, uint64_t sequence, uint32_t delivery_count, uint64_t ready_at_ms) except -1
     cdef int write_state(self) except -1
     cdef uint64_t append_place(self, Message *message, Place *place) except 0
     cdef uint64_t unsettled_between(self, uint64_t first, uint64_t last) noexcept
-    cdef bint load_from(self, uint64_t sequence, Loaded *loaded) except -1
-    # The first unsettled message of these, and where it stands; 0 when there is none.
-    cdef uint64_t find_in(self, Segment segment, uint64_t first, uint64_t last, uint64_t *offset) except? 0
+    cdef bint load_from(self, uint64_t sequence, Entry *entry) except -1
+    # The first of these messages that is not settled, and does not stand aside; False when there is none.
+    cdef bint find_in(self, Segment segment, uint64_t first, uint64_t last, Described *found) except -1
     # What lives of the queue at a start, in order of sequence: runs, and how many messages and octets are in each.
     cdef int restore_run(self, const Run *run, uint64_t messages, uint64_t octets) except -1
-    # No message that is only on disk expires before; 0 when none ever does.
-    cdef uint64_t expires_next_ms(self) noexcept
     cdef int forget_all(self) except -1
     cdef bint is_live(self, uint64_t sequence, Segment segment) except -1
     cdef void forget_settled_runs(self) noexcept

@@ -4,13 +4,15 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memmove, memset
 
 from flowmq._frame cimport FLOWMQ_CONTRACT
-from flowmq._message cimport message_retain
+from flowmq._heaps cimport Entry
+from flowmq._message cimport Message, message_retain
 from flowmq._message_log cimport never_committed
 from flowmq._records cimport (
-    DELIVERED_RECORD, QUEUE_STATE_RECORD, RETURNED_RECORD, SETTLED_RECORD, UNTIL_RESTART, WAS_DELIVERED,
-    QueueStateRecord, Range, RangeRecord, ReturnedRecord,
+    ASIDE_RECORD, DELIVERED_RECORD, PENDING_RECORDS_BYTES, QUEUE_STATE_RECORD, RECORD_HEADER_BYTES, RETURNED_RECORD,
+    SETTLED_RECORD, UNTIL_RESTART, WAS_DELIVERED, AsideRecord, QueueStateRecord, Range, RangeRecord, ReturnedRecord,
+    TargetRecord, message_record_bytes,
 )
-from flowmq._summary cimport Summary
+from flowmq._summary cimport MOVE_BYTES_MAX, Summary
 
 from flowmq._frame import check_contract
 
@@ -29,6 +31,12 @@ cdef class RecordWriter(LogSource):
     cdef int need_summary(self, Segment segment) except -1:
         raise NotImplementedError("RecordWriter.need_summary")
 
+    cdef int begin_move(self, uint64_t record_bytes) except -1:
+        raise NotImplementedError("RecordWriter.begin_move")
+
+    cdef int end_move(self) except -1:
+        raise NotImplementedError("RecordWriter.end_move")
+
     cdef int feed(self, QueueLog queue_log) except -1:
         raise NotImplementedError("RecordWriter.feed")
 
@@ -42,13 +50,13 @@ cdef class RecordWriter(LogSource):
 cdef class QueueLog(MessageLog):
     """What the journal knows of one durable queue."""
 
-    def __cinit__(self, RecordWriter journal, Queue queue, uint32_t queue_id, bint until_restart=False):
+    def __cinit__(self, RecordWriter journal, Order order, uint32_t queue_id, bint until_restart=False):
         self.until_restart = until_restart
         self.journal = journal
-        self.queue = queue
+        self.order = order
         self.queue_id = queue_id
         self.settled = IntervalSet()
-        self.returned = {}
+        self.returned, self.aside = {}, {}
         self.next_sequence = 1
 
     def __dealloc__(self):
@@ -93,6 +101,7 @@ cdef class QueueLog(MessageLog):
             segment.live -= 1
         if self.returned:
             self.returned.pop(sequence, None)
+            self.aside.pop(sequence, None)
         if self.until_restart:
             return 0
         if self.pending and sequence == self.pending_last + 1:
@@ -148,47 +157,46 @@ cdef class QueueLog(MessageLog):
 
     # ------------------------------------------------------------------------------------------------- reading back
 
-    cdef bint load(self, uint64_t sequence, Loaded *loaded) except -1:
+    cdef bint load(self, uint64_t sequence, Entry *entry) except -1:
         if self.damaged:
             return False
         try:
-            return self.load_from(sequence, loaded)
+            return self.load_from(sequence, entry)
         except OSError as error:
             # What is behind it would come out of order, and without a word: the operator decides.
             self.damaged = True
-            name = self.queue.name.decode("utf-8", "backslashreplace")
-            self.journal.note_damage(None, error.strerror, f"queue {name!r} gives out nothing from there on")
+            what = f"the queue of id {self.queue_id} gives out nothing from there on"
+            self.journal.note_damage(None, error.strerror, what)
             return False
 
-    cdef bint load_from(self, uint64_t sequence, Loaded *loaded) except -1:
+    cdef bint load_from(self, uint64_t sequence, Entry *entry) except -1:
         cdef Py_ssize_t at = self.find_run(sequence)
         cdef Segment segment
-        cdef uint64_t found, offset
+        cdef Described found
         cdef Place place
         while at < self.runs_count:
             segment = self.journal.segments[self.runs[at].segment_number]
-            found = self.find_in(segment, max(sequence, self.runs[at].first), self.runs[at].last, &offset)
-            if found == 0:
+            if not self.find_in(segment, max(sequence, self.runs[at].first), self.runs[at].last, &found):
                 at += 1
                 continue
-            if offset >= segment.readable_end:
+            if found.offset >= segment.readable_end:
                 return False
-            loaded.message = segment.read_message(offset, &place)
-            message_retain(loaded.message)
+            entry.message = segment.read_message(found.offset, &place)
+            message_retain(entry.message)
             if place.flags & UNTIL_RESTART:
                 # It has a record, so its settlement needs one too, whatever its publisher said.
-                loaded.message.delivery_mode = 2
-            loaded.sequence = found
-            loaded.expires_at_ms = place.expires_at_ms
-            loaded.delivery_count = max(place.delivery_count, <uint32_t>self.returned.get(found, 0))
-            if place.flags & WAS_DELIVERED or found <= self.delivered_up_to:
-                loaded.delivery_count = max(loaded.delivery_count, <uint32_t>1)
+                entry.message.delivery_mode = 2
+            entry.sequence = found.sequence
+            entry.expires_at_ms = place.expires_at_ms
+            entry.delivery_count = max(place.delivery_count, <uint32_t>self.returned.get(found.sequence, 0))
+            if place.flags & WAS_DELIVERED or found.sequence <= self.delivered_up_to:
+                entry.delivery_count = max(entry.delivery_count, <uint32_t>1)
             return True
         return False
 
-    cdef uint64_t find_in(self, Segment segment, uint64_t first, uint64_t last, uint64_t *offset) except? 0:
+    cdef bint find_in(self, Segment segment, uint64_t first, uint64_t last, Described *found) except -1:
         cdef Part part
-        cdef uint64_t found = 0
+        cdef Part nearest = None
         cdef uint64_t wanted, settled
         if segment.summary is None:
             self.journal.need_summary(segment)
@@ -196,13 +204,16 @@ cdef class QueueLog(MessageLog):
             wanted = first
             while wanted <= part.last and part.find(wanted) and part.reading.sequence <= last:
                 settled = self.settled.covered_up_to(part.reading.sequence)
-                if settled:
-                    wanted = settled + 1
+                if settled or (self.aside and part.reading.sequence in self.aside):
+                    wanted = max(settled, part.reading.sequence) + 1
                     continue
-                if found == 0 or part.reading.sequence < found:
-                    found, offset[0] = part.reading.sequence, part.reading.offset
+                if nearest is None or part.reading.sequence < nearest.reading.sequence:
+                    nearest = part
                 break
-        return found
+        if nearest is None:
+            return False
+        nearest.describe(&nearest.reading, found)
+        return True
 
     cdef int drop(self) except -1:
         self.forget_all()
@@ -223,13 +234,28 @@ cdef class QueueLog(MessageLog):
             self.touch()
         return 0
 
-    cdef int take_back(self, uint64_t sequence, uint32_t delivery_count) except -1:
+    cdef int take_back(self, uint64_t sequence, uint32_t delivery_count, uint64_t ready_at_ms) except -1:
         if self.gone:
             return 0
         if self.until_restart or self.settled.contains(sequence):
             return 0
         self.returned[sequence] = delivery_count
-        return self.write_returned(sequence, delivery_count)
+        if ready_at_ms:
+            self.aside[sequence] = ready_at_ms
+        elif self.aside:
+            self.aside.pop(sequence, None)
+        return self.write_returned(sequence, delivery_count, ready_at_ms)
+
+    cdef bint holds(self, uint64_t sequence) noexcept:
+        return not self.settled.contains(sequence)
+
+    cdef int begin_move(self, Message *message, Py_ssize_t queues) except -1:
+        cdef uint64_t record_bytes = message_record_bytes(message)
+        record_bytes += queues * (RECORD_HEADER_BYTES + sizeof(TargetRecord)) + RECORD_HEADER_BYTES
+        return self.journal.begin_move(record_bytes + (queues + 1) * (PENDING_RECORDS_BYTES + MOVE_BYTES_MAX))
+
+    cdef int end_move(self) except -1:
+        return self.journal.end_move()
 
     cdef int touch(self) except -1:
         if not self.touched:
@@ -263,13 +289,17 @@ cdef class QueueLog(MessageLog):
         self.journal.segment.summary.settled(self.facts_here(), record.first, record.last)
         return 0
 
-    cdef int write_returned(self, uint64_t sequence, uint32_t delivery_count) except -1:
-        cdef ReturnedRecord record
-        record.queue_id = self.queue_id
-        record.delivery_count = delivery_count
-        record.sequence = sequence
-        self.journal.put(RETURNED_RECORD, &record, sizeof(ReturnedRecord))
-        self.journal.segment.summary.returned(self.facts_here(), sequence, delivery_count)
+    cdef int write_returned(self, uint64_t sequence, uint32_t delivery_count, uint64_t ready_at_ms) except -1:
+        cdef AsideRecord record
+        record.returned.queue_id = self.queue_id
+        record.returned.delivery_count = delivery_count
+        record.returned.sequence = sequence
+        record.ready_at_ms = ready_at_ms
+        if ready_at_ms:
+            self.journal.put(ASIDE_RECORD, &record, sizeof(AsideRecord))
+        else:
+            self.journal.put(RETURNED_RECORD, &record, sizeof(ReturnedRecord))
+        self.journal.segment.summary.returned(self.facts_here(), sequence, delivery_count, ready_at_ms)
         return 0
 
     cdef int write_state(self) except -1:
@@ -304,7 +334,7 @@ cdef class QueueLog(MessageLog):
         summary.delivered(facts, self.delivered_up_to)
         facts.next_sequence = max(facts.next_sequence, self.next_sequence)
         for sequence, delivery_count in self.returned.items():
-            self.write_returned(sequence, delivery_count)
+            self.write_returned(sequence, delivery_count, self.aside.get(sequence, 0))
         return 0
 
     # ------------------------------------------------------------------------------- which segment a message is in
@@ -332,14 +362,6 @@ cdef class QueueLog(MessageLog):
         self.runs_count += 1
         (<Segment>self.journal.segments[run.segment_number]).add_live(messages, octets)
         return 0
-
-    cdef uint64_t expires_next_ms(self) noexcept:
-        cdef Run earliest
-        cdef Py_ssize_t at
-        earliest.expires_next_ms = 0
-        for at in range(self.runs_head, self.runs_count):
-            note_expiry(&earliest, self.runs[at].expires_next_ms)
-        return earliest.expires_next_ms
 
     cdef Part part_for(self, uint64_t sequence, Segment segment):
         """Where a message that is written there now belongs."""

@@ -11,6 +11,7 @@ cdef enum:
     SEGMENT_HEADER_BYTES = 64
     BATCH_HEADER_BYTES = 40
     RECORD_HEADER_BYTES = 12
+    PENDING_RECORDS_BYTES = 256     # what a queue's log may add when the batch is finished
 
 cdef enum RecordType:
     MESSAGE_RECORD = 1
@@ -22,11 +23,15 @@ cdef enum RecordType:
     DEFINITION_RECORD = 7
     DEFINITIONS_RECORD = 8
     QUEUE_GONE_RECORD = 9
-    SUMMARY_RECORD = 10
+    ASIDE_RECORD = 10
+    SUMMARY_RECORD = 11
 
 cdef enum:
     WAS_DELIVERED = 1           # flags of message and target records
     UNTIL_RESTART = 2           # not persistent: only on disk to be out of memory
+
+cdef enum:
+    DIED = 1                    # message_flags
 
 cdef packed struct SegmentHeader:
     char magic[8]
@@ -68,7 +73,7 @@ cdef packed struct MessageRecord:
     Place place
     uint32_t names_bytes
     uint32_t header_bytes
-    uint32_t zero
+    uint32_t message_flags
     uint64_t body_bytes
 
 cdef packed struct TargetRecord:
@@ -87,6 +92,10 @@ cdef packed struct ReturnedRecord:
     uint32_t queue_id
     uint32_t delivery_count
     uint64_t sequence
+
+cdef packed struct AsideRecord:
+    ReturnedRecord returned
+    uint64_t ready_at_ms
 
 cdef packed struct QueueStateRecord:
     uint32_t queue_id

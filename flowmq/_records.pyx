@@ -41,7 +41,7 @@ cdef size_t put_message(char *at, uint32_t seed, const Place *place, Message *me
     record.place = place[0]
     record.names_bytes = message.names_bytes
     record.header_bytes = message.header_bytes
-    record.zero = 0
+    record.message_flags = DIED if message.died else 0
     record.body_bytes = message.body_bytes
     memcpy(octets, message_names(message), message.names_bytes)
     octets += message.names_bytes
@@ -101,7 +101,10 @@ cdef Message *message_of(const char *record) noexcept nogil:
     # What was accepted once is well-formed; the scan finds again what the broker acts on.
     scan_properties(header, fixed.header_bytes, &properties)
     message = message_new(names, fixed.names_bytes, header, fixed.header_bytes, fixed.body_bytes, &properties)
-    if message == NULL or fixed.body_bytes == 0:
+    if message == NULL:
+        return NULL
+    message.died = fixed.message_flags & DIED
+    if fixed.body_bytes == 0:
         return message
     grown = message_make_room(message, fixed.body_bytes)
     if grown == NULL:

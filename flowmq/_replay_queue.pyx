@@ -24,7 +24,7 @@ cdef class QueueHistory:
         self.queue_id = queue_id
         self.settled = IntervalSet()
         self.live = IntervalSet()
-        self.returned = {}
+        self.returned, self.aside = {}, {}
         self.next_sequence = 1
 
     def __dealloc__(self):
@@ -39,6 +39,7 @@ cdef class QueueHistory:
             self.settled.add(facts.settled.at(at).first, facts.settled.at(at).last)
         for sequence, delivery_count in facts.returned.items():
             self.returned[sequence] = max(delivery_count, self.returned.get(sequence, 0))
+            self.aside[sequence] = facts.aside[sequence]
         return 0
 
     cdef void note(self, uint64_t sequence) noexcept:
@@ -67,15 +68,16 @@ cdef class QueueHistory:
             part.describe(&cursor, &message)
             self.live.add(message.sequence, message.sequence)
             self.body_bytes += message.body_bytes
-            self.extend_runs(message.sequence, message.record_bytes, part, segment_number)
+            self.extend_runs(&message, segment_number)
             count += 1
             wanted = message.sequence + 1
         return count
 
-    cdef int extend_runs(self, uint64_t sequence, uint64_t octets, Part part, uint64_t segment_number) except -1:
+    cdef int extend_runs(self, const Described *message, uint64_t segment_number) except -1:
         cdef LiveRun *last = &self.runs[self.runs_count - 1] if self.runs_count else NULL
         cdef void *moved
-        if last == NULL or last.run.segment_number != segment_number or not self.joins(last.run.last, sequence):
+        if (last == NULL or last.run.segment_number != segment_number
+                or not self.joins(last.run.last, message.sequence)):
             if self.runs_count == self.runs_capacity:
                 moved = realloc(self.runs, max(4, self.runs_capacity * 2) * sizeof(LiveRun))
                 if moved == NULL:
@@ -85,11 +87,12 @@ cdef class QueueHistory:
             last = &self.runs[self.runs_count]
             self.runs_count += 1
             memset(last, 0, sizeof(LiveRun))
-            last.run.first, last.run.segment_number = sequence, segment_number
-            last.run.expires_next_ms = part.expires_next_ms
-        last.run.last = sequence
+            last.run.first, last.run.segment_number = message.sequence, segment_number
+        last.run.last = message.sequence
+        last.run.expires_next_ms = earliest(last.run.expires_next_ms, message.expires_at_ms)
         last.messages += 1
-        last.octets += octets
+        last.body_bytes += message.body_bytes
+        last.octets += message.record_bytes
         return 0
 
     cdef bint joins(self, uint64_t last, uint64_t sequence) noexcept:
@@ -102,6 +105,10 @@ cdef class QueueHistory:
         """Neighbours in one segment become one: sorted, they have nothing between them that lives elsewhere."""
         cdef Py_ssize_t at, kept = 0
         cdef LiveRun *last
+        self.aside = {
+            sequence: ready_at_ms for sequence, ready_at_ms in self.aside.items()
+            if ready_at_ms and self.live.contains(sequence)
+        }
         if self.runs_count == 0:
             return 0
         qsort(self.runs, self.runs_count, sizeof(LiveRun), by_first)
@@ -110,6 +117,7 @@ cdef class QueueHistory:
             if last.run.segment_number == self.runs[at].run.segment_number:
                 last.run.last = self.runs[at].run.last
                 last.messages += self.runs[at].messages
+                last.body_bytes += self.runs[at].body_bytes
                 last.octets += self.runs[at].octets
                 last.run.expires_next_ms = earliest(last.run.expires_next_ms, self.runs[at].run.expires_next_ms)
             else:

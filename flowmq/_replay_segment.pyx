@@ -183,6 +183,8 @@ cdef bint payload_makes_sense(int kind, const uint8_t *payload, uint64_t octets,
         return state_makes_sense(payload, octets)
     if kind == RECORD_DELIVERED or kind == RECORD_RETURNED:
         return octets == 16
+    if kind == RECORD_ASIDE:
+        return octets == 24
     return octets == 8 if kind == RECORD_GONE else True
 
 

@@ -12,7 +12,7 @@ check_contract(FLOWMQ_CONTRACT)
 
 cdef enum:
     VARINT_BYTES_MAX = 10
-    GROUP_BYTES_MAX = 60
+    GROUP_BYTES_MAX = 70
     KIND_BITS = 2
 
 
@@ -37,6 +37,21 @@ cdef inline const uint8_t *get_number(const uint8_t *at, uint64_t *number) noexc
         shift += 7
     number[0] = value
     return at + 1
+
+
+cdef inline uint64_t expiry_of(uint64_t expires_at_ms, uint64_t last_expiry_ms) noexcept nogil:
+    # 0 for never; otherwise one more than twice the distance from the last one that expires, or twice it downwards.
+    if expires_at_ms == 0:
+        return 0
+    if expires_at_ms >= last_expiry_ms:
+        return ((expires_at_ms - last_expiry_ms) << 1) + 1
+    return (last_expiry_ms - expires_at_ms) << 1
+
+
+cdef inline uint64_t moved_expiry(uint64_t expires_at_ms, uint64_t expiry, uint64_t steps) noexcept nogil:
+    if expiry & 1:
+        return expires_at_ms + (expiry >> 1) * steps
+    return expires_at_ms - (expiry >> 1) * steps
 
 
 cdef struct Reader:
@@ -81,28 +96,33 @@ cdef class Part:
     def __dealloc__(self):
         free(self.stream)
 
-    cdef size_t append(self, const Described *message, uint64_t expires_at_ms) except? 0xFFFFFFFF:
+    cdef size_t append(self, const Described *message) except? 0xFFFFFFFF:
         cdef Group *group = &self.open
         cdef uint64_t sequence_step = message.sequence - self.last
         cdef uint64_t offset_step = message.offset - self.last_offset
         cdef uint64_t extra = message.record_bytes - message.body_bytes
+        cdef uint64_t expiry = expiry_of(message.expires_at_ms, self.last_expiry_ms)
         cdef size_t before = self.bytes
         if message.kind & IS_TARGET:
             extra = message.offset - message.message_offset
         if (group.repeat == 0 or group.sequence_step != sequence_step or group.offset_step != offset_step
-                or group.body_bytes != message.body_bytes or group.extra != extra or group.kind != message.kind):
+                or group.body_bytes != message.body_bytes or group.expiry != expiry or group.extra != extra
+                or group.kind != message.kind):
             if group.repeat:
                 self.close_group()
             group.repeat = 0
             group.sequence_step, group.offset_step = sequence_step, offset_step
-            group.body_bytes, group.extra, group.kind = message.body_bytes, extra, message.kind
+            group.body_bytes, group.expiry = message.body_bytes, expiry
+            group.extra, group.kind = extra, message.kind
         group.repeat += 1
         self.count += 1
         self.last, self.last_offset = message.sequence, message.offset
         self.record_bytes += message.record_bytes
         self.kinds |= message.kind
-        if expires_at_ms and (self.expires_next_ms == 0 or expires_at_ms < self.expires_next_ms):
-            self.expires_next_ms = expires_at_ms
+        if message.expires_at_ms:
+            self.last_expiry_ms = message.expires_at_ms
+            if self.expires_next_ms == 0 or message.expires_at_ms < self.expires_next_ms:
+                self.expires_next_ms = message.expires_at_ms
         return self.bytes - before
 
     cdef int close_group(self) except -1:
@@ -119,6 +139,7 @@ cdef class Part:
         at = put_number(at, self.open.sequence_step)
         at = put_number(at, self.open.offset_step)
         at = put_number(at, self.open.body_bytes)
+        at = put_number(at, self.open.expiry)
         at = put_number(at, self.open.extra)
         self.bytes = at - self.stream
         return 0
@@ -136,6 +157,7 @@ cdef class Part:
         at = get_number(at, &group.sequence_step)
         at = get_number(at, &group.offset_step)
         at = get_number(at, &group.body_bytes)
+        at = get_number(at, &group.expiry)
         at = get_number(at, &group.extra)
         group.next = at - self.stream
 
@@ -155,6 +177,7 @@ cdef class Part:
         cursor.taken += 1
         cursor.sequence += cursor.group.sequence_step
         cursor.offset += cursor.group.offset_step
+        cursor.expires_at_ms = moved_expiry(cursor.expires_at_ms, cursor.group.expiry, 1)
         return True
 
     cdef bint seek(self, Cursor *cursor, uint64_t sequence) noexcept nogil:
@@ -166,6 +189,7 @@ cdef class Part:
                 cursor.taken += steps
                 cursor.sequence += steps * cursor.group.sequence_step
                 cursor.offset += steps * cursor.group.offset_step
+                cursor.expires_at_ms = moved_expiry(cursor.expires_at_ms, cursor.group.expiry, steps)
             elif not self.advance(cursor):
                 return False
         return True
@@ -182,6 +206,7 @@ cdef class Part:
         message.sequence = cursor.sequence
         message.offset = message.message_offset = cursor.offset
         message.body_bytes = cursor.group.body_bytes
+        message.expires_at_ms = cursor.expires_at_ms if cursor.group.expiry else 0
         if message.kind & IS_TARGET:
             message.record_bytes = RECORD_HEADER_BYTES + sizeof(TargetRecord)
             message.message_offset -= cursor.group.extra
@@ -199,6 +224,7 @@ cdef class Part:
             sequence_step, offset_step = read_number(&reader), read_number(&reader)
             read_number(&reader)
             read_number(&reader)
+            read_number(&reader)
             if reader.failed or repeat == 0 or sequence_step == 0 or offset_step == 0:
                 return False
             count += repeat
@@ -212,7 +238,7 @@ cdef class Facts:
 
     def __cinit__(self):
         self.settled = IntervalSet()
-        self.returned = {}
+        self.returned, self.aside = {}, {}
 
 
 # ------------------------------------------------------------------------------------------------------- a summary
@@ -237,8 +263,8 @@ cdef class Summary:
         self.part_count += 1
         return part
 
-    cdef int add(self, Part part, const Described *message, uint64_t expires_at_ms) except -1:
-        self.stream_bytes += part.append(message, expires_at_ms)
+    cdef int add(self, Part part, const Described *message) except -1:
+        self.stream_bytes += part.append(message)
         self.messages += 1
         self.message_bytes += message.record_bytes
         return 0
@@ -261,11 +287,12 @@ cdef class Summary:
         facts.next_sequence = max(facts.next_sequence, sequence + 1)
         return 0
 
-    cdef int returned(self, Facts facts, uint64_t sequence, uint32_t delivery_count) except -1:
+    cdef int returned(self, Facts facts, uint64_t sequence, uint32_t delivery_count, uint64_t ready_at_ms) except -1:
         before = facts.returned.get(sequence, -1)
         if before < 0:
-            self.range_count += 1
+            self.range_count += 2
         facts.returned[sequence] = max(before, delivery_count)
+        facts.aside[sequence] = ready_at_ms
         facts.next_sequence = max(facts.next_sequence, sequence + 1)
         return 0
 
@@ -369,8 +396,8 @@ cdef int encode_facts(uint32_t queue_id, Facts facts, bytearray octets) except -
     append_numbers(octets, numbers, 1)
     before = 0
     for sequence, delivery_count in sorted(facts.returned.items()):
-        numbers[0], numbers[1] = <uint64_t>sequence - before, delivery_count
-        append_numbers(octets, numbers, 2)
+        numbers[0], numbers[1], numbers[2] = <uint64_t>sequence - before, delivery_count, facts.aside[sequence]
+        append_numbers(octets, numbers, 3)
         before = sequence
     return 0
 
@@ -419,6 +446,7 @@ cdef int decode_facts(Summary summary, Reader *reader) except -1:
     while left and not reader.failed:
         last += read_number(reader)
         facts.returned[last] = read_number(reader)
+        facts.aside[last] = read_number(reader)
         left -= 1
     return 0
 

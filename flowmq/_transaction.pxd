@@ -14,6 +14,7 @@ cdef enum Outcome:
     ACKED = 0
     REQUEUED = 1
     DROPPED = 2                     # rejected without requeue
+    FAILED = 3                      # requeued because its consumer could not deal with it
 
 cdef struct StagedPublish:
     # A publish of a transaction.

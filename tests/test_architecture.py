@@ -19,7 +19,8 @@ LAYERS = [
     {"_frame", "amqp"},
     {
         *("_checksum", "_intervals", "_message", "_message_log", "_delivery", "_transaction", "_queue", "broker"),
-        *("_matching", "_binding_keys", "_headers", "_router"),
+        *("_heaps", "_order", "_rules", "_rewrite", "_dead_letters", "_memories"),
+        *("_matching", "_binding_keys", "_headers", "_hashing", "_router"),
     },
     {
         *("_failpoint", "_records", "_summary", "_segment", "_queue_log", "_commit", "_journal"),

@@ -1,10 +1,12 @@
 """The broker: its virtual hosts and its users."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from flowmq._queue import Consumer, Queue
 from flowmq.amqp.errors import NotAllowed
 from flowmq.broker.definitions import Definitions
+from flowmq.broker.policies import Policy
+from flowmq.broker.policy_keys import PolicyError
 from flowmq.broker.users import Users
 from flowmq.broker.vhost import VHost, no_one_to_tell
 
@@ -27,13 +29,21 @@ class Broker:
             raise NotAllowed(f"vhost {name} not found")
         return vhost
 
+    def configure_policies(self, policies: Iterable[Policy]) -> list[str]:
+        """All policies and operator policies of the configuration file, in place of those before; what changed."""
+        by_vhost: dict[str, list[Policy]] = {name: [] for name in self.vhosts}
+        for policy in policies:
+            if policy.vhost not in by_vhost:
+                raise PolicyError(f"{policy.where}: there is no such vhost")
+            by_vhost[policy.vhost].append(policy)
+        return [line for name, given in by_vhost.items() for line in self.vhosts[name].policies.configure(given)]
+
     def queues(self) -> Iterator[Queue]:
         for vhost in self.vhosts.values():
             for declared in vhost.queues.values():
                 yield declared.queue
 
-    def expire(self) -> None:
-        """Drop what has expired anywhere in any queue; deliveries never wait for this."""
-        for queue in self.queues():
-            if queue.expires_next_ms:
-                queue.expire()
+    def delete_unused(self, now_ms: int) -> None:
+        """Queues whose time is over because nobody has used them."""
+        for vhost in self.vhosts.values():
+            vhost.delete_unused(now_ms)

@@ -6,6 +6,7 @@ a broker without a disk.
 
 from flowmq._queue import Queue
 from flowmq.amqp.tables import Table
+from flowmq.broker.policies import Policy
 
 QUEUE, EXCHANGE = "queue", "exchange"
 
@@ -31,3 +32,13 @@ class Definitions:
         """`kind` of the destination is QUEUE or EXCHANGE; `arguments` are an encoded field table without its length."""
 
     def unbound(self, vhost: str, source: str, kind: str, destination: str, key: str, arguments: bytes) -> None: ...
+
+    def memory_made(self, vhost: str, kind: str, name: str, purpose: str, queue: Queue) -> None:
+        """From now on the messages of a queue that belongs to what `kind` and `name` say are to be kept."""
+
+    def memory_gone(self, vhost: str, kind: str, name: str, purpose: str) -> None: ...
+
+    def policy_set(self, policy: Policy) -> None:
+        """It is new, or replaces the one of the same kind, virtual host and name."""
+
+    def policy_deleted(self, policy: Policy) -> None: ...

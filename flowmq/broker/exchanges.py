@@ -1,14 +1,40 @@
 """Exchanges as they were declared. Where their messages go is in flowmq._router."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from flowmq._router import Exchange
 from flowmq.amqp.errors import PreconditionFailed
 from flowmq.amqp.tables import Table
-from flowmq.broker.arguments import check_equivalent
+from flowmq.broker.arguments import EXCHANGE_ARGUMENTS, check_equivalent, check_headers_match
+from flowmq.broker.hashing import check_weight, consistent_hash_options
+from flowmq.broker.names import octets
+from flowmq.broker.settings import PLAIN_EXCHANGE, ExchangeSettings
 
-EXCHANGE_TYPES = ("direct", "fanout", "topic", "headers")
-ALTERNATE_EXCHANGE = "alternate-exchange"
+
+def no_options(where: str, arguments: Table) -> dict[str, str]:
+    return {}
+
+
+# What the table of bindings is told of the arguments an exchange is declared with; bad ones are refused.
+ROUTING_TYPES: dict[str, Callable[[str, Table], dict[str, str]]] = {
+    "direct": no_options,
+    "fanout": no_options,
+    "topic": no_options,
+    "headers": no_options,
+    "x-consistent-hash": consistent_hash_options,
+    "x-modulus-hash": no_options,
+    "x-random": no_options,
+    "x-local-random": no_options,
+}
+# What is asked of a binding, by the routing type of its source: its key and its arguments.
+BINDING_CHECKS: dict[str, Callable[[str, Table], None]] = {
+    "headers": lambda key, arguments: check_headers_match(arguments),
+    "x-consistent-hash": lambda key, arguments: check_weight(key),
+}
+DELAYED_MESSAGE, RECENT_HISTORY = "x-delayed-message", "x-recent-history"
+EXCHANGE_TYPES = (*ROUTING_TYPES, DELAYED_MESSAGE, RECENT_HISTORY)
+DELAYED_TYPE, HISTORY_LENGTH = "x-delayed-type", "x-recent-history-length"
 PREDECLARED = {
     "amq.direct": "direct",
     "amq.fanout": "fanout",
@@ -16,6 +42,12 @@ PREDECLARED = {
     "amq.headers": "headers",
     "amq.match": "headers",
 }
+
+
+def new_exchange(vhost_name: str, name: str, type: str, internal: bool, arguments: Table) -> Exchange:
+    kind = routing_type(type, arguments)
+    options = ROUTING_TYPES[kind](f"exchange '{name}' in vhost '{vhost_name}'", arguments)
+    return Exchange(octets(name), kind, internal=internal, table_options=options)
 
 
 @dataclass(slots=True, eq=False)
@@ -28,11 +60,15 @@ class DeclaredExchange:
     internal: bool = False
     arguments: Table = field(default_factory=Table)
     had_bindings: bool = False
+    settings: ExchangeSettings = PLAIN_EXCHANGE
 
     @property
     def alternate_name(self) -> str | None:
-        name = self.arguments.get(ALTERNATE_EXCHANGE)
-        return name if isinstance(name, str) else None
+        return self.settings.alternate_exchange
+
+    def apply(self, settings: ExchangeSettings) -> None:
+        """From now on do what these say, which is what its arguments and policies add up to."""
+        self.settings = settings
 
     def check_equivalent(
         self, vhost_name: str, *, type: str, durable: bool, auto_delete: bool, internal: bool, arguments: Table
@@ -46,7 +82,19 @@ class DeclaredExchange:
         received = {"durable": durable, "auto_delete": auto_delete, "internal": internal}
         for name, value in received.items():
             check_flag(where, name, value, getattr(self, name))
-        check_equivalent(where, (ALTERNATE_EXCHANGE,), self.arguments, arguments)
+        check_equivalent(where, EXCHANGE_ARGUMENTS, self.arguments, arguments)
+
+
+def routing_type(type: str, arguments: Table) -> str:
+    """By which type's rules an exchange finds its queues."""
+    if type == RECENT_HISTORY:
+        return "fanout"
+    if type != DELAYED_MESSAGE:
+        return type
+    delayed_type = arguments.get(DELAYED_TYPE)
+    if not isinstance(delayed_type, str) or delayed_type not in ROUTING_TYPES:
+        raise PreconditionFailed(f"Invalid argument, '{DELAYED_TYPE}' must be an existing exchange type")
+    return delayed_type
 
 
 def check_flag(where: str, name: str, received: bool, current: bool) -> None:

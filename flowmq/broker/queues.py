@@ -1,12 +1,14 @@
 """Queues as they were declared. Their messages and consumers are in flowmq._queue."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from flowmq._queue import Queue
-from flowmq.amqp.errors import AccessRefused, PreconditionFailed, ResourceLocked
+from flowmq.amqp.errors import AccessRefused, NotImplementedByBroker, PreconditionFailed, ResourceLocked
 from flowmq.amqp.tables import Table
 from flowmq.broker.arguments import QUEUE_ARGUMENTS, check_equivalent
 from flowmq.broker.exchanges import DeclaredExchange, check_flag
+from flowmq.broker.settings import PLAIN_QUEUE, QUORUM, QueueSettings
 
 
 @dataclass(slots=True, eq=False)
@@ -19,6 +21,8 @@ class DeclaredQueue:
     owner: object | None = None  # whoever declared it exclusive: nobody else may use it, and it goes with them
     arguments: Table = field(default_factory=Table)
     sources: set[DeclaredExchange] = field(default_factory=set)  # exchanges with bindings to it
+    settings: QueueSettings = PLAIN_QUEUE
+    settings_changed: Callable[["DeclaredQueue"], None] | None = None  # is told when they have
 
     @property
     def exclusive(self) -> bool:
@@ -27,6 +31,12 @@ class DeclaredQueue:
     @property
     def where(self) -> str:
         return f"queue '{self.name}' in vhost '{self.vhost_name}'"
+
+    def apply(self, settings: QueueSettings) -> None:
+        """From now on do what these say, which is what its arguments and policies add up to."""
+        self.settings = settings
+        if self.settings_changed is not None:
+            self.settings_changed(self)
 
     def check_access(self, user: object) -> None:
         """`user` is who would be its owner."""
@@ -45,7 +55,7 @@ class DeclaredQueue:
             raise self.locked()
         check_flag(self.where, "durable", durable and not exclusive, self.durable)
         check_flag(self.where, "auto_delete", auto_delete, self.auto_delete)
-        check_equivalent(self.where, tuple(QUEUE_ARGUMENTS), self.arguments, arguments)
+        check_equivalent(self.where, QUEUE_ARGUMENTS, self.arguments, arguments)
 
     def check_deletable(self, *, if_unused: bool, if_empty: bool) -> None:
         if if_unused and self.queue.consumer_count:
@@ -55,5 +65,20 @@ class DeclaredQueue:
 
     def check_consumable(self, *, exclusive: bool) -> None:
         """One exclusive consumer, or any number of others."""
+        if exclusive and self.queue.single_active:
+            raise AccessRefused(f"{self.where} in exclusive use")
         if self.queue.is_exclusively_consumed or (exclusive and self.queue.consumer_count):
             raise AccessRefused(f"{self.where} in exclusive use")
+
+    def check_gettable(self) -> None:
+        """Where one consumer at a time is active nobody else may take a message."""
+        if self.queue.single_active:
+            raise ResourceLocked(
+                f"cannot obtain access to locked {self.where}. basic.get operations are not supported by "
+                f"{self.settings.queue_type} queues with single active consumer"
+            )
+
+    def check_prefetch(self, *, for_channel: bool) -> None:
+        """A quorum queue knows no limit that several consumers share."""
+        if for_channel and self.settings.queue_type == QUORUM:
+            raise NotImplementedByBroker(f"{self.where} does not support global qos")

@@ -4,22 +4,30 @@ All rules about declaring, binding and deleting are here. Who asks, and how an a
 is whoever an exclusive queue belongs to, compared by identity only.
 """
 
+import logging
 import secrets
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
 
+from flowmq._order import told_ms
 from flowmq._queue import Consumer, Queue
 from flowmq._router import DefaultExchange, Exchange
 from flowmq.amqp.errors import AccessRefused, NotFound, PreconditionFailed
 from flowmq.amqp.tables import Table, encode_table
-from flowmq.broker.arguments import check_headers_match, check_queue_arguments
+from flowmq.broker.arguments import check_exchange_arguments, check_queue_arguments, check_queue_type, queue_type
 from flowmq.broker.definitions import EXCHANGE, QUEUE, Definitions
-from flowmq.broker.exchanges import ALTERNATE_EXCHANGE, EXCHANGE_TYPES, PREDECLARED, DeclaredExchange
+from flowmq.broker.exchanges import BINDING_CHECKS, EXCHANGE_TYPES, PREDECLARED, DeclaredExchange, new_exchange
+from flowmq.broker.leases import Leases
+from flowmq.broker.memories import Memories
 from flowmq.broker.names import RESERVED_PREFIX, octets, text, without_line_breaks
 from flowmq.broker.queues import DeclaredQueue
+from flowmq.broker.rules import VHostRules
+from flowmq.broker.settings import ExchangeSettings, queue_settings
+from flowmq.broker.vhost_policies import VHostPolicies
 
 SERVER_NAMED_PREFIX = "amq.gen-"
 REPLY_TO = "amq.rabbitmq.reply-to"
+log = logging.getLogger("flowmq")
 
 
 def server_named() -> str:
@@ -46,6 +54,10 @@ class VHost:
         self.reply_channels: dict[bytes, object] = {}  # routing key -> Channel that waits for direct replies
         self.declared_exchanges: dict[str, DeclaredExchange] = {}
         self.queues: dict[str, DeclaredQueue] = {}
+        self.policies = VHostPolicies(self)
+        self.rules = VHostRules(self)
+        self.leases = Leases()
+        self.memories = Memories(name, self.definitions)
         self.default_exchange = DefaultExchange()
         self._add_exchange(DeclaredExchange("", self.default_exchange, "direct"))
         for exchange_name, kind in PREDECLARED.items():
@@ -81,8 +93,8 @@ class VHost:
             )
             return existing
         self._check_not_reserved("exchange", name)
-        self._check_alternate(name, arguments)
-        exchange = Exchange(octets(name), type, internal=internal)
+        check_exchange_arguments(f"exchange '{name}' in vhost '{self.name}'", arguments)
+        exchange = new_exchange(self.name, name, type, internal, arguments)
         if durable:
             self.definitions.exchange_declared(
                 self.name, name, type=type, auto_delete=auto_delete, internal=internal, arguments=arguments
@@ -109,13 +121,22 @@ class VHost:
     def _add_exchange(self, declared: DeclaredExchange) -> DeclaredExchange:
         self.declared_exchanges[declared.name] = declared
         self.exchanges[octets(declared.name)] = declared.exchange
-        self._link_alternates(declared)
+        self.memories.equip(declared, self.rules.letter_lost)
+        self.apply_to_exchange(declared, self.policies.exchange_settings(declared.name, declared.arguments))
+        self._link_alternates_to(declared)
         return declared
 
-    def _link_alternates(self, added: DeclaredExchange) -> None:
+    def apply_to_exchange(self, declared: DeclaredExchange, settings: ExchangeSettings) -> None:
+        declared.apply(settings)
+        name = declared.alternate_name
+        alternate = None if name is None else self.declared_exchanges.get(name)
+        declared.exchange.alternate = None if alternate is None else alternate.exchange
+        declared.exchange.deduplicate(
+            self.memories.seen_before(EXCHANGE, declared.name, settings, durable=declared.durable)
+        )
+
+    def _link_alternates_to(self, added: DeclaredExchange) -> None:
         """An alternate exchange is known by name: it may be declared after those that name it, or anew."""
-        if added.alternate_name in self.declared_exchanges:
-            added.exchange.alternate = self.declared_exchanges[added.alternate_name].exchange
         for other in self.declared_exchanges.values():
             if other.alternate_name == added.name and other.alternate_name is not None:
                 other.exchange.alternate = added.exchange
@@ -140,6 +161,7 @@ class VHost:
             if other.alternate_name == declared.name:
                 other.exchange.alternate = None
         declared.exchange.delete()
+        self.memories.forget(EXCHANGE, declared.name)
         if declared.durable:
             self.definitions.exchange_deleted(self.name, declared.name)
         return sources
@@ -148,12 +170,6 @@ class VHost:
         """An auto-delete exchange goes when the last binding from it goes."""
         if is_left_over(source):
             self._remove_exchange(source)
-
-    def _check_alternate(self, name: str, arguments: Table) -> None:
-        if ALTERNATE_EXCHANGE in arguments and not isinstance(arguments[ALTERNATE_EXCHANGE], str):
-            raise PreconditionFailed(
-                f"invalid arg '{ALTERNATE_EXCHANGE}' for exchange '{name}' in vhost '{self.name}': expected longstr"
-            )
 
     def _check_not_default(self, name: str) -> None:
         if not name:
@@ -191,28 +207,43 @@ class VHost:
             existing.check_equivalent(
                 durable=durable, exclusive=exclusive, auto_delete=auto_delete, arguments=arguments
             )
+            self.leases.used(existing, told_ms())
             return existing
         if name:
             self._check_not_reserved("queue", name)
         name = name or server_named()
-        check_queue_arguments(f"queue '{name}' in vhost '{self.name}'", arguments)
-        declared = DeclaredQueue(
-            name,
-            Queue(octets(name)),
-            self.name,
-            durable and not exclusive,
-            auto_delete,
-            owner if exclusive else None,
-            arguments,
-        )
-        self.queues[name] = declared
-        self.default_exchange.add(declared.queue)
+        where = f"queue '{name}' in vhost '{self.name}'"
+        check_queue_arguments(where, arguments)
+        check_queue_type(where, queue_type(arguments), durable=durable, exclusive=exclusive, auto_delete=auto_delete)
+        declared = self.make_queue(name, durable and not exclusive, auto_delete, arguments)
+        declared.owner = owner if exclusive else None
+        return self.add_queue(declared)
+
+    def add_queue(self, declared: DeclaredQueue) -> DeclaredQueue:
+        """One that has not been there."""
         if declared.durable:
             self.definitions.queue_declared(
-                self.name, name, declared.queue, auto_delete=auto_delete, arguments=arguments
+                self.name,
+                declared.name,
+                declared.queue,
+                auto_delete=declared.auto_delete,
+                arguments=declared.arguments,
             )
         else:
             self.definitions.queue_in_memory(declared.queue)
+        return self._add_queue(declared)
+
+    def make_queue(self, name: str, durable: bool, auto_delete: bool, arguments: Table) -> DeclaredQueue:
+        settings = queue_settings(arguments, None, None)
+        queue = Queue(octets(name), priority_max=settings.max_priority, single_active=settings.single_active_consumer)
+        return DeclaredQueue(
+            name, queue, self.name, durable, auto_delete, None, arguments, settings_changed=self.rules.settings_changed
+        )
+
+    def _add_queue(self, declared: DeclaredQueue) -> DeclaredQueue:
+        self.queues[declared.name] = declared
+        self.default_exchange.add(declared.queue)
+        declared.apply(self.policies.queue_settings(declared.name, declared.arguments))
         return declared
 
     def delete_queue(self, declared: DeclaredQueue) -> int:
@@ -223,6 +254,8 @@ class VHost:
         for source in sources:
             source.exchange.unbind_target(declared.queue)
         dropped = declared.queue.delete()
+        self.leases.end(declared)
+        self.memories.forget(QUEUE, declared.name)
         if declared.durable:
             self.definitions.queue_deleted(self.name, declared.name)
         for consumer in declared.queue.consumers:
@@ -234,7 +267,17 @@ class VHost:
     def consumer_left(self, queue: Queue) -> None:
         """An auto-delete queue goes when its last consumer goes."""
         declared = self.queues.get(text(queue.name))
-        if declared is not None and declared.queue is queue and declared.auto_delete and not queue.consumer_count:
+        if declared is None or declared.queue is not queue or queue.consumer_count:
+            return
+        if declared.auto_delete:
+            self.delete_queue(declared)
+        else:
+            self.leases.used(declared, told_ms())
+
+    def delete_unused(self, now_ms: int) -> None:
+        """Queues with x-expires that nobody has used for as long as that."""
+        for declared in self.leases.over(now_ms):
+            log.info("%s expired: nobody has used it for %d ms", declared.where, declared.settings.expires_ms)
             self.delete_queue(declared)
 
     def owner_left(self, owner: object) -> None:
@@ -246,7 +289,10 @@ class VHost:
     def bind_queue(self, queue: DeclaredQueue, exchange_name: str, key: str, arguments: Table) -> None:
         self._check_not_default(exchange_name)
         source = self.exchange(exchange_name)
-        if self._bind(source, queue.queue, key, arguments) and source.durable and queue.durable:
+        is_new = self._bind(source, queue.queue, key, arguments)
+        if is_new:
+            self.memories.repeat(source, queue.queue)
+        if is_new and source.durable and queue.durable:
             self.definitions.bound(self.name, source.name, QUEUE, queue.name, key, canonical(arguments))
         queue.sources.add(source)
 
@@ -263,7 +309,10 @@ class VHost:
     def bind_exchange(self, destination: str, source: str, key: str, arguments: Table) -> None:
         self.check_default_untouched(source, destination)
         origin, target = self.exchange(source), self.exchange(destination)
-        if self._bind(origin, target.exchange, key, arguments) and origin.durable and target.durable:
+        is_new = self._bind(origin, target.exchange, key, arguments)
+        if is_new:
+            self.memories.repeat(origin, target.exchange)
+        if is_new and origin.durable and target.durable:
             self.definitions.bound(self.name, source, EXCHANGE, destination, key, canonical(arguments))
 
     def unbind_exchange(self, destination: str, source: str, key: str, arguments: Table) -> None:
@@ -276,8 +325,8 @@ class VHost:
         self._unbind(origin, target.exchange, key, arguments)
 
     def _bind(self, source: DeclaredExchange, target: Queue | Exchange, key: str, arguments: Table) -> bool:
-        if source.type == "headers":
-            check_headers_match(arguments)
+        if source.exchange.type in BINDING_CHECKS:
+            BINDING_CHECKS[source.exchange.type](key, arguments)
         return source.exchange.bind(target, octets(key), canonical(arguments))
 
     def _unbind(self, source: DeclaredExchange, target: Queue | Exchange, key: str, arguments: Table) -> None:
@@ -287,14 +336,12 @@ class VHost:
     # ------------------------------------------------------------------------------------------- after a restart
 
     def restore_exchange(self, name: str, type: str, auto_delete: bool, internal: bool, arguments: Table) -> None:
-        exchange = Exchange(octets(name), type, internal=internal)
+        exchange = new_exchange(self.name, name, type, internal, arguments)
         self._add_exchange(DeclaredExchange(name, exchange, type, True, auto_delete, internal, arguments))
 
     def restore_queue(self, name: str, auto_delete: bool, arguments: Table) -> DeclaredQueue:
-        declared = DeclaredQueue(name, Queue(octets(name)), self.name, True, auto_delete, None, arguments)
-        self.queues[name] = declared
-        self.default_exchange.add(declared.queue)
-        return declared
+        declared = self.make_queue(name, True, auto_delete, arguments)
+        return self._add_queue(declared)
 
     def restore_binding(self, source: str, kind: str, destination: str, key: str, arguments: Table) -> None:
         origin = self.exchange(source)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from flowmq._channel import Channel
+from flowmq._order import told_ms
+from flowmq._rules import use_timeouts
 from flowmq.amqp.errors import (
     NotAllowed,
     NotImplementedByBroker,
@@ -25,7 +27,7 @@ from flowmq.amqp.methods import (
     BasicRecoverAsync,
     BasicRecoverOk,
 )
-from flowmq.broker.arguments import consumer_priority
+from flowmq.broker.arguments import check_consumer_arguments, consumer_priority, consumer_timeout_ms
 from flowmq.broker.names import octets
 from flowmq.broker.vhost import REPLY_TO
 from flowmq.server.asking import answer, named_queue, vhost_of
@@ -56,7 +58,12 @@ def basic_consume(session: "Session", channel: Channel, method: BasicConsume) ->
         consume_replies(session, channel, method, tag)
         return
     declared = named_queue(session, channel, method.queue)
+    check_consumer_arguments(declared.where, method.arguments, declared.settings.queue_type)
     declared.check_consumable(exclusive=method.exclusive)
+    declared.check_prefetch(for_channel=channel.global_prefetch_count > 0)
+    timeout_ms = consumer_timeout_ms(method.arguments)
+    if timeout_ms is not None:
+        use_timeouts()
     consumer = channel.consume(
         declared.queue,
         tag,
@@ -64,6 +71,7 @@ def basic_consume(session: "Session", channel: Channel, method: BasicConsume) ->
         exclusive=method.exclusive,
         priority=consumer_priority(method.arguments),
         arguments=method.arguments,
+        timeout_ms=timeout_ms or 0,
     )
     if not method.nowait:
         session.send(channel.number, BasicConsumeOk(tag.decode("utf-8", "surrogateescape")))
@@ -97,6 +105,8 @@ def basic_cancel(session: "Session", channel: Channel, method: BasicCancel) -> N
 
 def basic_get(session: "Session", channel: Channel, method: BasicGet) -> None:
     declared = named_queue(session, channel, method.queue)
+    declared.check_gettable()
+    vhost_of(session).leases.used(declared, told_ms())
     if not channel.get(declared.queue, no_ack=method.no_ack):
         session.send(channel.number, BasicGetEmpty())
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 from flowmq._channel import Channel
 from flowmq._connection import Connection, set_clock, set_memory_limit
 from flowmq._message import live_message_bytes
-from flowmq._peer import disk_progressed, flush, set_journal
+from flowmq._order import deal_with_due, told_ms
+from flowmq._peer import disk_progressed, due_timer_ended, flush, set_due_timer, set_journal
 from flowmq._queue import Consumer
+from flowmq._rules import are_timeouts_used
 from flowmq.broker.broker import Broker
 from flowmq.broker.users import User, Users
 from flowmq.server.config import Settings
@@ -18,7 +20,10 @@ from flowmq.storage.store import Store
 if TYPE_CHECKING:
     from flowmq.server.session import Session
 
-EXPIRY_SECONDS = 1.0
+HOUSEKEEPING_SECONDS = 0.25
+OVERDUE_MS = 1000  # between two looks at what consumers have held for too long
+DUE_MESSAGES = 1000  # dealt with before anything else gets a turn
+DUE_SECONDS_MIN, DUE_SECONDS_MAX = 0.001, 0.05  # between two looks at what falls due
 MAINTENANCE_SECONDS = 0.25
 MAINTENANCE_BUSY_SECONDS = 0.002
 VERIFICATION_SECONDS = 0.02
@@ -40,13 +45,17 @@ class Node:
             self.consumer_cancelled,
             store,
         )
+        self.broker.configure_policies(settings.all_policies())
         self.sessions: set[Session] = set()
         self.blocked: set[Session] = set()
         self.memory_limit_bytes = memory_limit(settings.limits.memory_bytes_max)
         self.empty: asyncio.Future[None] | None = None
         set_memory_limit(self.memory_limit_bytes)
         set_clock()
-        self.expiry_timer = loop.call_later(EXPIRY_SECONDS, self._expire)
+        set_due_timer(self._look_at_due)
+        self.due_timer: asyncio.TimerHandle | None = None
+        self.housekeeping_timer = loop.call_later(HOUSEKEEPING_SECONDS, self._keep_house)
+        self.overdue_next_ms = 0
         self.maintenance_timer: asyncio.TimerHandle | None = None
         self.verification_timer: asyncio.TimerHandle | None = None
         self.memory_timer: asyncio.TimerHandle | None = None
@@ -56,7 +65,7 @@ class Node:
         if self.store is None:
             return
         messages = self.store.restore(self.broker)
-        self.store.start()
+        self.store.start(self.broker)
         set_journal(self.store.journal)
         self.loop.add_reader(self.store.journal.wake_fd, disk_progressed)
         queues = sum(1 for _ in self.broker.queues())
@@ -72,6 +81,9 @@ class Node:
             if timer is not None:
                 timer.cancel()
         self.loop.remove_reader(self.store.journal.wake_fd)
+        if self.due_timer is not None:
+            self.due_timer.cancel()
+        set_due_timer(None)
         flush()
         set_journal(None)
         self.store.close()
@@ -97,6 +109,12 @@ class Node:
         more = journal.submitted > journal.committed or self.store.verification.step()
         self.verification_timer = self.loop.call_later(VERIFICATION_SECONDS, self._verify) if more else None
 
+    def reload(self, settings: Settings) -> list[str]:
+        """Take over what can change while running: the policies. What changed, a line each."""
+        changes = self.broker.configure_policies(settings.all_policies())
+        flush()
+        return changes
+
     # ------------------------------------------------------------------------------------------------- sessions
 
     def session_began(self, session: "Session") -> None:
@@ -119,7 +137,7 @@ class Node:
 
     async def drain(self, reason: str, seconds: float) -> None:
         """Ask every client to go, and wait until all have gone or the time is over."""
-        self.expiry_timer.cancel()
+        self.housekeeping_timer.cancel()
         self.empty = self.loop.create_future()
         for session in list(self.sessions):
             session.force(reason)
@@ -130,10 +148,30 @@ class Node:
 
     # ---------------------------------------------------------------------------------------------- all the time
 
-    def _expire(self) -> None:
+    def _look_at_due(self) -> None:
+        """Something falls due some time: look again until nothing does."""
+        self.due_timer = self.loop.call_later(DUE_SECONDS_MIN, self._fall_due)
+
+    def _fall_due(self) -> None:
         set_clock()
-        self.broker.expire()
-        self.expiry_timer = self.loop.call_later(EXPIRY_SECONDS, self._expire)
+        wait_ms = deal_with_due(DUE_MESSAGES)
+        if wait_ms < 0:
+            self.due_timer = None
+            due_timer_ended()
+        else:
+            seconds = min(max(wait_ms / 1000, DUE_SECONDS_MIN), DUE_SECONDS_MAX)
+            self.due_timer = self.loop.call_later(seconds, self._fall_due)
+        flush()
+
+    def _keep_house(self) -> None:
+        set_clock()
+        self.broker.delete_unused(told_ms())
+        if are_timeouts_used() and told_ms() >= self.overdue_next_ms:
+            self.overdue_next_ms = told_ms() + OVERDUE_MS
+            for session in list(self.sessions):
+                session.return_overdue()
+        flush()
+        self.housekeeping_timer = self.loop.call_later(HOUSEKEEPING_SECONDS, self._keep_house)
 
     def memory_is_short(self, session: "Session") -> None:
         """A publisher went over the limit: it is not read until messages have gone."""

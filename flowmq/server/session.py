@@ -139,6 +139,18 @@ class Session:
         if self.can("consumer_cancel_notify"):
             self.node.loop.call_soon(self._tell_cancelled, channel, tag)
 
+    def return_overdue(self) -> None:
+        """Messages that consumers of this connection have held for too long go back to their queues."""
+        for channel in list(self.connection.channels.values()):
+            for delivery_tag, held_ms in channel.return_overdue() if channel.unacked_count else ():
+                log.warning(
+                    "connection %s: channel %d: delivery %d was not settled within %d ms, it is back in its queue",
+                    self.name,
+                    channel.number,
+                    delivery_tag,
+                    held_ms,
+                )
+
     def _tell_cancelled(self, channel: Channel, tag: bytes) -> None:
         if not channel.closing and not self.connection.closing:
             self.send(channel.number, BasicCancel(tag.decode("utf-8", "surrogateescape"), True))

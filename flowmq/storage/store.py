@@ -8,13 +8,14 @@ frees the segment where it stood.
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgpack
 
 from flowmq._compaction import Compaction
 from flowmq._journal import Journal
+from flowmq._order import Order
 from flowmq._queue import Queue
 from flowmq._replay import Replay
 from flowmq._restore import restore_queue
@@ -22,10 +23,12 @@ from flowmq._verification import Verification
 from flowmq.amqp.tables import Table, decode_table, encode_table
 from flowmq.broker.broker import Broker
 from flowmq.broker.definitions import EXCHANGE, QUEUE, Definitions
+from flowmq.broker.memories import MemoryName
 from flowmq.broker.names import octets, text
+from flowmq.broker.policies import OPERATOR_POLICY, POLICY, Policy
 from flowmq.storage.layout import DataDir
 
-BINDING = "binding"
+BINDING, MEMORY = "binding", "memory"
 # Batch numbers go on well above what was seen: what a torn tail left behind must never look like a continuation.
 BATCH_NUMBER_GAP = 1_000_000
 # From here on ids belong to queues that are not durable, and mean nothing after a restart.
@@ -46,8 +49,8 @@ class Store(Definitions):
         self.data_dir = data_dir
         self.items: dict[Key, Any] = {}
         self.bindings_of: defaultdict[tuple[Any, ...], set[Key]] = defaultdict(set)  # (vhost, kind, name) of either end
-        self.queue_ids: dict[tuple[str, str], int] = {}
         self.waited_for = 0
+        self.orphans: list[tuple[Any, ...]] = []  # memories of nothing, to be given up
         self.replay = Replay()
         self.replay.read([(file.number, os.fspath(file.path)) for file in data_dir.segments()], trust=True)
         self._report()
@@ -56,7 +59,7 @@ class Store(Definitions):
             for item in content if record_type == 8 else [content]:
                 self._apply(*item)
         seen = (queue_id for queue_id in self.replay.queues() if queue_id < FIRST_PAGING_ID)
-        self.next_queue_id = max([0, *seen, *self.queue_ids.values()]) + 1
+        self.next_queue_id = max([0, *seen, *self._ids()]) + 1
         self.journal = Journal(os.fspath(data_dir.journal), segment_bytes, self.snapshot)
         self.compaction = Compaction(self.journal)
         self._adopt()
@@ -84,14 +87,26 @@ class Store(Definitions):
 
     def restore(self, broker: Broker) -> int:
         """Declare again what was durable, and give queues their messages; returns how many messages."""
+        for host in broker.vhosts.values():
+            host.memories.is_restoring = True
+        for (kind, name), value in self.items.items():
+            if kind in (POLICY, OPERATOR_POLICY):
+                vhost, policy = name
+                broker.vhost(vhost).policies.restore(
+                    Policy(policy, vhost=vhost, operator=kind == OPERATOR_POLICY, **value)
+                )
         for (kind, name), value in self.items.items():
             if kind == EXCHANGE:
                 vhost, exchange = name
                 broker.vhost(vhost).restore_exchange(
                     exchange, value["type"], value["auto_delete"], value["internal"], decode_table(value["arguments"])
                 )
+        restoring = {QUEUE: self._restore_queue, MEMORY: self._restore_memory}
         messages = sum(
-            self._restore_queue(broker, name, value) for (kind, name), value in self.items.items() if kind == QUEUE
+            restoring[kind](broker, name, value)
+            for kind in restoring
+            for (item_kind, name), value in self.items.items()
+            if item_kind == kind
         )
         for kind, name in self.items:
             if kind == BINDING:
@@ -102,10 +117,31 @@ class Store(Definitions):
     def _restore_queue(self, broker: Broker, name: tuple[Any, ...], value: dict[str, Any]) -> int:
         vhost, queue_name = name
         declared = broker.vhost(vhost).restore_queue(queue_name, value["auto_delete"], decode_table(value["arguments"]))
-        queue_log = self.journal.log(declared.queue, value["id"])
-        return restore_queue(declared.queue, queue_log, self.replay)
+        return self._restore_messages(declared.queue, value["id"])
 
-    def start(self) -> None:
+    def _restore_memory(self, broker: Broker, name: tuple[Any, ...], value: dict[str, Any]) -> int:
+        vhost, *memory = name
+        queue = broker.vhost(vhost).memories.restore(MemoryName(*memory))
+        if queue is None:
+            # A policy that is not there any more had it made.
+            self.orphans.append(name)
+            return 0
+        return self._restore_messages(queue, value["id"])
+
+    def _restore_messages(self, queue: Queue, queue_id: int) -> int:
+        if queue.priority_max is None:
+            return restore_queue(queue, self.journal.log(queue, queue_id), self.replay)
+        logs = {}
+        known = self.replay.queues()
+
+        def lane_made(level: int, lane: Order) -> None:
+            logs[level] = self.journal.log(lane, queue_id + level)
+
+        queue.tell_lanes(lane_made)
+        levels = [level for level in range(queue.priority_max + 1) if queue_id + level in known]
+        return sum(restore_queue(queue.lane(level), logs[level], self.replay) for level in levels)
+
+    def start(self, broker: Broker) -> None:
         """Begin to write; what was read back is not needed any more."""
         # The last one first: a power cut must not leave a gap in the numbers.
         for path in reversed(self.replay.abandoned):
@@ -113,6 +149,10 @@ class Store(Definitions):
             os.unlink(path)
         self.journal.start(max(self.replay.batch_number, self.replay.batch_number_seen) + BATCH_NUMBER_GAP)
         del self.replay
+        for orphan in self.orphans:
+            self._change(MEMORY, encoded(orphan), None)
+        for host in broker.vhosts.values():
+            host.memories.restored()
 
     def close(self) -> None:
         self.journal.close()
@@ -131,18 +171,56 @@ class Store(Definitions):
     # ------------------------------------------------------------------------------------------------ definitions
 
     def queue_declared(self, vhost: str, name: str, queue: Queue, *, auto_delete: bool, arguments: Table) -> None:
-        queue_id = self.next_queue_id
-        self.next_queue_id += 1
-        value = {"id": queue_id, "auto_delete": auto_delete, "arguments": encode_table(arguments)[4:]}
+        queue_id = self._take_ids(queue)
+        value: dict[str, object] = {
+            "id": queue_id,
+            "auto_delete": auto_delete,
+            "arguments": encode_table(arguments)[4:],
+        }
+        if queue.priority_max is not None:
+            value["lanes"] = queue.priority_max + 1
         self._put(QUEUE, (vhost, name), value)
-        self.journal.log(queue, queue_id)
+        self._log(queue, queue_id)
+
+    def _ids(self) -> Iterator[int]:
+        """Of every queue there is."""
+        for (kind, _), value in self.items.items():
+            if kind in (QUEUE, MEMORY):
+                yield from ids_in(value)
+
+    def _take_ids(self, queue: Queue) -> int:
+        """An id, or as many as it can have lanes: the first of them."""
+        first = self.next_queue_id
+        self.next_queue_id += 1 if queue.priority_max is None else queue.priority_max + 1
+        return first
+
+    def _log(self, queue: Queue, queue_id: int) -> None:
+        """Its messages are durable; those of a queue with priorities by lane, when there are any."""
+        if queue.priority_max is None:
+            self.journal.log(queue, queue_id)
+        else:
+            queue.tell_lanes(lambda level, lane: self.journal.log(lane, queue_id + level))
 
     def queue_in_memory(self, queue: Queue) -> None:
         queue.page_with(self.journal)
 
     def queue_deleted(self, vhost: str, name: str) -> None:
-        self.journal.forget(self.queue_ids[vhost, name])
+        value = self.items[QUEUE, (vhost, name)]
+        for queue_id in ids_in(value):
+            if self.journal.knows(queue_id):
+                self.journal.forget(queue_id)
         self._delete_with_bindings(QUEUE, vhost, name)
+
+    def memory_made(self, vhost: str, kind: str, name: str, purpose: str, queue: Queue) -> None:
+        value = {"id": self._take_ids(queue)}
+        self._put(MEMORY, (vhost, kind, name, purpose), value)
+        self._log(queue, value["id"])
+
+    def memory_gone(self, vhost: str, kind: str, name: str, purpose: str) -> None:
+        value = self.items.get((MEMORY, (vhost, kind, name, purpose)))
+        if value is not None:
+            self.journal.forget(value["id"])
+            self._delete(MEMORY, (vhost, kind, name, purpose))
 
     def exchange_declared(
         self, vhost: str, name: str, *, type: str, auto_delete: bool, internal: bool, arguments: Table
@@ -163,6 +241,12 @@ class Store(Definitions):
 
     def unbound(self, vhost: str, source: str, kind: str, destination: str, key: str, arguments: bytes) -> None:
         self._delete(BINDING, (vhost, source, kind, destination, key, arguments))
+
+    def policy_set(self, policy: Policy) -> None:
+        self._put(policy.kind, (policy.vhost, policy.name), policy.as_record())
+
+    def policy_deleted(self, policy: Policy) -> None:
+        self._delete(policy.kind, (policy.vhost, policy.name))
 
     def snapshot(self) -> bytes:
         """Everything defined, as the payload of one record."""
@@ -195,11 +279,11 @@ class Store(Definitions):
             vhost, source, destination_kind, destination = name[:4]
             for end in ((vhost, EXCHANGE, source), (vhost, destination_kind, destination)):
                 (self.bindings_of[end].discard if value is None else self.bindings_of[end].add)(key)
-        elif kind == QUEUE:
-            if value is None:
-                self.queue_ids.pop((name[0], name[1]), None)
-            else:
-                self.queue_ids[name[0], name[1]] = value["id"]
+
+
+def ids_in(value: dict[str, Any]) -> range:
+    """The ids of a queue, of which one with priorities has many."""
+    return range(value["id"], value["id"] + value.get("lanes", 1))
 
 
 def encoded(name: tuple[Any, ...]) -> list[bytes]:

@@ -55,7 +55,6 @@ async def test_publisher_confirms_and_returns(peer: Peer) -> None:
         assert bodies == set(range(100))
 
 
-@pytest.mark.needs_arguments  # the pattern declares its queues with a dead-letter exchange
 async def test_rpc_pattern(peer: Peer, name: str) -> None:
     async def square(*, number: int) -> int:
         return number * number

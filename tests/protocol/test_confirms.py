@@ -1,7 +1,5 @@
 """Publisher confirms: every publish is answered once, whatever became of it."""
 
-import pytest
-
 from tests.support import codec
 from tests.support.wire import Channel, Client
 
@@ -96,7 +94,6 @@ def test_confirms_do_not_wait_for_consumers(channel: Channel, queue: str) -> Non
     assert any(method.name == "basic.ack" for method in kinds)
 
 
-@pytest.mark.needs_arguments
 def test_refusing_queue_nacks(channel: Channel, name: str) -> None:
     channel.queue(name, exclusive=True, arguments={"x-max-length": 2, "x-overflow": "reject-publish"})
     channel.call("confirm.select")

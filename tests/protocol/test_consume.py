@@ -193,7 +193,6 @@ def test_exclusive_consumer_is_alone(channel: Channel, other: Client, name: str)
     stranger.call("queue.delete", queue=name)
 
 
-@pytest.mark.needs_arguments
 def test_single_active_consumer_and_its_successor(channel: Channel, name: str) -> None:
     channel.queue(name, exclusive=True, arguments={"x-single-active-consumer": True})
     for tag in ("first", "second"):
@@ -206,7 +205,6 @@ def test_single_active_consumer_and_its_successor(channel: Channel, name: str) -
 
 
 @pytest.mark.newer
-@pytest.mark.needs_arguments
 def test_no_get_from_a_single_active_queue(channel: Channel, name: str) -> None:
     channel.queue(name, exclusive=True, arguments={"x-single-active-consumer": True})
     channel.send("basic.get", queue=name)
@@ -214,7 +212,6 @@ def test_no_get_from_a_single_active_queue(channel: Channel, name: str) -> None:
     channel.expect_close(405, f"RESOURCE_LOCKED - cannot obtain access to locked queue '{name}' in vhost '/'. {text}")
 
 
-@pytest.mark.needs_arguments
 def test_single_active_queue_takes_no_exclusive_consumer(channel: Channel, name: str) -> None:
     channel.queue(name, exclusive=True, arguments={"x-single-active-consumer": True})
     channel.send("basic.consume", queue=name, exclusive=True)

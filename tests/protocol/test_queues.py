@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from tests.support.codec import Typed
 from tests.support.peer import Peer
 from tests.support.wire import Channel, Client, connect
 
@@ -98,48 +97,10 @@ DIFFERENCES: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     ("durable", {}, {"durable": True}, "received 'true' but current is 'false'"),
     ("durable", {"durable": True}, {}, "received 'false' but current is 'true'"),
     ("auto_delete", {}, {"auto_delete": True}, "received 'true' but current is 'false'"),
-    (
-        "x-max-length",
-        {"arguments": {"x-max-length": 10}},
-        {"arguments": {"x-max-length": 11}},
-        "received '11' but current is '10'",
-    ),
-    (
-        "x-max-length",
-        {"arguments": {"x-max-length": 10}},
-        {},
-        "received none but current is the value '10' of type 'signedint'",
-    ),
-    (
-        "x-max-length",
-        {},
-        {"arguments": {"x-max-length": Typed("l", 10)}},
-        "received the value '10' of type 'long' but current is none",
-    ),
-    (
-        "x-dead-letter-exchange",
-        {},
-        {"arguments": {"x-dead-letter-exchange": "dead"}},
-        "received the value 'dead' of type 'longstr' but current is none",
-    ),
-    (
-        "x-single-active-consumer",
-        {},
-        {"arguments": {"x-single-active-consumer": True}},
-        "received the value 'true' of type 'bool' but current is none",
-    ),
 ]
 
 
-@pytest.mark.parametrize(
-    ("field", "first", "second", "text"),
-    [
-        pytest.param(
-            *row, marks=pytest.mark.needs_arguments if row[0].startswith("x-") else (), id=f"{row[0]} {row[3]}"
-        )
-        for row in DIFFERENCES
-    ],
-)
+@pytest.mark.parametrize(("field", "first", "second", "text"), DIFFERENCES)
 def test_declaring_again_differently_is_refused(
     channel: Channel, name: str, field: str, first: dict[str, Any], second: dict[str, Any], text: str
 ) -> None:
@@ -149,62 +110,6 @@ def test_declaring_again_differently_is_refused(
     channel.expect_close(406, expected, (50, 10))
     channel.call("channel.open")
     channel.call("queue.delete", queue=name)
-
-
-SAME: list[Any] = [
-    pytest.param({"x-max-length": 10}, {"x-max-length": Typed("l", 10)}, marks=pytest.mark.needs_arguments),
-    pytest.param({"x-max-length": Typed("b", 10)}, {"x-max-length": Typed("s", 10)}, marks=pytest.mark.needs_arguments),
-    ({}, {"x-queue-type": "classic"}),
-    ({"x-unknown": 1}, {"x-unknown": 2}),
-    ({"x-unknown": 1}, {}),
-]
-
-
-@pytest.mark.parametrize(("first", "second"), SAME)
-def test_declaring_again_the_same_is_accepted(
-    channel: Channel, name: str, first: dict[str, Any], second: dict[str, Any]
-) -> None:
-    channel.call("queue.declare", queue=name, exclusive=True, arguments=first)
-    channel.call("queue.declare", queue=name, exclusive=True, arguments=second)
-
-
-BAD_ARGUMENTS: list[tuple[dict[str, Any], str, str]] = [
-    ({"x-message-ttl": -1}, "x-message-ttl", "{value_negative,-1}"),
-    ({"x-max-length": -1}, "x-max-length", "{value_negative,-1}"),
-    ({"x-max-length-bytes": -5}, "x-max-length-bytes", "{value_negative,-5}"),
-    ({"x-expires": 0}, "x-expires", "{value_zero,0}"),
-    ({"x-message-ttl": 315360000001}, "x-message-ttl", "{value_too_large,315360000001}"),
-    ({"x-max-priority": 256}, "x-max-priority", "{max_value_exceeded,256}"),
-    ({"x-message-ttl": "60"}, "x-message-ttl", '"expected integer, got longstr"'),
-    ({"x-dead-letter-routing-key": "k"}, "x-dead-letter-routing-key", "routing_key_but_no_dlx_defined"),
-    ({"x-overflow": "nonsense"}, "x-overflow", "invalid_overflow"),
-    ({"x-queue-type": "foo"}, "x-queue-type", "\"unsupported queue type 'foo'\""),
-]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "argument", "reason"),
-    [
-        pytest.param(*row, marks=() if row[1] == "x-queue-type" else pytest.mark.needs_arguments)
-        for row in BAD_ARGUMENTS
-    ],
-)
-def test_bad_arguments_are_refused(
-    channel: Channel, name: str, arguments: dict[str, Any], argument: str, reason: str
-) -> None:
-    channel.send("queue.declare", queue=name, arguments=arguments)
-    expected = f"PRECONDITION_FAILED - invalid arg '{argument}' for queue '{name}' in vhost '/': {reason}"
-    channel.expect_close(406, expected, (50, 10))
-    channel.call("channel.open")
-    assert gone(channel, name)
-
-
-@pytest.mark.needs_arguments
-def test_dead_letter_exchange_must_be_a_string_but_need_not_exist(channel: Channel, name: str) -> None:
-    channel.queue(name, exclusive=True, arguments={"x-dead-letter-exchange": "nowhere-at-all"})
-    channel.send("queue.declare", queue=name + "-2", arguments={"x-dead-letter-exchange": 1})
-    text = f"invalid type 'signedint' for arg 'x-dead-letter-exchange' in queue '{name}-2' in vhost '/'"
-    channel.expect_close(406, "PRECONDITION_FAILED - " + text, (50, 10))
 
 
 @pytest.mark.parametrize(

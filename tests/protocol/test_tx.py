@@ -1,7 +1,5 @@
 """tx: publishes and acknowledgements take effect together at commit, or not at all."""
 
-import pytest
-
 from tests.support.wire import Channel, Client
 
 
@@ -104,7 +102,6 @@ def test_transactions_and_confirms_exclude_each_other(client: Client) -> None:
         channel.expect_close(406, f"PRECONDITION_FAILED - {text}")
 
 
-@pytest.mark.needs_arguments
 def test_commit_of_something_a_queue_refuses(channel: Channel, name: str) -> None:
     channel.queue(name, exclusive=True, arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
     channel.put(name, b"full")

@@ -12,6 +12,7 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from flowmq._order import deal_with_due
 from tests.support.codec import Method
 from tests.unit.support_plane import Plane
 
@@ -97,6 +98,7 @@ class QueueAgainstAList(RuleBasedStateMachine):
             # To a consumer that can take it a message goes at once, before its time could be over.
             self.handed_out()
             message.is_expired = expiration == "0"
+            self.ready = [ready for ready in self.ready if not (ready is message and message.is_expired)]
 
     @rule(at=st.sampled_from(CHANNELS), no_ack=st.sampled_from([False, False, False, True]))
     def consume(self, at: tuple[int, int], no_ack: bool) -> None:
@@ -170,7 +172,7 @@ class QueueAgainstAList(RuleBasedStateMachine):
 
     @rule()
     def sweep(self) -> None:
-        self.plane.node.broker.expire()
+        deal_with_due(1000)
         self.ready = [message for message in self.ready if not message.is_expired]
 
     @rule(at=st.sampled_from(CHANNELS))

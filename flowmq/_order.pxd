@@ -1,0 +1,141 @@
+# Order: the messages of a queue that wait, in their order; what is paged, what comes back, what falls due.
+#
+# Every message gets the next sequence number. New ones wait in a ring; ones that came back wait in a heap by sequence,
+# which is served first (all in it are older than anything in the ring), so that a requeued message returns to its place.
+# Ones that came back and are to wait a while stand aside until then. Behind the ring, when that holds a window's worth,
+# messages are only in the log.
+#
+# Expiry: a message whose expiry is not before that of the one before it needs no entry in the heap of what falls due,
+# since it is found when it gets to the head; so a queue whose messages live equally long pays nothing for it. Any other
+# is found by its number, wherever it stands.
+#
+# Knows no consumers and no limits. What becomes of a message that has expired is asked of the queue by bury().
+
+from cpython.object cimport PyObject
+from libc.stdint cimport uint64_t
+
+from flowmq._heaps cimport DueHeap, Entry, EntryHeap
+from flowmq._message_log cimport LogSource, MessageLog
+
+# What time it is, in milliseconds since 1970: told by whoever owns a clock before queues are used.
+cdef void queue_clock(uint64_t now_ms) noexcept nogil
+cdef uint64_t queue_now() noexcept nogil
+# Is memory getting short? Queues that are not durable then keep less in it.
+cdef void queue_memory(bint is_short) noexcept nogil
+# Does anything anywhere fall due some time?
+cdef bint anything_timed() noexcept
+
+cdef enum Reason:
+    # Why a message leaves its queue other than to a consumer that settles it.
+    REJECTED = 0
+    EXPIRED = 1
+    OVER_LIMIT = 2
+    OVER_DELIVERY_LIMIT = 3
+    RELEASED = 4                # it had only been waiting for its time
+
+cdef struct Totals:
+    uint64_t ready              # messages ready for delivery
+    uint64_t ready_bytes        # their bodies
+    uint64_t aside              # messages that came back and wait for their time
+
+cdef class Order:
+    cdef MessageLog log         # None: messages live in memory only
+    cdef LogSource pager        # gives one that is not durable a log when it grows
+    cdef PyObject *owner        # the queue whose lane this is; borrowed, NULL when it is the queue itself
+    cdef Totals *totals         # of the whole queue
+    cdef Totals own_totals
+
+    cdef Entry *ring            # never begins or ends with a hole: an entry whose message is NULL
+    cdef uint64_t mask
+    cdef uint64_t head
+    cdef uint64_t tail
+    cdef uint64_t holes
+    cdef uint64_t ring_bytes                # body octets in the ring
+    cdef EntryHeap returned                 # by sequence
+    cdef EntryHeap aside                    # by the time at which they return
+    # Behind the ring: messages that are only in the log. All of them are newer.
+    cdef readonly uint64_t paged_count
+    cdef readonly uint64_t paged_bytes      # body octets
+    cdef uint64_t paged_from                # no paged message is older
+    cdef uint64_t count                     # ready messages here
+    cdef uint64_t next_sequence
+
+    cdef DueHeap due
+    cdef uint64_t chain_end_ms              # no message that came later and expires before this is without a heap entry
+    cdef readonly uint64_t expires_next_ms  # nothing falls due before; 0 when nothing ever does
+    cdef bint timed                         # in the list of those with something that falls due
+    cdef set leaving            # paged messages that were taken out, and that the log still has; None: none
+
+    # A message enters: it gets its number, and what is to be logged is. True when it needs no place in memory.
+    # `commit` becomes what there is to wait for, if that is later than what it is.
+    cdef inline bint admit(self, Entry *entry, uint64_t *commit) except -1:
+        entry.sequence = self.next_sequence
+        self.next_sequence += 1
+        if self.log is None and (self.tail == self.head or self.pager is None):
+            return False
+        return self.admit_logged(entry, commit)
+
+    cdef bint admit_logged(self, Entry *entry, uint64_t *commit) except -1
+    # It waits. Takes over the reference, here and below.
+    cdef int place(self, Entry *entry) except -1
+    # It came back to its place; or will, at that time.
+    cdef int put_back(self, Entry *entry) except -1
+    cdef int put_aside(self, Entry *entry, uint64_t due_ms) except -1
+    # The next message, which is taken out; False when there is none, or none that can be read yet.
+    cdef bint take_first(self, Entry *entry) except -1
+    # The same without looking whether it has expired.
+    cdef bint take_oldest(self, Entry *entry) except -1
+    # A message that was taken out is done with: the log is told, the reference given up.
+    cdef int forget(self, Entry *entry) except -1
+    # Drops every ready message; returns how many.
+    cdef uint64_t empty(self) except? 0xFFFFFFFFFFFFFFFF
+    cdef int drop_aside(self) except -1
+
+    # Does the ring hold as much as should be in memory?
+    cdef bint is_window_full(self) noexcept
+    # A message, newer than all others, is in the log and stays there until it is needed.
+    cdef int restore_paged(self, uint64_t sequence, uint64_t body_bytes, uint64_t expires_at_ms) except -1
+    # The same for many, the first of which has that number; they never expire.
+    cdef int restore_many(self, uint64_t sequence, uint64_t messages, uint64_t body_bytes) except -1
+
+    # The first ready message in ring or log from that number on, with a reference for whoever asks; it stays where it is.
+    # False when there is none, or it cannot be read yet.
+    cdef bint peek(self, uint64_t sequence, Entry *entry) except -1
+
+    # A message leaves for that reason. Here it is dropped; a queue may know better.
+    cdef int bury(self, Order lane, Entry *entry, Reason reason) except -1
+    # Something is ready that was not.
+    cdef int dispatch(self) except -1
+    # What was buried is where it belongs.
+    cdef int finish_burials(self) except -1
+    # Deals with what has fallen due, `limit` messages at most; returns how many it were.
+    cdef Py_ssize_t fall_due(self, Py_ssize_t limit) except -1
+
+    cdef int note_due(self, uint64_t expires_at_ms, uint64_t sequence) except -1
+    cdef int add_due(self, uint64_t due_ms, uint64_t sequence) except -1
+    cdef int expect(self, uint64_t due_ms) except -1
+    cdef int drop_stale_due(self) except -1
+    cdef uint64_t head_due_ms(self) noexcept
+    cdef bint expire_head(self) except -1
+    cdef Py_ssize_t expire_returned(self, Py_ssize_t limit) except -1
+    cdef Py_ssize_t end_waiting(self, Py_ssize_t limit) except -1
+    cdef bint expire_at(self, uint64_t sequence) except -1
+    # Takes the message with that number out of wherever it stands, but not of those that came back. False when it is
+    # not there, or cannot be read yet.
+    cdef bint take_out(self, uint64_t sequence, Entry *entry) except -1
+    cdef bint take_out_paged(self, uint64_t sequence, Entry *entry) except -1
+    cdef int look_ahead(self) except -1
+    cdef uint64_t position_of(self, uint64_t sequence) noexcept
+
+    cdef bint log_message(self, Entry *entry, uint64_t *commit) except -1
+    cdef int refill(self) except -1
+    cdef int push(self, Entry *entry) except -1
+    cdef int resize(self, uint64_t capacity) except -1
+    cdef void squeeze(self) noexcept
+    cdef void pop(self, Entry *entry) noexcept
+    cdef void trim(self) noexcept
+    cdef void count_in(self, uint64_t body_bytes) noexcept
+    cdef void count_out(self, uint64_t body_bytes) noexcept
+
+cdef inline bint is_expired(const Entry *entry, uint64_t now_ms) noexcept nogil:
+    return entry.expires_at_ms != 0 and entry.expires_at_ms <= now_ms
