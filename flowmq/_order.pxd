@@ -1,9 +1,8 @@
 # Order: the messages of a queue that wait, in their order; what is paged, what comes back, what falls due.
 #
 # Every message gets the next sequence number. New ones wait in a ring; ones that came back wait in a heap by sequence,
-# which is served first (all in it are older than anything in the ring), so that a requeued message returns to its place.
-# Ones that came back and are to wait a while stand aside until then. Behind the ring, when that holds a window's worth,
-# messages are only in the log.
+# which is served first (all in it are older than anything in the ring): a requeued message returns to its place. Ones
+# that came back and are to wait a while stand aside. Behind a full ring messages are only in the log.
 #
 # Expiry: a message whose expiry is not before that of the one before it needs no entry in the heap of what falls due,
 # since it is found when it gets to the head; so a queue whose messages live equally long pays nothing for it. Any other
