@@ -350,9 +350,12 @@ class Workload:
 class Life:
     """A broker from its start on `path` to its end, recorded."""
 
+    ledger_type: type[Any] = Ledger
+    workload_type: type[Any] = Workload
+
     def __init__(self, path: Path, found: Found | None, random: Random, steps: int) -> None:
         self.path, self.random = path, random
-        self.ledger = Ledger(found)
+        self.ledger = self.ledger_type(found)
         self.directory = path / "journal"
         self.trace_path = path.with_suffix(".trace")
         self.recorder = Recorder(self.directory, self.trace_path)
@@ -378,7 +381,7 @@ class Life:
     def _live(self, steps: int) -> None:
         with DurablePlane(self.path, SEGMENT_BYTES, self._prepare) as plane:
             self.directory_inode = self.directory.stat().st_ino
-            workload = Workload(plane, self.ledger, self.recorder.now, self.random)
+            workload = self.workload_type(plane, self.ledger, self.recorder.now, self.random)
             for _ in range(steps):
                 for _ in range(self.random.randint(1, 4)):
                     workload.step()
