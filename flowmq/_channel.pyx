@@ -8,7 +8,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
 from flowmq._content cimport METHOD_FRAME
-from flowmq._dead_letters cimport anyone_died, bury_all
+from flowmq._dead_letters cimport anyone_died, bury_all, bury_some
 from flowmq._delivery cimport release_unacked
 from flowmq._frame cimport (
     FLOWMQ_CONTRACT, FRAME_METHOD, FRAME_PREFIX_BYTES, load_long_long, output_reserve, put_frame_prefix, store_long,
@@ -19,7 +19,7 @@ from flowmq._peer cimport Peer, current_journal
 from flowmq._order cimport queue_now
 from flowmq._queue cimport publish_refused
 from flowmq._router cimport NOWHERE
-from flowmq._rules cimport unlimited
+from flowmq._rules cimport Deduplication, unlimited
 from flowmq._transaction cimport ACKED, DROPPED, FAILED, REQUEUED, StagedPublish
 
 from flowmq._frame import check_contract
@@ -118,7 +118,8 @@ cdef class Channel(ContentReceiver):
             routes = self.find_routes()
             if self.transaction is not None:
                 self.message = NULL
-                return self.transaction.stage_publish(message, routes, self.expires_at_ms, self.mandatory)
+                return self.transaction.stage_publish(message, routes, self.exchange.deduplication,
+                                                      self.expires_at_ms, self.mandatory)
             routed = self.enqueue(message, routes, self.expires_at_ms, &commit)
         if not routed and self.mandatory:
             self.return_message(message)
@@ -156,10 +157,11 @@ cdef class Channel(ContentReceiver):
             self.names_bytes = self.memo_names_bytes
             self.memo_names_bytes = 0
             self.find_exchange()
-        if self.exchange.deduplication is not None and self.exchange.deduplication.is_duplicate(self.message):
-            # As good as routed, for whoever published it.
-            self.mandatory = False
-            return NOWHERE
+        if self.exchange.deduplication is not None and self.transaction is None:
+            if self.exchange.deduplication.is_duplicate(self.message):
+                # As good as routed, for whoever published it.
+                self.mandatory = False
+                return NOWHERE
         if self.selected_keys is None and self.memo_routes is not None:
             if self.exchange.generation == self.memo_generation:
                 return self.memo_routes
@@ -184,9 +186,9 @@ cdef class Channel(ContentReceiver):
             if not queue.deleted:
                 if not queue.publish(message, expires_at_ms, commit) and queue.has_consumers():
                     self.peer.backing_up += 1
-                routed = True
+                routed |= not queue.is_history
         if anyone_died():
-            bury_all()
+            bury_some(1)
         return routed
 
     cdef bint is_reply(self) noexcept:
@@ -270,7 +272,7 @@ cdef class Channel(ContentReceiver):
         cdef Message *message
         cdef char *start
         if not queue.take(no_ack, &entry):
-            bury_all()
+            bury_some(0)
             return False
         message = entry.message
         start = output_reserve(&self.peer.output, FRAME_PREFIX_BYTES + 4 + 9 + 4 + self.peer.content_room(message))
@@ -339,7 +341,7 @@ cdef class Channel(ContentReceiver):
         if self.transaction is not None:
             return self.transaction.stage_settlement(&entry, outcome)
         self.settle_entry(&entry, outcome, True)
-        return bury_all() if anyone_died() else 0
+        return bury_some(0) if anyone_died() else 0
 
     cdef int settle_all(self, uint64_t up_to, Outcome outcome) except -1:
         cdef Unacked entry
@@ -370,7 +372,7 @@ cdef class Channel(ContentReceiver):
         elif self.global_prefetch_count and self.transaction is None:
             self.wake_consumers()
         if anyone_died():
-            bury_all()
+            bury_some(0)
         return 0
 
     cdef int settle_entry(self, Unacked *entry, Outcome outcome, bint wake) except -1:
@@ -424,7 +426,7 @@ cdef class Channel(ContentReceiver):
         self.wake_consumers()
         for queue in touched:
             (<Queue>queue).dispatch()
-        bury_all()
+        bury_some(0)
         return 0
 
     def return_overdue(self):
@@ -446,7 +448,7 @@ cdef class Channel(ContentReceiver):
             self.wake_consumers()
             for queue in touched:
                 (<Queue>queue).dispatch()
-            bury_all()
+            bury_some(0)
         return overdue
 
     cdef list find_overdue(self):
@@ -501,6 +503,8 @@ cdef class Channel(ContentReceiver):
         self.transaction = Transaction()
         for at in range(staged.publishes_count):
             publish = &staged.publishes[at]
+            if publish.deduplication != NULL and (<Deduplication>publish.deduplication).is_duplicate(publish.message):
+                continue
             routed = self.enqueue(publish.message, <RouteSet>publish.routes, publish.expires_at_ms, &commit)
             if publish.mandatory and not routed:
                 self.return_message(publish.message)

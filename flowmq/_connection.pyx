@@ -45,6 +45,8 @@ cdef const char *CLOSE_OK = b"\x01\x00\x00\x00\x00\x00\x04\x00\x0a\x00\x33\xce"
 cdef const uint8_t *BODY_TYPE = b"\x03"
 cdef const char *HEARTBEAT = b"\x08\x00\x00\x00\x00\x00\x00\xce"
 cdef uint64_t memory_limit_bytes = <uint64_t>-1
+# The time that a test says it is; 0: time goes on.
+cdef uint64_t stopped_ms = 0
 cdef ReadBuffer shared_buffer = ReadBuffer()
 log = logging.getLogger("flowmq")
 
@@ -60,8 +62,18 @@ def set_clock():
     tell_time()
 
 
+def stop_clock(uint64_t now_ms):
+    """From now on it is that time, in milliseconds since 1970; 0 lets time go on. For tests."""
+    global stopped_ms
+    stopped_ms = now_ms
+    tell_time()
+
+
 cdef int tell_time() noexcept nogil:
     cdef timespec now
+    if stopped_ms:
+        queue_clock(stopped_ms)
+        return 0
     clock_gettime(CLOCK_REALTIME, &now)
     queue_clock(<uint64_t>now.tv_sec * 1000 + <uint64_t>(now.tv_nsec // 1000000))
     return 0

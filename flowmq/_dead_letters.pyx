@@ -5,6 +5,7 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport free, realloc
+from libc.string cimport memmove
 
 from flowmq._frame cimport FLOWMQ_CONTRACT, load_long, load_long_long
 from flowmq._message cimport message_release
@@ -24,15 +25,22 @@ cdef Py_ssize_t graves_head = 0
 cdef Py_ssize_t graves_count = 0        # from the beginning of the array, those dealt with included
 cdef Py_ssize_t graves_capacity = 0
 cdef bint burying = False
+cdef object schedule_burials = None
+cdef bint put_off = False               # schedule_burials() was called, and there is still something to do
 
 cdef enum:
     GRAVES_KEPT = 1024
+    GRAVES_IN_TURN = 256
+
+cdef Py_ssize_t EVERY_ONE = 2 ** 62
+cdef Py_ssize_t turn_left = GRAVES_IN_TURN
 
 cdef tuple REASONS = (b"rejected", b"expired", b"maxlen", b"delivery_limit", b"released")
 cdef frozenset COUNTS = frozenset((b"x-delivery-count", b"x-acquired-count"))
 cdef frozenset LAST = frozenset((b"x-death", b"x-last-death-queue", b"x-last-death-reason", b"x-last-death-exchange"))
 cdef frozenset FIRST = frozenset((b"x-first-death-queue", b"x-first-death-reason", b"x-first-death-exchange"))
 cdef bytes DELAY = b"x-delay"
+cdef frozenset WAITING = frozenset((DELAY, b"BCC"))
 cdef frozenset SELECTED = frozenset((b"CC",))
 
 
@@ -40,17 +48,64 @@ cdef bint anyone_died() noexcept nogil:
     return graves_count > 0
 
 
+def set_burial_scheduler(schedule):
+    """`schedule()` has bury_next() called soon, until that says that there are no more. None: nothing is put off."""
+    global schedule_burials, put_off
+    schedule_burials = schedule
+    put_off = False
+
+
+def bury_next(Py_ssize_t limit) -> bool:
+    """Deal with so many of the deaths that were put off; are there more?"""
+    global put_off
+    bury_up_to(limit)
+    put_off = graves_count > 0
+    return put_off
+
+
+def is_anyone_unburied() -> bool:
+    """Are there deaths that were put off?"""
+    return put_off
+
+
+cdef int bury_some(Py_ssize_t at_least) except -1:
+    global put_off, turn_left
+    cdef Py_ssize_t dealt_with
+    if burying or graves_count == 0:
+        return 0
+    if schedule_burials is None:
+        return bury_all()
+    dealt_with = bury_up_to(at_least if put_off else max(turn_left, at_least))
+    turn_left = max(<Py_ssize_t>0, turn_left - dealt_with)
+    if graves_count and not put_off:
+        put_off = True
+        schedule_burials()
+    return 0
+
+
+cdef void end_burials_of_turn() noexcept nogil:
+    global turn_left
+    turn_left = GRAVES_IN_TURN
+
+
 cdef int bury_all() except -1:
     """Every death up to here is dealt with, and every one that this leads to, in order."""
+    bury_up_to(EVERY_ONE)
+    return 0
+
+
+cdef Py_ssize_t bury_up_to(Py_ssize_t limit) except -1:
     global graves_head, graves_count, graves_capacity, graves, burying
+    cdef Py_ssize_t dealt_with = 0
     cdef Grave grave
     if burying or graves_count == 0:
         return 0
     burying = True
     try:
-        while graves_head < graves_count:
+        while graves_head < graves_count and dealt_with < limit:
             grave = graves[graves_head]
             graves_head += 1
+            dealt_with += 1
             bury(&grave)
     finally:
         burying = False
@@ -60,7 +115,7 @@ cdef int bury_all() except -1:
                 free(graves)
                 graves = NULL
                 graves_capacity = 0
-    return 0
+    return dealt_with
 
 
 cdef int bury(Grave *grave) except -1:
@@ -78,11 +133,15 @@ cdef int bury(Grave *grave) except -1:
 
 
 cdef int dig(Undertaker undertaker, Order queue, Order lane, Entry *entry, Reason reason) except -1:
-    global graves, graves_count, graves_capacity
+    global graves, graves_head, graves_count, graves_capacity
     cdef Py_ssize_t wanted
     cdef void *moved
     cdef Grave *grave
-    if graves_count == graves_capacity:
+    if graves_count == graves_capacity and graves_head * 2 > graves_count:
+        graves_count -= graves_head
+        memmove(graves, graves + graves_head, graves_count * sizeof(Grave))
+        graves_head = 0
+    elif graves_count == graves_capacity:
         wanted = max(<Py_ssize_t>64, graves_capacity * 2)
         moved = realloc(graves, wanted * sizeof(Grave))
         if moved == NULL:
@@ -130,7 +189,7 @@ cdef class DeadLetters(Undertaker):
         return dig(self, queue, lane, entry, reason)
 
     cdef int finish(self) except -1:
-        return bury_all()
+        return bury_some(0)
 
     cdef int bury_one(self, Grave *grave) except -1:
         cdef list deaths = []
@@ -202,13 +261,13 @@ cdef int finish_leaving(Grave *grave) except -1:
 
 
 cdef list all_keys(Message *message):
-    """Its routing key, and those of its CC header."""
+    """Its routing key, and those that its headers add; BCC is there only while it waits for its time."""
     cdef list keys = [routing_key_of(message)]
-    cdef bytes selected
+    cdef HeaderFields fields
     if message.headers_bytes:
-        selected = header_fields(message).value(b"CC")
-        if selected is not None:
-            keys.extend(texts_of(selected))
+        fields = header_fields(message)
+        keys.extend(texts_of(fields.value(b"CC")))
+        keys.extend(texts_of(fields.value(b"BCC")))
     return keys
 
 
@@ -360,7 +419,7 @@ cdef class Release(Undertaker):
         return dig(self, queue, lane, entry, reason)
 
     cdef int finish(self) except -1:
-        return bury_all()
+        return bury_some(0)
 
     cdef int release(self, Grave *grave) except -1:
         cdef Message *message = released(grave.entry.message)
@@ -372,7 +431,7 @@ cdef class Release(Undertaker):
             expiration = expiration_of(message)
             if expiration is not None:
                 expires_at_ms = queue_now() + int(expiration)
-            targets = living(self.exchange.route_keys(all_keys(message), message))
+            targets = living(self.exchange.route_keys(all_keys(grave.entry.message), message))
             begin_leaving(grave, message, targets)
             for target in targets:
                 target.publish(message, expires_at_ms, &commit)
@@ -386,6 +445,6 @@ cdef class Release(Undertaker):
 
 cdef Message *released(Message *message) except NULL:
     """The same message with its delay negative, as a sign that it was delayed: it is not delayed again."""
-    cdef bytes headers = header_fields(message).without((DELAY,))
+    cdef bytes headers = header_fields(message).without(WAITING)
     headers += field(DELAY, b"l" + int(-delay_of(message)).to_bytes(8, "big", signed=True))
     return with_other_headers(message, None, headers, True)

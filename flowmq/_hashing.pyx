@@ -8,9 +8,9 @@
 # binding's weight is its key; with the other types every binding weighs 1.
 
 from cpython.object cimport PyObject
-from libc.stdint cimport uint8_t, uint16_t, uint64_t
-from libc.stdlib cimport free, qsort
-from libc.string cimport memmove
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free
+from libc.string cimport memmove, memset
 
 from flowmq._frame cimport (
     FLOWMQ_CONTRACT, Cursor, load_long, load_long_long, load_short, read_short_string, skip_bytes, skip_short_string,
@@ -160,10 +160,14 @@ cdef class ChoosingTable(Table):
         return 0
 
     cdef int remove(self, PyObject *target, bytes key, bytes match) except -1:
+        # Whatever happens, a target without bindings may not stay: nobody keeps it alive any more.
         cdef Py_ssize_t at = self.place_of(target)
-        self.weigh(at, self.members[at].weight - self.weight_of(key))
-        if self.members[at].weight == 0:
-            self.drop(at)
+        cdef uint64_t weight = self.members[at].weight - self.weight_of(key)
+        try:
+            self.weigh(at, weight)
+        finally:
+            if weight == 0:
+                self.drop(at)
         return 0
 
     cdef Py_ssize_t place_of(self, PyObject *target) except -1:
@@ -178,6 +182,10 @@ cdef class ChoosingTable(Table):
                 low = middle + 1
             else:
                 high = middle
+        while low < self.members_count and self.members[low].target != target:
+            if order_of(self.members[low].target) != order:
+                break
+            low += 1
         return low
 
     cdef int insert(self, Py_ssize_t at, PyObject *target) except -1:
@@ -199,11 +207,16 @@ cdef class ChoosingTable(Table):
     cdef int drop(self, Py_ssize_t at) noexcept:
         self.members_count -= 1
         memmove(self.members + at, self.members + at + 1, (self.members_count - at) * sizeof(Member))
+        self.add_up()
         return 0
 
     cdef int weigh(self, Py_ssize_t at, uint64_t weight) except -1:
-        cdef Py_ssize_t position
         self.members[at].weight = weight
+        self.add_up()
+        return 0
+
+    cdef int add_up(self) noexcept:
+        cdef Py_ssize_t position
         self.total_weight = 0
         for position in range(self.members_count):
             self.total_weight += self.members[position].weight
@@ -292,11 +305,7 @@ cdef class ConsistentHashTable(HashTable):
 
 
 cdef class JumpTable(ConsistentHashTable):
-    """Lamping and Veach's jump consistent hash over the targets in order.
-
-    Shares are as even as hashes are. Little moves when a target comes or goes at the end of the order; in the middle,
-    whatever stands behind it moves.
-    """
+    """Lamping and Veach's jump consistent hash over the targets in order: little moves when its end changes."""
 
     cdef PyObject *choose(self, Gathering *gathering, const uint8_t *key, Py_ssize_t key_bytes) except NULL:
         return self.member_at(jump(self.hash(gathering, key, key_bytes), self.total_weight))
@@ -315,23 +324,53 @@ cdef uint64_t jump(uint64_t hash, uint64_t buckets_count) noexcept nogil:
 # ------------------------------------------------------------------------------------------------------- the ring
 
 cdef enum:
-    POINTS_PER_WEIGHT = 256     # a share of the ring then differs from its due by some six per cent
-    FULL_WEIGHT = 1024          # the sum of weights up to which there are that many
-    POINTS_MAX = 262144         # POINTS_PER_WEIGHT * FULL_WEIGHT
+    FULL_WEIGHT = 1024          # the sum of weights up to which each unit of weight has all its points
+    POINTS_MAX = 262144         # 256 each: a share of the ring then differs from its due by some six per cent
 
 cdef struct Point:
     uint64_t position
     PyObject *target            # whom the ring belongs to from the point before up to this one; borrowed
 
 
-cdef int compare_points(const void *one, const void *other) noexcept nogil:
-    cdef uint64_t first = (<const Point *>one).position
-    cdef uint64_t second = (<const Point *>other).position
-    return (first > second) - (first < second)
+cdef int sort_points(Point *points, Py_ssize_t count) except -1:
+    # Positions are as good as random: parted by their first bits, in one pass, they are nearly sorted.
+    cdef int bits = 1
+    cdef uint32_t *places = NULL
+    cdef Point *parted = <Point *>resized(NULL, (count + 1) * sizeof(Point))
+    while (1 << bits) < count:
+        bits += 1
+    try:
+        places = <uint32_t *>resized(NULL, ((1 << bits) + 1) * sizeof(uint32_t))
+        part_points(points, count, parted, bits, places)
+        insert_in_order(parted, count, points)
+    finally:
+        free(places)
+        free(parted)
+    return 0
 
 
-cdef inline void sort_points(Point *points, Py_ssize_t count) noexcept nogil:
-    qsort(points, count, sizeof(Point), compare_points)
+cdef void part_points(const Point *points, Py_ssize_t count, Point *parted, int bits, uint32_t *places) noexcept nogil:
+    cdef Py_ssize_t at
+    cdef uint64_t part
+    memset(places, 0, ((1 << bits) + 1) * sizeof(uint32_t))
+    for at in range(count):
+        places[(points[at].position >> (64 - bits)) + 1] += 1
+    for at in range(1 << bits):
+        places[at + 1] += places[at]
+    for at in range(count):
+        part = points[at].position >> (64 - bits)
+        parted[places[part]] = points[at]
+        places[part] += 1
+
+
+cdef void insert_in_order(const Point *points, Py_ssize_t count, Point *ordered) noexcept nogil:
+    cdef Py_ssize_t at, to
+    for at in range(count):
+        to = at
+        while to > 0 and ordered[to - 1].position > points[at].position:
+            ordered[to] = ordered[to - 1]
+            to -= 1
+        ordered[to] = points[at]
 
 
 cdef void set_points(Point *points, const Member *member, Py_ssize_t first, Py_ssize_t end) noexcept nogil:
@@ -386,11 +425,11 @@ cdef class RingTable(ConsistentHashTable):
         cdef Member *member = self.members + at
         cdef uint64_t ring = weight_of_ring(self.total_weight)
         cdef uint64_t next_ring = weight_of_ring(self.total_weight - member.weight + weight)
+        if weight == 0:
+            self.take_points(member.target)
         if ring != next_ring or 0 < weight < member.weight:
             self.place_all(at, weight, next_ring)
-        elif weight == 0:
-            self.take_points(member.target)
-        else:
+        elif weight:
             self.add_points(member, points_of(member.weight, ring), points_of(weight, ring))
         return ConsistentHashTable.weigh(self, at, weight)
 
@@ -433,14 +472,19 @@ cdef class RingTable(ConsistentHashTable):
         for at in range(self.members_count):
             count += points_of(changed_weight if at == changed else self.members[at].weight, ring)
         points = <Point *>resized(NULL, (count + 1) * sizeof(Point))
+        count = 0
+        try:
+            for at in range(self.members_count):
+                member_points = points_of(changed_weight if at == changed else self.members[at].weight, ring)
+                set_points(points + count, &self.members[at], 0, member_points)
+                count += member_points
+            sort_points(points, count)
+        except BaseException:
+            free(points)
+            raise
         free(self.points)
         self.points = points
         self.points_count = count
-        for at in range(self.members_count):
-            member_points = points_of(changed_weight if at == changed else self.members[at].weight, ring)
-            set_points(points, &self.members[at], 0, member_points)
-            points += member_points
-        sort_points(self.points, count)
         return 0
 
 

@@ -17,8 +17,9 @@ from flowmq._message_log cimport MessageLog, never_committed
 from flowmq._order cimport Order
 from flowmq._records cimport (
     BATCH_HEADER_BYTES, DEFINITION_RECORD, DEFINITIONS_RECORD, PENDING_RECORDS_BYTES, QUEUE_GONE_RECORD,
-    QUEUE_STATE_RECORD, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, SUMMARY_RECORD, TARGET_RECORD, UNTIL_RESTART, Place, RangeRecord,
-    RecordType, TargetRecord, message_record_bytes, put_batch_header, put_message, put_record, put_segment_header,
+    QUEUE_STATE_RECORD, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, SUMMARY_RECORD, TARGET_RECORD, UNTIL_RESTART, Place,
+    RangeRecord, RecordType, TargetRecord, message_record_bytes, put_batch_header, put_message, put_record,
+    put_segment_header,
 )
 from flowmq._segment cimport forget_chunk
 from flowmq._summary cimport IS_TARGET, IS_UNTIL_RESTART, PART_BYTES_MAX, SUMMARY_BYTES_MIN, Described, Summary
@@ -154,7 +155,6 @@ cdef class Journal(RecordWriter):
             return never_committed()
         described.offset = described.message_offset = self.batch_end()
         described.sequence, described.body_bytes = place.sequence, message.body_bytes
-        described.expires_at_ms = place.expires_at_ms
         described.kind = IS_UNTIL_RESTART if place.flags & UNTIL_RESTART else 0
         if message.journal_batch == self.next_number:
             target.place = place[0]
@@ -171,7 +171,7 @@ cdef class Journal(RecordWriter):
         if not place.flags & UNTIL_RESTART:
             self.batch.sync = True
         self.appended_count += 1
-        self.segment.add_message(queue_log.part_for(place.sequence, self.segment), &described)
+        self.segment.add_message(queue_log.part_for(place.sequence, self.segment), &described, place.expires_at_ms)
         return self.next_number
 
     cdef uint64_t put(self, RecordType type, const void *payload, size_t payload_bytes) except 0:

@@ -66,6 +66,7 @@ cdef class Queue(Order):
     cdef readonly bint deleted
     cdef readonly bint single_active        # one consumer at a time gets messages
     cdef readonly QueueRules rules          # None: none
+    cdef bint is_history                    # whatever comes here only has reached no queue, for whoever published it
     cdef list lanes                         # one Order per priority, or None where none was needed yet; None: no priorities
     cdef object lane_made                   # called with (level, lane) for every lane that is made; None: nobody
     cdef Py_ssize_t top                     # no lane above has messages

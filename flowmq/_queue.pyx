@@ -375,6 +375,9 @@ cdef class Queue(Order):
             return self.rules.undertaker.take(self, lane, entry, reason)
         return lane.forget(entry)
 
+    cdef bytes title(self):
+        return self.name
+
     cdef int finish_burials(self) except -1:
         if self.rules is not None and self.rules.undertaker is not None:
             self.rules.undertaker.finish()

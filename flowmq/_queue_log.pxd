@@ -14,7 +14,7 @@ from flowmq._message_log cimport LogSource, MessageLog
 from flowmq._order cimport Order
 from flowmq._records cimport Place, RecordType
 from flowmq._segment cimport Segment
-from flowmq._summary cimport Described, Facts, Part
+from flowmq._summary cimport Facts, Part
 
 cdef class QueueLog(MessageLog)
 
@@ -63,7 +63,7 @@ cdef class QueueLog(MessageLog):
     cdef readonly bint damaged              # something cannot be read: the queue gives out nothing behind it
     cdef bint hungry                        # in the journal's list of queues to dispatch
     cdef dict returned                      # sequence -> delivery count, of live messages that came back
-    cdef dict aside                         # sequence -> when it is ready again, of those in memory that wait for it
+    cdef dict aside                         # sequence -> when it is ready again, of those that wait for it
     cdef uint64_t delivered_up_to
     cdef uint64_t next_sequence
     cdef uint64_t pending_first             # settled range of this batch that is not a record yet
@@ -87,10 +87,12 @@ cdef class QueueLog(MessageLog):
     cdef uint64_t append_place(self, Message *message, Place *place) except 0
     cdef uint64_t unsettled_between(self, uint64_t first, uint64_t last) noexcept
     cdef bint load_from(self, uint64_t sequence, Entry *entry) except -1
-    # The first of these messages that is not settled, and does not stand aside; False when there is none.
-    cdef bint find_in(self, Segment segment, uint64_t first, uint64_t last, Described *found) except -1
+    # The first unsettled message of these, and where it stands; 0 when there is none.
+    cdef uint64_t find_in(self, Segment segment, uint64_t first, uint64_t last, uint64_t *offset) except? 0
     # What lives of the queue at a start, in order of sequence: runs, and how many messages and octets are in each.
     cdef int restore_run(self, const Run *run, uint64_t messages, uint64_t octets) except -1
+    # No message that is only on disk expires before; 0 when none ever does.
+    cdef uint64_t expires_next_ms(self) noexcept
     cdef int forget_all(self) except -1
     cdef bint is_live(self, uint64_t sequence, Segment segment) except -1
     cdef void forget_settled_runs(self) noexcept

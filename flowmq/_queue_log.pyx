@@ -12,7 +12,7 @@ from flowmq._records cimport (
     SETTLED_RECORD, UNTIL_RESTART, WAS_DELIVERED, AsideRecord, QueueStateRecord, Range, RangeRecord, ReturnedRecord,
     TargetRecord, message_record_bytes,
 )
-from flowmq._summary cimport MOVE_BYTES_MAX, Summary
+from flowmq._summary cimport Summary
 
 from flowmq._frame import check_contract
 
@@ -56,7 +56,8 @@ cdef class QueueLog(MessageLog):
         self.order = order
         self.queue_id = queue_id
         self.settled = IntervalSet()
-        self.returned, self.aside = {}, {}
+        self.returned = {}
+        self.aside = {}
         self.next_sequence = 1
 
     def __dealloc__(self):
@@ -165,38 +166,39 @@ cdef class QueueLog(MessageLog):
         except OSError as error:
             # What is behind it would come out of order, and without a word: the operator decides.
             self.damaged = True
-            what = f"the queue of id {self.queue_id} gives out nothing from there on"
-            self.journal.note_damage(None, error.strerror, what)
+            name = self.order.title().decode("utf-8", "backslashreplace")
+            self.journal.note_damage(None, error.strerror, f"queue {name!r} gives out nothing from there on")
             return False
 
     cdef bint load_from(self, uint64_t sequence, Entry *entry) except -1:
         cdef Py_ssize_t at = self.find_run(sequence)
         cdef Segment segment
-        cdef Described found
+        cdef uint64_t found, offset
         cdef Place place
         while at < self.runs_count:
             segment = self.journal.segments[self.runs[at].segment_number]
-            if not self.find_in(segment, max(sequence, self.runs[at].first), self.runs[at].last, &found):
+            found = self.find_in(segment, max(sequence, self.runs[at].first), self.runs[at].last, &offset)
+            if found == 0:
                 at += 1
                 continue
-            if found.offset >= segment.readable_end:
+            if offset >= segment.readable_end:
                 return False
-            entry.message = segment.read_message(found.offset, &place)
+            entry.message = segment.read_message(offset, &place)
             message_retain(entry.message)
             if place.flags & UNTIL_RESTART:
                 # It has a record, so its settlement needs one too, whatever its publisher said.
                 entry.message.delivery_mode = 2
-            entry.sequence = found.sequence
+            entry.sequence = found
             entry.expires_at_ms = place.expires_at_ms
-            entry.delivery_count = max(place.delivery_count, <uint32_t>self.returned.get(found.sequence, 0))
-            if place.flags & WAS_DELIVERED or found.sequence <= self.delivered_up_to:
+            entry.delivery_count = max(place.delivery_count, <uint32_t>self.returned.get(found, 0))
+            if place.flags & WAS_DELIVERED or found <= self.delivered_up_to:
                 entry.delivery_count = max(entry.delivery_count, <uint32_t>1)
             return True
         return False
 
-    cdef bint find_in(self, Segment segment, uint64_t first, uint64_t last, Described *found) except -1:
+    cdef uint64_t find_in(self, Segment segment, uint64_t first, uint64_t last, uint64_t *offset) except? 0:
         cdef Part part
-        cdef Part nearest = None
+        cdef uint64_t found = 0
         cdef uint64_t wanted, settled
         if segment.summary is None:
             self.journal.need_summary(segment)
@@ -204,16 +206,13 @@ cdef class QueueLog(MessageLog):
             wanted = first
             while wanted <= part.last and part.find(wanted) and part.reading.sequence <= last:
                 settled = self.settled.covered_up_to(part.reading.sequence)
-                if settled or (self.aside and part.reading.sequence in self.aside):
-                    wanted = max(settled, part.reading.sequence) + 1
+                if settled:
+                    wanted = settled + 1
                     continue
-                if nearest is None or part.reading.sequence < nearest.reading.sequence:
-                    nearest = part
+                if found == 0 or part.reading.sequence < found:
+                    found, offset[0] = part.reading.sequence, part.reading.offset
                 break
-        if nearest is None:
-            return False
-        nearest.describe(&nearest.reading, found)
-        return True
+        return found
 
     cdef int drop(self) except -1:
         self.forget_all()
@@ -252,7 +251,8 @@ cdef class QueueLog(MessageLog):
     cdef int begin_move(self, Message *message, Py_ssize_t queues) except -1:
         cdef uint64_t record_bytes = message_record_bytes(message)
         record_bytes += queues * (RECORD_HEADER_BYTES + sizeof(TargetRecord)) + RECORD_HEADER_BYTES
-        return self.journal.begin_move(record_bytes + (queues + 1) * (PENDING_RECORDS_BYTES + MOVE_BYTES_MAX))
+        # What the summary of the segment grows by counts too.
+        return self.journal.begin_move(record_bytes + 3 * (queues + 1) * PENDING_RECORDS_BYTES)
 
     cdef int end_move(self) except -1:
         return self.journal.end_move()
@@ -362,6 +362,14 @@ cdef class QueueLog(MessageLog):
         self.runs_count += 1
         (<Segment>self.journal.segments[run.segment_number]).add_live(messages, octets)
         return 0
+
+    cdef uint64_t expires_next_ms(self) noexcept:
+        cdef Run earliest
+        cdef Py_ssize_t at
+        earliest.expires_next_ms = 0
+        for at in range(self.runs_head, self.runs_count):
+            note_expiry(&earliest, self.runs[at].expires_next_ms)
+        return earliest.expires_next_ms
 
     cdef Part part_for(self, uint64_t sequence, Segment segment):
         """Where a message that is written there now belongs."""

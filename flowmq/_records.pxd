@@ -23,8 +23,8 @@ cdef enum RecordType:
     DEFINITION_RECORD = 7
     DEFINITIONS_RECORD = 8
     QUEUE_GONE_RECORD = 9
-    ASIDE_RECORD = 10
-    SUMMARY_RECORD = 11
+    SUMMARY_RECORD = 10
+    ASIDE_RECORD = 11
 
 cdef enum:
     WAS_DELIVERED = 1           # flags of message and target records

@@ -12,9 +12,9 @@ from flowmq._frame cimport FLOWMQ_CONTRACT
 from flowmq._replay_queue cimport QueueHistory
 from flowmq._replay_segment cimport (
     BATCH_HEAD_OCTETS, FLAG_UNTIL_RESTART, HEADER_OCTETS, RECORD_ASIDE, RECORD_DEFINITION, RECORD_DEFINITIONS,
-    RECORD_DELIVERED, RECORD_GONE, RECORD_HEAD_OCTETS, RECORD_MESSAGE, RECORD_NOTHING, RECORD_RETURNED, RECORD_SETTLED, RECORD_STATE,
-    RECORD_SUMMARY, RECORD_TARGET, STATE_FIXED_OCTETS, TARGET_OCTETS, Batch, Octets, Survey, check_batch, find_seed,
-    has_torn_head, is_message, next_good, record_checks, replay_u32, replay_u64, survey, vouches,
+    RECORD_DELIVERED, RECORD_GONE, RECORD_HEAD_OCTETS, RECORD_MESSAGE, RECORD_NOTHING, RECORD_RETURNED, RECORD_SETTLED,
+    RECORD_STATE, RECORD_SUMMARY, RECORD_TARGET, STATE_FIXED_OCTETS, TARGET_OCTETS, Batch, Octets, Survey, check_batch,
+    find_seed, has_torn_head, is_message, next_good, record_checks, replay_u32, replay_u64, survey, vouches,
 )
 from flowmq._summary cimport IS_TARGET, IS_UNTIL_RESTART, Cursor, Described, Facts, FileOrder, Part, Summary
 
@@ -419,8 +419,7 @@ cdef class Replay:
         elif kind == RECORD_RETURNED:
             self.summary.returned(facts, replay_u64(payload + 8), replay_u32(payload + 4), 0)
         elif kind == RECORD_ASIDE:
-            ready_at_ms = replay_u64(payload + 16)
-            self.summary.returned(facts, replay_u64(payload + 8), replay_u32(payload + 4), ready_at_ms)
+            self.summary.returned(facts, replay_u64(payload + 8), replay_u32(payload + 4), replay_u64(payload + 16))
         elif kind == RECORD_GONE:
             facts.gone = True
         return 0
@@ -461,8 +460,8 @@ cdef class Replay:
         message.offset, message.message_offset = at, message_at
         message.record_bytes = RECORD_HEAD_OCTETS + replay_u32(segment.start + at)
         message.body_bytes = replay_u64(message_record + RECORD_HEAD_OCTETS + 40)
-        message.expires_at_ms = replay_u64(payload + 16)
-        return self.summary.add(self.summary.part_for(message.queue_id, message.sequence), &message)
+        part = self.summary.part_for(message.queue_id, message.sequence)
+        return self.summary.add(part, &message, replay_u64(payload + 16))
 
     cdef int apply_target(self, Octets *segment, uint64_t at) except -1:
         cdef uint64_t message_at = replay_u64(segment.start + at + RECORD_HEAD_OCTETS + 32)

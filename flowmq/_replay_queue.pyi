@@ -7,7 +7,6 @@ class QueueHistory:
     delivered_up_to: int
     settled: IntervalSet
     returned: dict[int, int]
-    aside: dict[int, int]
     live: IntervalSet
     body_bytes: int
     @property

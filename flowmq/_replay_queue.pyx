@@ -4,7 +4,7 @@ from libc.stdlib cimport free, qsort, realloc
 from libc.string cimport memset
 
 from flowmq._frame cimport FLOWMQ_CONTRACT
-from flowmq._summary cimport IS_UNTIL_RESTART, Cursor, Described
+from flowmq._summary cimport EXPIRES_UNEVENLY, IS_UNTIL_RESTART, Cursor, Described
 
 from flowmq._frame import check_contract
 
@@ -24,7 +24,8 @@ cdef class QueueHistory:
         self.queue_id = queue_id
         self.settled = IntervalSet()
         self.live = IntervalSet()
-        self.returned, self.aside = {}, {}
+        self.returned = {}
+        self.aside = {}
         self.next_sequence = 1
 
     def __dealloc__(self):
@@ -39,7 +40,8 @@ cdef class QueueHistory:
             self.settled.add(facts.settled.at(at).first, facts.settled.at(at).last)
         for sequence, delivery_count in facts.returned.items():
             self.returned[sequence] = max(delivery_count, self.returned.get(sequence, 0))
-            self.aside[sequence] = facts.aside[sequence]
+        for sequence, ready_at_ms in facts.aside.items():
+            self.aside[sequence] = max(ready_at_ms, self.aside.get(sequence, 0))
         return 0
 
     cdef void note(self, uint64_t sequence) noexcept:
@@ -55,6 +57,11 @@ cdef class QueueHistory:
         memset(&cursor, 0, sizeof(Cursor))
         if self.gone:
             return 0
+        if part.kinds & EXPIRES_UNEVENLY or (
+            self.expires_next_ms and (part.expires_last_ms == 0 or part.expires_last_ms > self.expires_next_ms)
+        ):
+            self.expires_unevenly = True
+        self.expires_next_ms = earliest(self.expires_next_ms, part.expires_next_ms)
         while part.seek(&cursor, wanted):
             if cursor.group.kind & IS_UNTIL_RESTART:
                 # It was on disk to be out of memory; its place in the order is taken.
@@ -68,16 +75,15 @@ cdef class QueueHistory:
             part.describe(&cursor, &message)
             self.live.add(message.sequence, message.sequence)
             self.body_bytes += message.body_bytes
-            self.extend_runs(&message, segment_number)
+            self.extend_runs(message.sequence, message.record_bytes, part, segment_number)
             count += 1
             wanted = message.sequence + 1
         return count
 
-    cdef int extend_runs(self, const Described *message, uint64_t segment_number) except -1:
+    cdef int extend_runs(self, uint64_t sequence, uint64_t octets, Part part, uint64_t segment_number) except -1:
         cdef LiveRun *last = &self.runs[self.runs_count - 1] if self.runs_count else NULL
         cdef void *moved
-        if (last == NULL or last.run.segment_number != segment_number
-                or not self.joins(last.run.last, message.sequence)):
+        if last == NULL or last.run.segment_number != segment_number or not self.joins(last.run.last, sequence):
             if self.runs_count == self.runs_capacity:
                 moved = realloc(self.runs, max(4, self.runs_capacity * 2) * sizeof(LiveRun))
                 if moved == NULL:
@@ -87,12 +93,11 @@ cdef class QueueHistory:
             last = &self.runs[self.runs_count]
             self.runs_count += 1
             memset(last, 0, sizeof(LiveRun))
-            last.run.first, last.run.segment_number = message.sequence, segment_number
-        last.run.last = message.sequence
-        last.run.expires_next_ms = earliest(last.run.expires_next_ms, message.expires_at_ms)
+            last.run.first, last.run.segment_number = sequence, segment_number
+            last.run.expires_next_ms = part.expires_next_ms
+        last.run.last = sequence
         last.messages += 1
-        last.body_bytes += message.body_bytes
-        last.octets += message.record_bytes
+        last.octets += octets
         return 0
 
     cdef bint joins(self, uint64_t last, uint64_t sequence) noexcept:
@@ -105,10 +110,6 @@ cdef class QueueHistory:
         """Neighbours in one segment become one: sorted, they have nothing between them that lives elsewhere."""
         cdef Py_ssize_t at, kept = 0
         cdef LiveRun *last
-        self.aside = {
-            sequence: ready_at_ms for sequence, ready_at_ms in self.aside.items()
-            if ready_at_ms and self.live.contains(sequence)
-        }
         if self.runs_count == 0:
             return 0
         qsort(self.runs, self.runs_count, sizeof(LiveRun), by_first)
@@ -117,7 +118,6 @@ cdef class QueueHistory:
             if last.run.segment_number == self.runs[at].run.segment_number:
                 last.run.last = self.runs[at].run.last
                 last.messages += self.runs[at].messages
-                last.body_bytes += self.runs[at].body_bytes
                 last.octets += self.runs[at].octets
                 last.run.expires_next_ms = earliest(last.run.expires_next_ms, self.runs[at].run.expires_next_ms)
             else:

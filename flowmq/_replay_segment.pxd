@@ -42,8 +42,8 @@ cdef enum:
     RECORD_DEFINITION = 7
     RECORD_DEFINITIONS = 8
     RECORD_GONE = 9
-    RECORD_ASIDE = 10
-    RECORD_SUMMARY = 11
+    RECORD_SUMMARY = 10
+    RECORD_ASIDE = 11
 
 cdef struct Octets:
     # A segment in memory, up to where its batches may go.

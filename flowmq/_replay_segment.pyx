@@ -159,7 +159,7 @@ cdef void check_batch(const Octets *segment, uint64_t at, uint64_t number_before
 cdef const char *complaint_about(const Octets *segment, uint64_t at) noexcept nogil:
     # Of a record whose checksum fits: why its payload makes no sense, or NULL.
     cdef int kind = segment.start[at + 8]
-    if kind > RECORD_SUMMARY:
+    if kind > RECORD_ASIDE:
         return b"a record of a type unknown to this version"
     if payload_makes_sense(kind, segment.start + at + RECORD_HEAD_OCTETS, replay_u32(segment.start + at), at):
         return NULL

@@ -2,7 +2,7 @@
 #
 # Header tables are taken apart field by field and put together again octet for octet; values are never decoded.
 
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t
 
 from flowmq._message cimport Message
 
@@ -27,6 +27,11 @@ cdef bytes expiration_of(Message *message)
 
 # How long a message is to be delayed, in milliseconds: its header x-delay when that is a positive integer, else 0.
 cdef int64_t delay_of(Message *message) noexcept nogil
+# The same by the headers property alone.
+cdef int64_t delay_in(const uint8_t *table, uint32_t table_bytes) noexcept nogil
+
+# Does that headers table say that a recent history is not to keep the message?
+cdef bint is_not_to_be_kept(Message *message) noexcept nogil
 
 # A copy with one reference: `names` are exchange and routing key as short strings, None the same; `headers` a table
 # without its length.

@@ -97,19 +97,39 @@ cdef bytes expiration_of(Message *message):
 
 
 cdef int64_t delay_of(Message *message) noexcept nogil:
+    return delay_in(<const uint8_t *>message_header(message) + message.headers_at, message.headers_bytes)
+
+
+cdef int64_t delay_in(const uint8_t *table, uint32_t table_bytes) noexcept nogil:
     cdef Cursor cursor
+    if not find_field(table, table_bytes, b"x-delay", 7, &cursor):
+        return 0
+    return max(<int64_t>0, min(integer_at(&cursor), DELAY_MS_MAX))
+
+
+cdef bint is_not_to_be_kept(Message *message) noexcept nogil:
+    cdef const uint8_t *table = <const uint8_t *>message_header(message) + message.headers_at
+    cdef Cursor cursor
+    if not find_field(table, message.headers_bytes, b"x-recent-history-no-store", 25, &cursor):
+        return False
+    return cursor.end - cursor.position >= 2 and cursor.position[0] == c"t" and cursor.position[1] != 0
+
+
+cdef bint find_field(const uint8_t *table, uint32_t table_bytes, const char *wanted, uint8_t wanted_bytes,
+                     Cursor *cursor) noexcept nogil:
+    """Moves the cursor to a field's type. False when there is none of that name."""
     cdef const uint8_t *name
     cdef uint8_t name_bytes
-    cursor.position = <const uint8_t *>message_header(message) + message.headers_at
-    cursor.end = cursor.position + message.headers_bytes
+    cursor.position = table
+    cursor.end = table + table_bytes
     while cursor.position < cursor.end:
-        if not read_short_string(&cursor, &name, &name_bytes):
-            return 0
-        if name_bytes == 7 and memcmp(name, b"x-delay", 7) == 0:
-            return max(<int64_t>0, min(integer_at(&cursor), DELAY_MS_MAX))
-        if not skip_field_value(&cursor):
-            return 0
-    return 0
+        if not read_short_string(cursor, &name, &name_bytes):
+            return False
+        if name_bytes == wanted_bytes and memcmp(name, wanted, wanted_bytes) == 0:
+            return True
+        if not skip_field_value(cursor):
+            return False
+    return False
 
 
 cdef int64_t integer_at(Cursor *cursor) noexcept nogil:

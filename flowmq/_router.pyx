@@ -12,7 +12,7 @@ from libc.string cimport memcmp, memcpy, memset
 from flowmq._frame cimport FLOWMQ_CONTRACT
 from flowmq._matching cimport gather, hash_octets, note, octets_of, resized, widen
 from flowmq._message cimport Properties, message_new, message_release, scan_properties
-from flowmq._rewrite cimport delay_of
+from flowmq._rewrite cimport delay_of, is_not_to_be_kept
 
 from flowmq._binding_keys import DirectTable, FanoutTable, TopicTable
 from flowmq._frame import check_contract
@@ -240,8 +240,9 @@ cdef class Exchange:
 
     def keep_history(self, Queue queue not None):
         """From now on that queue gets a copy of every message."""
+        queue.is_history = True
         self.history = queue
-        self.change(False)
+        self.change(True)
 
     def deduplicate(self, Deduplication deduplication):
         """From now on a message that it knows already goes nowhere; None: every one counts."""
@@ -399,11 +400,12 @@ cdef class Exchange:
         return find_way(self, NULL, 0, keys, message)
 
     cdef int match(self, Gathering *gathering, const uint8_t *key, Py_ssize_t key_bytes, list keys) except -1:
-        if self.history is not None and gathering.count == gathering.capacity:
-            widen(gathering)
-        if self.history is not None and note(gathering, <PyObject *>self.history):
-            gathering.found[gathering.count] = <PyObject *>self.history
-            gathering.count += 1
+        if self.history is not None and not (gathering.message != NULL and is_not_to_be_kept(gathering.message)):
+            if gathering.count == gathering.capacity:
+                widen(gathering)
+            if note(gathering, <PyObject *>self.history):
+                gathering.found[gathering.count] = <PyObject *>self.history
+                gathering.count += 1
         if self.hold_ is not None and gathering.message != NULL and delay_of(gathering.message) > 0:
             return gather(gathering, <PyObject *>self.hold_)
         if keys is None:
@@ -448,7 +450,7 @@ cdef int judge_ways(dict affected) except -1:
     cdef list waiting = list(affected)
     for exchange in waiting:
         exchange.by_key = exchange.table.by_key
-        exchange.by_message = exchange.table.by_message or exchange.hold_ is not None
+        exchange.by_message = exchange.table.by_message or exchange.hold_ is not None or exchange.history is not None
         for other in exchange.downstream:
             if other not in affected:
                 exchange.by_key |= other.by_key

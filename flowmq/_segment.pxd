@@ -38,7 +38,7 @@ cdef class Segment:
     cdef uint64_t last_read_at
 
     # One more message; its part of the summary is the one being written.
-    cdef int add_message(self, Part part, const Described *message) except -1
+    cdef int add_message(self, Part part, const Described *message, uint64_t expires_at_ms) except -1
     # So many messages live here from before, and their records take so much.
     cdef void add_live(self, uint64_t messages, uint64_t octets) noexcept
 

@@ -39,8 +39,8 @@ cdef class Segment:
     def __dealloc__(self):
         self.forget_last_read()
 
-    cdef int add_message(self, Part part, const Described *message) except -1:
-        self.summary.add(part, message)
+    cdef int add_message(self, Part part, const Described *message, uint64_t expires_at_ms) except -1:
+        self.summary.add(part, message, expires_at_ms)
         self.add_live(1, message.record_bytes)
         return 0
 
@@ -106,17 +106,18 @@ cdef class Segment:
 
     cdef int summarise(self, Summary summary, const RecordHeader *header, uint64_t offset) except -1:
         cdef const Place *place = <const Place *>(<const char *>header + RECORD_HEADER_BYTES)
+        cdef uint64_t expires_at_ms = place.expires_at_ms
         cdef Described message
         message.queue_id, message.sequence, message.offset = place.queue_id, place.sequence, offset
         message.kind = IS_UNTIL_RESTART if place.flags & UNTIL_RESTART else 0
         message.record_bytes = RECORD_HEADER_BYTES + <uint64_t>header.payload_bytes
-        message.message_offset, message.expires_at_ms = offset, place.expires_at_ms
+        message.message_offset = offset
         if header.type == TARGET_RECORD:
             message.kind |= IS_TARGET
             message.message_offset = (<const TargetRecord *>place).offset
             place = <const Place *>(self.view(message.message_offset, FIXED_END_BYTES) + RECORD_HEADER_BYTES)
         message.body_bytes = (<const MessageRecord *>place).body_bytes
-        return summary.add(summary.part_for(message.queue_id, message.sequence), &message)
+        return summary.add(summary.part_for(message.queue_id, message.sequence), &message, expires_at_ms)
 
     cdef void drop_summary(self) noexcept:
         self.summary = None

@@ -16,16 +16,15 @@ from flowmq._intervals cimport IntervalSet
 cdef enum:
     IS_TARGET = 1
     IS_UNTIL_RESTART = 2
+    EXPIRES_UNEVENLY = 4        # of a part: not each message expires, and not before the one before it
 
 cdef enum:
     # What an encoded summary takes at most: in all, per part, queue and definition, and usually per range.
     SUMMARY_BYTES_MIN = 256
-    PART_BYTES_MAX = 170
+    PART_BYTES_MAX = 160
     FACTS_BYTES_MAX = 64
     RANGE_BYTES_USUAL = 10
     DEFINITION_BYTES_MAX = 6
-    # What one message and its settlement add at most, for each queue.
-    MOVE_BYTES_MAX = 512
 
 cdef struct Group:
     # `repeat` messages, each so far behind the one before it.
@@ -33,7 +32,6 @@ cdef struct Group:
     uint64_t sequence_step
     uint64_t offset_step
     uint64_t body_bytes
-    uint64_t expiry             # 0: they never expire; see expiry_of()
     uint64_t extra              # of a message: its record without the body; of a target: how far back its message is
     uint32_t kind               # IS_TARGET, IS_UNTIL_RESTART
     size_t next                 # where the group behind it is encoded; its own place while it is open
@@ -45,7 +43,6 @@ cdef struct Cursor:
     Group group
     uint64_t sequence
     uint64_t offset
-    uint64_t expires_at_ms      # of the last one that expires some time
 
 cdef struct Described:
     uint32_t queue_id
@@ -55,17 +52,16 @@ cdef struct Described:
     uint64_t body_bytes
     uint64_t record_bytes       # of its record, whole
     uint64_t message_offset     # of the message record that has the body
-    uint64_t expires_at_ms      # 0 never
 
 cdef class Part:
     cdef readonly uint32_t queue_id
     cdef readonly uint64_t count
     cdef readonly uint64_t last             # sequence number
     cdef uint64_t last_offset
-    cdef uint64_t last_expiry_ms            # of the last one that expires some time
     cdef readonly uint64_t record_bytes     # of its records, together
     cdef readonly uint64_t expires_next_ms  # none expires before; 0 when none ever does
-    cdef uint32_t kinds                     # every kind there is in it
+    cdef readonly uint64_t expires_last_ms  # when the newest does
+    cdef uint32_t kinds                     # every kind there is in it, and EXPIRES_UNEVENLY
     cdef uint8_t *stream                    # groups that are complete
     cdef size_t bytes
     cdef size_t capacity
@@ -74,7 +70,7 @@ cdef class Part:
     cdef uint64_t sought                    # what it looked for
 
     # Its sequence number and offset are larger than the last. Returns by how much `bytes` has grown.
-    cdef size_t append(self, const Described *message) except? 0xFFFFFFFF
+    cdef size_t append(self, const Described *message, uint64_t expires_at_ms) except? 0xFFFFFFFF
     cdef int close_group(self) except -1
     cdef void group_at(self, size_t at, Group *group) noexcept nogil
     # To the next message. False at the end, where more may come.
@@ -93,7 +89,7 @@ cdef class Facts:
     cdef readonly uint64_t delivered_up_to
     cdef readonly IntervalSet settled
     cdef readonly dict returned             # sequence -> how often it has come back
-    cdef readonly dict aside                # sequence of a returned one -> when it is ready again; 0 at once
+    cdef readonly dict aside                # sequence -> when it is ready again, of some of those
 
 cdef class Summary:
     cdef readonly dict parts                # queue id -> list of Part
@@ -110,7 +106,7 @@ cdef class Summary:
 
     # The part where that message of the queue goes.
     cdef Part part_for(self, uint32_t queue_id, uint64_t sequence)
-    cdef int add(self, Part part, const Described *message) except -1
+    cdef int add(self, Part part, const Described *message, uint64_t expires_at_ms) except -1
     cdef Facts facts_for(self, uint32_t queue_id)
     cdef int settled(self, Facts facts, uint64_t first, uint64_t last) except -1
     cdef int delivered(self, Facts facts, uint64_t sequence) except -1

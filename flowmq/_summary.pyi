@@ -13,7 +13,6 @@ class Facts:
     delivered_up_to: int
     settled: IntervalSet
     returned: dict[int, int]
-    aside: dict[int, int]
 
 class Summary:
     parts: dict[int, list[Part]]

@@ -12,7 +12,7 @@ check_contract(FLOWMQ_CONTRACT)
 
 cdef enum:
     VARINT_BYTES_MAX = 10
-    GROUP_BYTES_MAX = 70
+    GROUP_BYTES_MAX = 60
     KIND_BITS = 2
 
 
@@ -37,21 +37,6 @@ cdef inline const uint8_t *get_number(const uint8_t *at, uint64_t *number) noexc
         shift += 7
     number[0] = value
     return at + 1
-
-
-cdef inline uint64_t expiry_of(uint64_t expires_at_ms, uint64_t last_expiry_ms) noexcept nogil:
-    # 0 for never; otherwise one more than twice the distance from the last one that expires, or twice it downwards.
-    if expires_at_ms == 0:
-        return 0
-    if expires_at_ms >= last_expiry_ms:
-        return ((expires_at_ms - last_expiry_ms) << 1) + 1
-    return (last_expiry_ms - expires_at_ms) << 1
-
-
-cdef inline uint64_t moved_expiry(uint64_t expires_at_ms, uint64_t expiry, uint64_t steps) noexcept nogil:
-    if expiry & 1:
-        return expires_at_ms + (expiry >> 1) * steps
-    return expires_at_ms - (expiry >> 1) * steps
 
 
 cdef struct Reader:
@@ -96,33 +81,31 @@ cdef class Part:
     def __dealloc__(self):
         free(self.stream)
 
-    cdef size_t append(self, const Described *message) except? 0xFFFFFFFF:
+    cdef size_t append(self, const Described *message, uint64_t expires_at_ms) except? 0xFFFFFFFF:
         cdef Group *group = &self.open
         cdef uint64_t sequence_step = message.sequence - self.last
         cdef uint64_t offset_step = message.offset - self.last_offset
         cdef uint64_t extra = message.record_bytes - message.body_bytes
-        cdef uint64_t expiry = expiry_of(message.expires_at_ms, self.last_expiry_ms)
         cdef size_t before = self.bytes
         if message.kind & IS_TARGET:
             extra = message.offset - message.message_offset
         if (group.repeat == 0 or group.sequence_step != sequence_step or group.offset_step != offset_step
-                or group.body_bytes != message.body_bytes or group.expiry != expiry or group.extra != extra
-                or group.kind != message.kind):
+                or group.body_bytes != message.body_bytes or group.extra != extra or group.kind != message.kind):
             if group.repeat:
                 self.close_group()
             group.repeat = 0
             group.sequence_step, group.offset_step = sequence_step, offset_step
-            group.body_bytes, group.expiry = message.body_bytes, expiry
-            group.extra, group.kind = extra, message.kind
+            group.body_bytes, group.extra, group.kind = message.body_bytes, extra, message.kind
         group.repeat += 1
         self.count += 1
         self.last, self.last_offset = message.sequence, message.offset
         self.record_bytes += message.record_bytes
         self.kinds |= message.kind
-        if message.expires_at_ms:
-            self.last_expiry_ms = message.expires_at_ms
-            if self.expires_next_ms == 0 or message.expires_at_ms < self.expires_next_ms:
-                self.expires_next_ms = message.expires_at_ms
+        if expires_at_ms and (self.expires_next_ms == 0 or expires_at_ms < self.expires_next_ms):
+            self.expires_next_ms = expires_at_ms
+        if self.count > 1 and (expires_at_ms < self.expires_last_ms or (expires_at_ms and self.expires_last_ms == 0)):
+            self.kinds |= EXPIRES_UNEVENLY
+        self.expires_last_ms = expires_at_ms
         return self.bytes - before
 
     cdef int close_group(self) except -1:
@@ -139,7 +122,6 @@ cdef class Part:
         at = put_number(at, self.open.sequence_step)
         at = put_number(at, self.open.offset_step)
         at = put_number(at, self.open.body_bytes)
-        at = put_number(at, self.open.expiry)
         at = put_number(at, self.open.extra)
         self.bytes = at - self.stream
         return 0
@@ -157,7 +139,6 @@ cdef class Part:
         at = get_number(at, &group.sequence_step)
         at = get_number(at, &group.offset_step)
         at = get_number(at, &group.body_bytes)
-        at = get_number(at, &group.expiry)
         at = get_number(at, &group.extra)
         group.next = at - self.stream
 
@@ -177,7 +158,6 @@ cdef class Part:
         cursor.taken += 1
         cursor.sequence += cursor.group.sequence_step
         cursor.offset += cursor.group.offset_step
-        cursor.expires_at_ms = moved_expiry(cursor.expires_at_ms, cursor.group.expiry, 1)
         return True
 
     cdef bint seek(self, Cursor *cursor, uint64_t sequence) noexcept nogil:
@@ -189,7 +169,6 @@ cdef class Part:
                 cursor.taken += steps
                 cursor.sequence += steps * cursor.group.sequence_step
                 cursor.offset += steps * cursor.group.offset_step
-                cursor.expires_at_ms = moved_expiry(cursor.expires_at_ms, cursor.group.expiry, steps)
             elif not self.advance(cursor):
                 return False
         return True
@@ -206,7 +185,6 @@ cdef class Part:
         message.sequence = cursor.sequence
         message.offset = message.message_offset = cursor.offset
         message.body_bytes = cursor.group.body_bytes
-        message.expires_at_ms = cursor.expires_at_ms if cursor.group.expiry else 0
         if message.kind & IS_TARGET:
             message.record_bytes = RECORD_HEADER_BYTES + sizeof(TargetRecord)
             message.message_offset -= cursor.group.extra
@@ -224,7 +202,6 @@ cdef class Part:
             sequence_step, offset_step = read_number(&reader), read_number(&reader)
             read_number(&reader)
             read_number(&reader)
-            read_number(&reader)
             if reader.failed or repeat == 0 or sequence_step == 0 or offset_step == 0:
                 return False
             count += repeat
@@ -238,7 +215,8 @@ cdef class Facts:
 
     def __cinit__(self):
         self.settled = IntervalSet()
-        self.returned, self.aside = {}, {}
+        self.returned = {}
+        self.aside = {}
 
 
 # ------------------------------------------------------------------------------------------------------- a summary
@@ -263,8 +241,8 @@ cdef class Summary:
         self.part_count += 1
         return part
 
-    cdef int add(self, Part part, const Described *message) except -1:
-        self.stream_bytes += part.append(message)
+    cdef int add(self, Part part, const Described *message, uint64_t expires_at_ms) except -1:
+        self.stream_bytes += part.append(message, expires_at_ms)
         self.messages += 1
         self.message_bytes += message.record_bytes
         return 0
@@ -290,9 +268,11 @@ cdef class Summary:
     cdef int returned(self, Facts facts, uint64_t sequence, uint32_t delivery_count, uint64_t ready_at_ms) except -1:
         before = facts.returned.get(sequence, -1)
         if before < 0:
-            self.range_count += 2
+            self.range_count += 1
         facts.returned[sequence] = max(before, delivery_count)
-        facts.aside[sequence] = ready_at_ms
+        if ready_at_ms:
+            self.range_count += sequence not in facts.aside
+            facts.aside[sequence] = max(ready_at_ms, facts.aside.get(sequence, 0))
         facts.next_sequence = max(facts.next_sequence, sequence + 1)
         return 0
 
@@ -374,6 +354,8 @@ cdef int encode_part(Part part, bytearray octets) except -1:
     numbers[0], numbers[1], numbers[2], numbers[3] = part.queue_id, part.count, part.last, part.last_offset
     numbers[4], numbers[5], numbers[6], numbers[7] = part.record_bytes, part.expires_next_ms, part.kinds, part.bytes
     append_numbers(octets, numbers, 8)
+    numbers[0] = part.expires_last_ms
+    append_numbers(octets, numbers, 1)
     octets.extend((<char *>part.stream)[:part.bytes])
     # It stays open: only what stands on the disk is complete.
     part.bytes = bytes_before
@@ -396,7 +378,8 @@ cdef int encode_facts(uint32_t queue_id, Facts facts, bytearray octets) except -
     append_numbers(octets, numbers, 1)
     before = 0
     for sequence, delivery_count in sorted(facts.returned.items()):
-        numbers[0], numbers[1], numbers[2] = <uint64_t>sequence - before, delivery_count, facts.aside[sequence]
+        numbers[0], numbers[1] = <uint64_t>sequence - before, delivery_count
+        numbers[2] = facts.aside.get(sequence, 0)
         append_numbers(octets, numbers, 3)
         before = sequence
     return 0
@@ -409,6 +392,7 @@ cdef bint decode_part(Summary summary, Reader *reader, bint with_streams) except
     part.record_bytes, part.expires_next_ms = read_number(reader), read_number(reader)
     part.kinds = <uint32_t>read_number(reader)
     size = read_number(reader)
+    part.expires_last_ms = read_number(reader)
     if reader.failed or size > <uint64_t>(reader.end - reader.at):
         return False
     if with_streams:
@@ -446,7 +430,9 @@ cdef int decode_facts(Summary summary, Reader *reader) except -1:
     while left and not reader.failed:
         last += read_number(reader)
         facts.returned[last] = read_number(reader)
-        facts.aside[last] = read_number(reader)
+        ready_at_ms = read_number(reader)
+        if ready_at_ms:
+            facts.aside[last] = ready_at_ms
         left -= 1
     return 0
 

@@ -9,6 +9,7 @@ from libc.stdint cimport uint64_t
 from flowmq._delivery cimport Unacked, UnackedWindow
 from flowmq._message cimport Message
 from flowmq._router cimport RouteSet
+from flowmq._rules cimport Deduplication
 
 cdef enum Outcome:
     ACKED = 0
@@ -20,6 +21,7 @@ cdef struct StagedPublish:
     # A publish of a transaction.
     Message *message                # owned
     PyObject *routes                # RouteSet, owned
+    PyObject *deduplication         # whom to ask at the commit whether it has been there before, owned; or NULL
     uint64_t expires_at_ms
     bint mandatory
 
@@ -36,7 +38,8 @@ cdef class Transaction:
     cdef Py_ssize_t settlements_capacity
 
     # Takes over the reference to the message.
-    cdef int stage_publish(self, Message *message, RouteSet routes, uint64_t expires_at_ms, bint mandatory) except -1
+    cdef int stage_publish(self, Message *message, RouteSet routes, Deduplication deduplication,
+                           uint64_t expires_at_ms, bint mandatory) except -1
     # Takes over the entry.
     cdef int stage_settlement(self, Unacked *entry, Outcome outcome) except -1
     cdef void drop_publishes(self) noexcept

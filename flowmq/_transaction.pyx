@@ -23,7 +23,8 @@ cdef class Transaction:
         free(self.publishes)
         free(self.settlements)
 
-    cdef int stage_publish(self, Message *message, RouteSet routes, uint64_t expires_at_ms, bint mandatory) except -1:
+    cdef int stage_publish(self, Message *message, RouteSet routes, Deduplication deduplication,
+                           uint64_t expires_at_ms, bint mandatory) except -1:
         cdef StagedPublish *publish
         if self.publishes_count == self.publishes_capacity:
             grow(<void **>&self.publishes, &self.publishes_capacity, sizeof(StagedPublish))
@@ -31,6 +32,10 @@ cdef class Transaction:
         publish.message = message
         Py_INCREF(routes)
         publish.routes = <PyObject *>routes
+        publish.deduplication = NULL
+        if deduplication is not None:
+            Py_INCREF(deduplication)
+            publish.deduplication = <PyObject *>deduplication
         publish.expires_at_ms = expires_at_ms
         publish.mandatory = mandatory
         self.publishes_count += 1
@@ -49,6 +54,8 @@ cdef class Transaction:
         for at in range(self.publishes_count):
             message_release(self.publishes[at].message)
             Py_DECREF(<RouteSet>self.publishes[at].routes)
+            if self.publishes[at].deduplication != NULL:
+                Py_DECREF(<Deduplication>self.publishes[at].deduplication)
         self.publishes_count = 0
 
     cdef int restore_settlements(self, UnackedWindow window) except -1:

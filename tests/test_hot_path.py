@@ -215,6 +215,33 @@ def test_by_headers_and_with_properties_that_mean_something() -> None:
         assert delivered(consumer) == MESSAGES
 
 
+HASHED: list[tuple[str, dict[str, object]]] = [
+    ("x-consistent-hash", {}),
+    ("x-consistent-hash", {"hash-header": "customer"}),
+    ("x-consistent-hash", {"hash-property": "message_id", "x-algorithm": "jump"}),
+    ("x-modulus-hash", {}),
+    ("x-random", {}),
+]
+
+
+@pytest.mark.parametrize(("kind", "arguments"), HASHED)
+def test_to_one_of_several_queues(kind: str, arguments: dict[str, object]) -> None:
+    """Ten ways, over and over, with keys, headers and properties that change."""
+    with Plane() as plane:
+        publisher, consumer = plane.client(1), consumer_of(plane, *(f"q{at}" for at in range(10)))
+        consumer.call(1, "exchange.declare", exchange="one", type=kind, arguments=arguments)
+        for at in range(10):
+            bound(consumer, f"q{at}", "one", "1")
+        frames = [
+            publish_frames(
+                1, f"{at}", b"x", {"headers": {"n": 1, "customer": f"c{at}"}, "message_id": f"{at}"}, exchange="one"
+            )
+            for at in range(MESSAGES)
+        ]
+        assert set(profiled_reads(publisher, b"".join(frames))) == {1}
+        assert delivered(consumer) == MESSAGES
+
+
 def test_to_nobody_yet() -> None:
     with Plane() as plane:
         publisher = plane.client(1)

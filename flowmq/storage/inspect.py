@@ -17,7 +17,7 @@ from flowmq._replay_segment import read_header
 from flowmq.storage.layout import DataDir, StorageError
 
 RECORD_HEAD = struct.Struct("<IIB3x")
-DEFINITIONS_TYPE, SUMMARY_TYPE = 8, 11
+DEFINITIONS_TYPE, SUMMARY_TYPE = 8, 10
 SHOWN_OCTETS_MAX = 64
 
 
@@ -41,8 +41,8 @@ LAYOUTS = {
     7: Layout("definition", struct.Struct(""), ()),
     8: Layout("definitions", struct.Struct(""), ()),
     9: Layout("queue gone", struct.Struct("<I4x"), ("queue_id",)),
-    10: Layout("aside", struct.Struct("<IIQQ"), ("queue_id", "delivery_count", "sequence", "ready_at_ms")),
-    11: Layout("summary", struct.Struct(""), ()),
+    10: Layout("summary", struct.Struct(""), ()),
+    11: Layout("aside", struct.Struct("<IIQQ"), ("queue_id", "delivery_count", "sequence", "ready_at_ms")),
 }
 
 

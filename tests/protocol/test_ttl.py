@@ -1,4 +1,4 @@
-"""Time to live: x-message-ttl of a queue, expiration of a message, the shorter of them; on time, in order, counted."""
+"""Time to live: of a queue, of a message, whichever is shorter; on time, in order, counted right."""
 
 import time
 from typing import Any

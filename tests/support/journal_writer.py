@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 HEADER_OCTETS, BATCH_HEAD_OCTETS, RECORD_HEAD_OCTETS = 64, 40, 12
-MESSAGE, TARGET, SETTLED, DELIVERED, RETURNED, STATE, DEFINITION, DEFINITIONS, GONE, ASIDE, SUMMARY = range(1, 12)
+MESSAGE, TARGET, SETTLED, DELIVERED, RETURNED, STATE, DEFINITION, DEFINITIONS, GONE, SUMMARY, ASIDE = range(1, 12)
 
 
 def checksum_table() -> list[int]:
@@ -108,7 +108,7 @@ def encode_record(seed: int, record: Record) -> bytes:
 
 
 class SummaryReader:
-    """What a summary says: (sequence, offset, body, expiry, flags, extra) of the messages of each queue, and facts."""
+    """What a summary says: (sequence, offset, body, flags, extra) of the messages of each queue, and facts."""
 
     def __init__(self, octets: bytes) -> None:
         self.octets, self.at = octets, 0
@@ -116,6 +116,7 @@ class SummaryReader:
         self.definitions: list[int] = []
         for _ in range(self.number()):
             self.definitions.append(sum(self.definitions[-1:]) + self.number())
+        self.expiries: dict[int, list[tuple[int, int, bool]]] = {}  # of each part: first, newest, unevenly
         self.messages: dict[int, list[tuple[int, ...]]] = {}
         for _ in range(self.number()):
             self._part()
@@ -134,22 +135,22 @@ class SummaryReader:
 
     def _part(self) -> None:
         queue, count, last, last_offset, record_octets, expires, flags, size = (self.number() for _ in range(8))
+        expires_last = self.number()
         end, found = self.at + size, list(self._groups(self.at + size))
         assert self.at == end
         assert (len(found), found[-1][:2]) == (count, (last, last_offset))
-        assert sum(body + extra if not kind & 1 else 52 for _, _, body, _, kind, extra in found) == record_octets
-        assert min([expiry for _, _, _, expiry, _, _ in found if expiry], default=0) == expires
-        assert {flags | kind for _, _, _, _, kind, _ in found} == {flags}
+        assert sum(body + extra if not kind & 1 else 52 for _, _, body, kind, extra in found) == record_octets
+        assert {flags | kind for _, _, _, kind, _ in found} == {flags}
+        self.expiries.setdefault(queue, []).append((expires, expires_last, bool(flags & 4)))
         self.messages.setdefault(queue, []).extend(found)
 
     def _groups(self, end: int) -> Iterator[tuple[int, ...]]:
-        sequence = offset = expires = 0
+        sequence = offset = 0
         while self.at < end:
-            repeat_and_kind, sequence_step, offset_step, body, expiry, extra = (self.number() for _ in range(6))
+            repeat_and_kind, sequence_step, offset_step, body, extra = (self.number() for _ in range(5))
             for _ in range(repeat_and_kind >> 2):
                 sequence, offset = sequence + sequence_step, offset + offset_step
-                expires += expiry >> 1 if expiry & 1 else -(expiry >> 1)
-                yield sequence, offset, body, expires if expiry else 0, repeat_and_kind & 3, extra
+                yield sequence, offset, body, repeat_and_kind & 3, extra
 
     def _facts(self) -> tuple[int, tuple[object, ...]]:
         queue_and_gone, next_sequence, delivered = self.number(), self.number(), self.number()

@@ -1,14 +1,10 @@
 """Exchanges that choose one target: where keys go, how evenly, and how few move when bindings change.
 
-Judged by a naive twin, which knows the hash as it must stay: keys that went to one queue go there after every restart
-and every update of the broker.
+Judged by a naive twin. What is hashed is in test_hashing_input.py.
 """
 
 import random
-from bisect import bisect_left
 from collections import Counter
-from functools import lru_cache
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -16,77 +12,10 @@ from hypothesis import strategies as st
 
 from flowmq._queue import Queue
 from flowmq._router import Exchange
-from tests.support.codec import Typed, table_fields
+from tests.unit.hash_twin import jump_choices, modulus_choices, ring_choices, stable_hash
 
-MASK = 2**64 - 1
 CONSISTENT, MODULUS, RANDOM = "x-consistent-hash", "x-modulus-hash", "x-random"
 KEYS = [f"user.{number}".encode() for number in range(20_000)]
-
-# ------------------------------------------------------------------------------------------------ the naive twin
-
-
-def fold(a: int, b: int) -> int:
-    return (a * b & MASK) ^ (a * b >> 64)
-
-
-def mixed(bits: int) -> int:
-    bits = (bits ^ bits >> 30) * 0xBF58476D1CE4E5B9 & MASK
-    bits = (bits ^ bits >> 27) * 0x94D049BB133111EB & MASK
-    return bits ^ bits >> 31
-
-
-def stable_hash(octets: bytes) -> int:
-    seed, secret = 0x243F6A8885A308D3, 0x13198A2E03707345
-    hash, rest = seed ^ len(octets), octets
-    while len(rest) >= 8:
-        hash, rest = fold(hash ^ int.from_bytes(rest[:8], "little"), secret), rest[8:]
-    if len(rest) >= 4:
-        block = int.from_bytes(rest[:4], "little") << 32 | int.from_bytes(rest[-4:], "little")
-        hash = fold(hash ^ block, secret)
-    elif rest:
-        hash = fold(hash ^ (rest[0] << 16 | rest[len(rest) // 2] << 8 | rest[-1]), secret)
-    return mixed(fold(hash, seed | 1))
-
-
-@lru_cache(None)
-def point(name: bytes, number: int) -> int:
-    return mixed(stable_hash(b"queue " + name) + (number + 1) * 0x9E3779B97F4A7C15 & MASK)
-
-
-def ring_choices(weights: dict[bytes, int], hashes: list[int]) -> list[bytes]:
-    whole = 1024
-    while whole < sum(weights.values()):
-        whole *= 2
-    points = sorted(
-        (point(name, number), name)
-        for name, weight in weights.items()
-        for number in range(max(1, weight * 256 * 1024 // whole))
-    )
-    return [points[bisect_left(points, (hash, b"")) % len(points)][1] for hash in hashes]
-
-
-def jump_choices(weights: dict[bytes, int], hashes: list[int]) -> list[bytes]:
-    names = laid_end_to_end(weights)
-    return [names[jump(hash, len(names))] for hash in hashes]
-
-
-def jump(hash: int, count: int) -> int:
-    bucket, onward = 0, 0
-    while onward < count:
-        bucket = onward
-        hash = (hash * 2862933555777941757 + 1) & MASK
-        onward = int((bucket + 1) * (2.0**31 / ((hash >> 33) + 1)))
-    return bucket
-
-
-def modulus_choices(weights: dict[bytes, int], hashes: list[int]) -> list[bytes]:
-    names = laid_end_to_end(weights)
-    return [names[hash % len(names)] for hash in hashes]
-
-
-def laid_end_to_end(weights: dict[bytes, int]) -> list[bytes]:
-    return [name for name in sorted(weights, key=lambda name: (len(name), name)) for _ in range(weights[name])]
-
 
 CHOICES = {
     "ring": (CONSISTENT, {}, ring_choices),
@@ -265,99 +194,6 @@ def test_jump_moves_little_at_the_end_of_the_order() -> None:
     moved = [now for then, now in zip(before, after, strict=True) if then != now]
     assert set(moved) == {b"shard-10"}
     assert len(moved) / len(KEYS) == pytest.approx(1 / 11, rel=0.2)
-
-
-# ---------------------------------------------------------------------------------------------- what is hashed
-
-SHARDS = {f"shard-{number}": 1 for number in range(64)}
-
-
-def choice(exchange: Exchange, key: bytes, headers: dict[str, Any] | None = None, **rest: Any) -> bytes:
-    [queue] = exchange.routes(key, None if headers is None else table_fields(headers), **rest)
-    return queue.name
-
-
-def test_the_routing_key_alone_decides_and_answers_are_kept() -> None:
-    exchange = bound(CONSISTENT, SHARDS)
-    assert not exchange.by_message
-    assert {choice(exchange, b"k", {"n": n}, other_keys=[b"%d" % n]) for n in range(50)} == {choice(exchange, b"k")}
-
-
-def test_a_header_decides() -> None:
-    exchange = bound(CONSISTENT, SHARDS, hash_header="customer")
-    by_key = bound(CONSISTENT, SHARDS)
-    assert exchange.by_message
-    for value in ("", "a", "Jörg", "c" * 300):
-        for key in (b"k", b"other"):
-            headers = {"first": [1, {"x": None}], "customer": value, "last": 1}
-            assert choice(exchange, key, headers) == choice(by_key, value.encode())
-    absent = choice(exchange, b"k")
-    assert {choice(exchange, b"a", {"other": n}) for n in range(50)} == {absent}
-    assert choice(exchange, b"a", {"customer": None}) != absent
-
-
-@pytest.mark.parametrize("type_", [CONSISTENT])
-def test_equal_values_of_a_header_go_the_same_way(type_: str) -> None:
-    exchange = bound(type_, SHARDS, hash_header="h")
-    for equal in (
-        [Typed(letter, 5) for letter in "bBsuIilT"],
-        [Typed(letter, -5) for letter in "bsIl"],
-        [Typed("S", "text"), Typed("x", b"text")],
-    ):
-        assert len({choice(exchange, b"", {"h": value}) for value in equal}) == 1
-    values = [*range(-50, 50), True, False, None, 0.5, [1], [2], {"a": 1}, {"a": 2}, *map(str, range(100))]
-    assert len({choice(exchange, b"", {"h": value}) for value in values}) > 60
-
-
-def test_a_malformed_table_has_no_header() -> None:
-    exchange = bound(CONSISTENT, SHARDS, hash_header="h")
-    [queue] = exchange.routes(b"", table_fields({"h": "value"}) + b"\x01a")
-    assert queue.name == choice(exchange, b"")
-    first = table_fields({"h": "value"})
-    [queue] = exchange.routes(b"", first + table_fields({"h": "other"}))
-    assert queue.name == choice(exchange, b"", {"h": "value"})
-
-
-ALL_FLAGS = 0xFFFC
-PROPERTY_OCTETS = {
-    0x8000: b"\x04text",
-    0x4000: b"\x00",
-    0x2000: b"\x00\x00\x00\x04" + table_fields({"t": True}),
-    0x1000: b"\x02",
-    0x0800: b"\x09",
-    0x0400: b"\x0bcorrelation",
-    0x0200: b"\x05reply",
-    0x0100: b"\x0210",
-    0x0080: b"\x07message",
-    0x0040: bytes(range(8)),
-    0x0020: b"\x04type",
-    0x0010: b"\x00",
-    0x0008: b"\x03app",
-    0x0004: b"\x00",
-}
-HASHED = {
-    "correlation_id": (0x0400, b"correlation"),
-    "message_id": (0x0080, b"message"),
-    "timestamp": (0x0040, bytes(range(8))),
-}
-
-
-@pytest.mark.parametrize("name", HASHED)
-def test_a_property_decides_whatever_stands_before_it(name: str) -> None:
-    exchange, by_key = bound(CONSISTENT, SHARDS, hash_property=name), bound(CONSISTENT, SHARDS)
-    flag, value = HASHED[name]
-    assert exchange.by_message
-    for missing in (0, *PROPERTY_OCTETS):
-        flags = ALL_FLAGS & ~missing
-        octets = b"".join(part for at, part in PROPERTY_OCTETS.items() if flags & at)
-        found = choice(exchange, b"k", properties=flags.to_bytes(2, "big") + octets)
-        assert found == choice(by_key, b"" if missing == flag else value), hex(missing)
-    assert choice(exchange, b"k") == choice(by_key, b"")
-
-
-def test_malformed_properties_are_no_message() -> None:
-    with pytest.raises(ValueError, match="malformed"):
-        bound(CONSISTENT, SHARDS).routes(b"", properties=b"\x80\x00\x05x")
 
 
 # ------------------------------------------------------------------------------------------------------- by chance

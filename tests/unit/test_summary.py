@@ -1,5 +1,6 @@
 """Summaries of segments: what they say, when a start believes them, and that reading whole segments says the same."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -40,18 +41,27 @@ def test_every_message_is_there_with_its_place(
 ) -> None:
     segment = Segment(1, size=20_000)
     expected: dict[int, list[tuple[int, ...]]] = {}
+    expiries: dict[int, list[int]] = {}
     for number, (queue, sequence, expires, body, flags) in enumerate(messages):
         record = write.message(queue, sequence, body, expires=expires, flags=flags)
         [offset, target_at] = segment.batch(
             number + 1, [record, write.target(queue + 10, sequence, segment.next_offset(), expires=expires)]
         )
         octets = write.record_octets(record) - len(body)
-        expected.setdefault(queue, []).append((sequence, offset, len(body), expires, flags, octets))
-        expected.setdefault(queue + 10, []).append((sequence, target_at, len(body), expires, 1, target_at - offset))
-    found = SummaryReader(summary_of(tmp_path_factory.mktemp("summary"), segment)).messages
-    assert {queue: sorted(each) for queue, each in found.items()} == {
+        expected.setdefault(queue, []).append((sequence, offset, len(body), flags, octets))
+        expected.setdefault(queue + 10, []).append((sequence, target_at, len(body), 1, target_at - offset))
+        expiries.setdefault(queue, []).append(expires)
+    found = SummaryReader(summary_of(tmp_path_factory.mktemp("summary"), segment))
+    assert {queue: sorted(each) for queue, each in found.messages.items()} == {
         queue: sorted(each) for queue, each in expected.items()
     }
+    for queue, wanted in expiries.items():
+        parts = found.expiries[queue]
+        assert min([first for first, _, _ in parts if first], default=0) == min(filter(None, wanted), default=0)
+        if len(parts) == 1:
+            in_order = [wanted[0], *(max(two) for two in pairwise(wanted))]
+            even = wanted in ([0] * len(wanted), in_order) and (wanted[0] > 0 or not any(wanted))
+            assert parts[0][1:] == (wanted[-1], not even)
 
 
 def test_facts_of_queues_and_places_of_definitions(tmp_path: Path) -> None:
@@ -67,7 +77,7 @@ def test_facts_of_queues_and_places_of_definitions(tmp_path: Path) -> None:
     assert found.definitions == offsets[1:3]
     assert (found.batches, found.records) == (1, len(records))
     assert found.facts == {
-        1: (False, 21, 20, {3, 4, 5, 6, 9}, {7: (5, 0), 8: (3, NOW_MS)}),
+        1: (False, 21, 20, {3, 4, 5, 6, 9}, {7: (5, NOW_MS), 8: (3, NOW_MS)}),
         2: (False, 100, 7, {1, 2}, {}),
         3: (True, 0, 0, set(), {}),
     }
