@@ -144,4 +144,5 @@ SCENARIOS = (
     ),
     Scenario("latency", "16 B, 1000 messages per second", batch=1, rate=1000),
     replace(persistent("backlog", KIB, 1000), title="1 KiB persistent, window 1000", batch=50, backlog=1_000_000),
+    replace(persistent("backlog-16b", 16, 1000), title="16 B persistent, window 1000", batch=50, backlog=1_000_000),
 )

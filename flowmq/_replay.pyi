@@ -33,6 +33,7 @@ class SegmentView(NamedTuple):
     seed: int
     summary_at: int
     summary_octets: int
+    trusted: bool
 
 class MessageView(NamedTuple):
     sequence: int

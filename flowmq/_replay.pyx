@@ -60,6 +60,7 @@ class SegmentView(NamedTuple):
     seed: int
     summary_at: int     # of the batch with the segment's summary, and its octets; 0 when there is none
     summary_octets: int
+    trusted: bool       # nothing else of it was read
 
 
 class MessageView(NamedTuple):
@@ -571,6 +572,7 @@ cdef class Replay:
                 live_octets=self.live_octets(index), live_targets=self.segments_[index].live_targets,
                 seed=self.segments_[index].seed, summary_at=self.segments_[index].summary_at,
                 summary_octets=self.segments_[index].summary_octets,
+                trusted=bool(self.segments_[index].trusted),
             )
             for index in range(self.segments_count)
         ]

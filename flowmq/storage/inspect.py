@@ -17,7 +17,7 @@ from flowmq._replay_segment import read_header
 from flowmq.storage.layout import DataDir, StorageError
 
 RECORD_HEAD = struct.Struct("<IIB3x")
-DEFINITIONS_TYPE = 8
+DEFINITIONS_TYPE, SUMMARY_TYPE = 8, 10
 SHOWN_OCTETS_MAX = 64
 
 
@@ -42,6 +42,7 @@ LAYOUTS = {
     8: Layout("definitions", struct.Struct(""), ()),
     9: Layout("queue gone", struct.Struct("<I4x"), ("queue_id",)),
     10: Layout("summary", struct.Struct(""), ()),
+    11: Layout("aside", struct.Struct("<IIQQ"), ("queue_id", "delivery_count", "sequence", "ready_at_ms")),
 }
 
 
@@ -217,9 +218,22 @@ def rest_of(kind: int, values: dict[str, int], rest: bytes) -> dict[str, Any]:
         return {"exchange": exchange, "routing_key": key, "content_header": shown(header), "body": shown(body)}
     if kind == 6:
         return {"settled": [list(interval) for interval in struct.iter_unpack("<QQ", rest)]}
+    if kind == SUMMARY_TYPE:
+        return dict(zip(("batches", "records", "record_octets", "definitions"), leading_numbers(rest), strict=False))
     if kind in (7, DEFINITIONS_TYPE):
         return {"changes": readable(definition_changes(kind, rest))}
     return {}
+
+
+def leading_numbers(octets: bytes) -> Iterator[int]:
+    """Numbers of seven bits to the octet, the lowest first; all but the last octet of each have the eighth set."""
+    value = shift = 0
+    for octet in octets:
+        value |= (octet & 0x7F) << shift
+        shift += 7
+        if not octet & 0x80:
+            yield value
+            value = shift = 0
 
 
 def short_strings(names: bytes) -> tuple[str, str]:
@@ -252,7 +266,7 @@ def as_text(found: dict[str, Any]) -> Iterator[str]:
         yield (
             f"  {segment['number']:016x}  batches {segment['batches']}  records {segment['records']}"
             f"  live {segment['live_octets']} octets for {segment['live_targets']} messages"
-            f"  dead {segment['dead_octets']} octets"
+            f"  dead {segment['dead_octets']} octets{read_how(segment)}"
         )
     yield f"definitions: {len(found['definitions'])}"
     yield from (f"  {kind} {name}: {value}" for kind, name, value in found["definitions"])
@@ -262,6 +276,13 @@ def as_text(found: dict[str, Any]) -> Iterator[str]:
         gone = "  gone" if queue["gone"] else ""
         yield f"  id {queue['id']}{name}{gone}  messages {queue['messages']}  body octets {queue['body_bytes']}"
     yield from (fault_line(fault) for fault in found["faults"])
+
+
+def read_how(segment: dict[str, Any]) -> str:
+    """How much of it was looked at."""
+    if segment["trusted"]:
+        return f"  by its summary of {segment['summary_octets']} octets"
+    return "  with a summary" if segment["summary_at"] else ""
 
 
 def fault_line(fault: dict[str, Any]) -> str:

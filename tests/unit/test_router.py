@@ -3,6 +3,7 @@
 What matches what is in test_router_matching.py and test_router_headers.py.
 """
 
+import gc
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -20,6 +21,7 @@ CACHED_TARGETS_MAX = 262144
 
 @pytest.fixture(autouse=True)
 def no_node_is_lost() -> Iterator[None]:
+    gc.collect()  # what other tests left is not to go meanwhile
     before = live_nodes()
     yield
     assert live_nodes() == before
