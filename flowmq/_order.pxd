@@ -65,8 +65,8 @@ cdef class Order:
     cdef uint64_t unseen_to
     cdef uint64_t seen_chain_end_ms         # as chain_end_ms, of those that were looked at
 
-    # A message enters: it gets its number, and what is to be logged is. True when it needs no place in memory.
-    # `commit` becomes what there is to wait for, if that is later than what it is.
+    # A message enters: it gets its number, and what is to be logged is; `commit` becomes what there is to wait for, if
+    # that is later than what it is. True when it needs no place in memory.
     cdef inline bint admit(self, Entry *entry, uint64_t *commit) except -1:
         entry.sequence = self.next_sequence
         self.next_sequence += 1
@@ -80,15 +80,15 @@ cdef class Order:
     # It came back to its place; or will, at that time.
     cdef int put_back(self, Entry *entry) except -1
     cdef int put_aside(self, Entry *entry, uint64_t due_ms) except -1
-    # The next message, which is taken out; False when there is none, or none that can be read yet.
+    # Takes the next message out that has not expired, or whichever it is; False when there is none that can be read yet.
     cdef bint take_first(self, Entry *entry) except -1
-    # The same without looking whether it has expired.
     cdef bint take_oldest(self, Entry *entry) except -1
     # A message that was taken out is done with: the log is told, the reference given up.
     cdef int forget(self, Entry *entry) except -1
     # Drops every ready message; returns how many.
     cdef uint64_t empty(self) except? 0xFFFFFFFFFFFFFFFF
     cdef int drop_aside(self) except -1
+    cdef int settle_paged(self) except -1
 
     # Does the ring hold as much as should be in memory?
     cdef bint is_window_full(self) noexcept

@@ -271,16 +271,25 @@ cdef class Order:
             self.pop(&entry)
             self.forget(&entry)
         if self.paged_count:
-            self.log.settle_range(self.paged_from, self.next_sequence - 1)
+            self.settle_paged()
             self.totals.ready -= self.paged_count
             self.totals.ready_bytes -= self.paged_bytes
             self.count = self.paged_count = self.paged_bytes = 0
-        self.drop_aside()
-        self.apart = None
         self.unseen_from = self.unseen_to
         self.chain_end_ms = 0
         due_heap_clear(&self.due)
         return dropped
+
+    cdef int settle_paged(self) except -1:
+        """All that is behind the ring is done with, but what stands aside."""
+        cdef uint64_t first = self.paged_from
+        for sequence in sorted(self.apart or ()):
+            if sequence > first:
+                self.log.settle_range(first, sequence - 1)
+            first = max(first, <uint64_t>sequence + 1)
+        if first < self.next_sequence:
+            self.log.settle_range(first, self.next_sequence - 1)
+        return 0
 
     cdef int drop_aside(self) except -1:
         cdef Entry entry

@@ -68,6 +68,9 @@ cdef class Part:
     cdef Group open
     cdef Cursor reading                     # where find() was last
     cdef uint64_t sought                    # what it looked for
+    cdef Cursor *marks                      # where it has been, ascending: it need not begin at the beginning again
+    cdef Py_ssize_t marks_count
+    cdef Py_ssize_t marks_capacity
 
     # Its sequence number and offset are larger than the last. Returns by how much `bytes` has grown.
     cdef size_t append(self, const Described *message, uint64_t expires_at_ms) except? 0xFFFFFFFF
@@ -79,6 +82,8 @@ cdef class Part:
     cdef bint seek(self, Cursor *cursor, uint64_t sequence) noexcept nogil
     # `reading` on, or back, to the first message from that sequence number on.
     cdef bint find(self, uint64_t sequence) noexcept nogil
+    cdef void mark(self) noexcept nogil
+    cdef Cursor *mark_before(self, uint64_t sequence) noexcept nogil
     cdef void describe(self, const Cursor *cursor, Described *message) noexcept nogil
     cdef bint is_sound(self) noexcept nogil
 

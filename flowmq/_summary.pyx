@@ -14,6 +14,7 @@ cdef enum:
     VARINT_BYTES_MAX = 10
     GROUP_BYTES_MAX = 60
     KIND_BITS = 2
+    MARK_BYTES = 512            # of the stream, between two places that find() remembers
 
 
 # -------------------------------------------------------------------------------------------------------- numbers
@@ -72,6 +73,11 @@ cdef int append_numbers(bytearray octets, const uint64_t *numbers, int count) ex
 
 # ---------------------------------------------------------------------------------------------------------- a part
 
+cdef inline uint64_t last_of_group(const Cursor *cursor) noexcept nogil:
+    return cursor.sequence + (cursor.group.repeat - cursor.taken) * cursor.group.sequence_step
+
+
+
 cdef class Part:
     """The messages of one queue in one segment, or some of them, ascending."""
 
@@ -80,6 +86,7 @@ cdef class Part:
 
     def __dealloc__(self):
         free(self.stream)
+        free(self.marks)
 
     cdef size_t append(self, const Described *message, uint64_t expires_at_ms) except? 0xFFFFFFFF:
         cdef Group *group = &self.open
@@ -174,10 +181,53 @@ cdef class Part:
         return True
 
     cdef bint find(self, uint64_t sequence) noexcept nogil:
-        if sequence < self.sought:
+        cdef Cursor *mark = self.mark_before(sequence)
+        if mark != NULL and (sequence < self.sought or mark.sequence > self.reading.sequence):
+            self.reading = mark[0]
+        elif sequence < self.sought:
             memset(&self.reading, 0, sizeof(Cursor))
         self.sought = sequence
-        return self.seek(&self.reading, sequence)
+        while self.reading.sequence < sequence:
+            if self.reading.taken < self.reading.group.repeat:
+                self.seek(&self.reading, min(sequence, last_of_group(&self.reading)))
+            elif self.advance(&self.reading):
+                self.mark()
+            else:
+                return False
+        return True
+
+    cdef void mark(self) noexcept nogil:
+        """Remember where `reading` is, if the last place like that is far behind."""
+        cdef void *moved
+        cdef Py_ssize_t capacity
+        if self.reading.group.next == self.reading.at or self.reading.taken != 1:
+            # A group that is still open is not what it will be.
+            return
+        if self.marks_count and self.reading.at < self.marks[self.marks_count - 1].at + MARK_BYTES:
+            return
+        if self.marks_count == self.marks_capacity:
+            capacity = max(<Py_ssize_t>8, self.marks_capacity * 2)
+            moved = realloc(self.marks, capacity * sizeof(Cursor))
+            if moved == NULL:
+                # It only takes longer without.
+                return
+            self.marks = <Cursor *>moved
+            self.marks_capacity = capacity
+        self.marks[self.marks_count] = self.reading
+        self.marks_count += 1
+
+    cdef Cursor *mark_before(self, uint64_t sequence) noexcept nogil:
+        """The last mark that is not behind that message; NULL when there is none."""
+        cdef Py_ssize_t low = 0
+        cdef Py_ssize_t high = self.marks_count
+        cdef Py_ssize_t middle
+        while low < high:
+            middle = low + (high - low) // 2
+            if self.marks[middle].sequence <= sequence:
+                low = middle + 1
+            else:
+                high = middle
+        return &self.marks[low - 1] if low else NULL
 
     cdef void describe(self, const Cursor *cursor, Described *message) noexcept nogil:
         message.queue_id = self.queue_id
