@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 
 try:
-    from bench import backlog, measure
+    from bench import measure
+    from bench.backlog import Backlog, BacklogRun, median_of
 except ModuleNotFoundError as missing:
     if missing.name != "bench._load":
         raise
@@ -59,11 +60,11 @@ class Bench:
 
     def play_backlog(self, scenario: Scenario) -> None:
         """A fresh FlowMQ for every run: what one has freed is not above the idle broker of the next."""
-        runs: dict[str, list[backlog.BacklogRun]] = {}
+        runs: dict[str, list[BacklogRun]] = {}
         for _ in range(self.backlog_repeats):
             with self.brokers() as brokers:
                 for name, broker in brokers.items():
-                    runs.setdefault(name, []).append(backlog.Backlog(scenario, broker).measure())
+                    runs.setdefault(name, []).append(Backlog(scenario, broker).measure())
         self.show_backlog(scenario, runs)
 
     @contextlib.contextmanager
@@ -97,8 +98,8 @@ class Bench:
         if len(medians) > 1:
             click.echo(report.ratio_row(scenario, medians[OWN], medians[PEER]))
 
-    def show_backlog(self, scenario: Scenario, runs: dict[str, list[backlog.BacklogRun]]) -> None:
-        medians = {name: backlog.median_of(of_broker) for name, of_broker in runs.items()}
+    def show_backlog(self, scenario: Scenario, runs: dict[str, list[BacklogRun]]) -> None:
+        medians = {name: median_of(of_broker) for name, of_broker in runs.items()}
         click.echo("\n" + report.backlog_header())
         for name, median in medians.items():
             click.echo(report.backlog_row(scenario, name, median))
@@ -115,8 +116,8 @@ def story(error: BaseException | None) -> list[str]:
     return [*story(error.__cause__ or error.__context__), str(error) or type(error).__name__]
 
 
-def quickened(scenario: Scenario) -> Scenario:
-    return dataclasses.replace(scenario, backlog=QUICK_BACKLOG) if scenario.backlog else scenario
+def with_backlog(scenario: Scenario, messages: int | None) -> Scenario:
+    return dataclasses.replace(scenario, backlog=messages) if messages and scenario.backlog else scenario
 
 
 @click.command()
@@ -127,11 +128,18 @@ def quickened(scenario: Scenario) -> Scenario:
 @click.option(
     "--repeats", type=click.IntRange(min=1), help=f"Runs per scenario ({REPEATS}, or 1 when quick or of a backlog)."
 )
+@click.option("--backlog", type=click.IntRange(min=1), help="Messages of a backlog, instead of what its scenario has.")
 @click.option(
     "--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Also write the figures here."
 )
 def main(
-    peer: str | None, peer_only: bool, only: tuple[str, ...], quick: bool, repeats: int | None, json_path: Path | None
+    peer: str | None,
+    peer_only: bool,
+    only: tuple[str, ...],
+    quick: bool,
+    repeats: int | None,
+    backlog: int | None,
+    json_path: Path | None,
 ) -> None:
     """Put FlowMQ under load in a process of its own and print what it did."""
     if peer_only and not peer:
@@ -151,7 +159,7 @@ def main(
     try:
         for scenario in SCENARIOS:
             if not only or scenario.name in only:
-                bench.play(quickened(scenario) if quick else scenario)
+                bench.play(with_backlog(scenario, backlog or (QUICK_BACKLOG if quick else None)))
     except NotStarted as error:
         sys.exit(str(error))
     syncs_us.append(disk.sync_latencies_us())

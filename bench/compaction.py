@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from bench.broker import OwnBroker
-from bench.wire import Connection, publish_image
+from bench.wire import Connection, Properties, publish_image
 
 BODY = b"c" * 1024
 ACK = (60, 80)
@@ -34,7 +34,7 @@ class Round:
 
 
 def measure(connection: Connection, messages: int) -> Round:
-    image, _ = publish_image("", "latency", BODY, persistent=True)
+    image, _ = publish_image("", "latency", BODY, Properties(persistent=True))
     seconds = []
     due = time.perf_counter()
     for _ in range(messages):
@@ -63,8 +63,8 @@ def message_count(connection: Connection, queue: str) -> int:
 
 def make_sparse(connection: Connection) -> None:
     """Segments in which one message of sixteen is still needed."""
-    dead, _ = publish_image("", "dead", BODY, persistent=True)
-    live, _ = publish_image("", "live", BODY, persistent=True)
+    dead, _ = publish_image("", "dead", BODY, Properties(persistent=True))
+    live, _ = publish_image("", "live", BODY, Properties(persistent=True))
     batch = dead * DEAD_PER_BATCH + live * LIVE_PER_BATCH
     wanted = message_count(connection, "live") + LIVE_PER_BATCH * FILL_BATCHES
     for _ in range(FILL_BATCHES):

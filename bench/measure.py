@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from bench._load import Load
 from bench.broker import OwnBroker, PeerBroker
 from bench.scenarios import PREFETCH, Scenario
-from bench.wire import Address, Connection, publish_image
+from bench.wire import Address, Connection, Properties, publish_image
 
 WARM_UP_SHARE = 0.15
 QUIET_SECONDS = 5.0
@@ -115,10 +115,10 @@ class Stage:
 
     def declare(self, control: Connection, cleanup: contextlib.ExitStack) -> None:
         if self.exchange:
-            control.declare_exchange(self.exchange, self.scenario.exchange_type)
+            control.declare_exchange(self.exchange, self.scenario.exchange_type, self.scenario.exchange_arguments)
             cleanup.callback(control.delete_exchange, self.exchange)
         for queue in self.queues:
-            control.declare_queue(queue, durable=self.scenario.persistent)
+            control.declare_queue(queue, durable=self.scenario.persistent, arguments=self.scenario.queue_arguments)
             cleanup.callback(control.delete_queue, queue)
         for binding in self.scenario.bindings:
             control.bind_queue(self.queues[binding.queue], self.exchange, binding.key)
@@ -138,8 +138,8 @@ class Stage:
                 )
 
     def add_publishers(self, connections: contextlib.ExitStack) -> None:
-        images = self.images()
-        for _ in range(self.scenario.publishers):
+        for number in range(self.scenario.publishers):
+            images = self.images(number)
             connection = connections.enter_context(Connection(self.address))
             if self.scenario.confirm_window:
                 connection.select_confirms()
@@ -151,13 +151,18 @@ class Stage:
                 window=self.scenario.confirm_window,
             )
 
-    def images(self) -> list[tuple[bytes, int]]:
+    def images(self, publisher: int) -> list[tuple[bytes, int]]:
         """Whole batches, in which every routing key has its turn."""
         keys = self.scenario.routing_keys or self.queues
         batches = -(-len(keys) // self.scenario.batch)
         body = bytes(self.scenario.body_bytes)
+        properties = Properties(
+            self.scenario.persistent,
+            publisher % self.scenario.priorities if self.scenario.priorities else 0,
+            (("x-delay", self.scenario.delay_ms),) if self.scenario.delay_ms else (),
+        )
         return [
-            publish_image(self.exchange, keys[i % len(keys)], body, persistent=self.scenario.persistent)
+            publish_image(self.exchange, keys[i % len(keys)], body, properties)
             for i in range(batches * self.scenario.batch)
         ]
 

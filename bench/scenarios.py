@@ -6,6 +6,8 @@ The bodies hold a stamp of 16 octets, so that is the smallest size. `batch` is h
 
 from dataclasses import dataclass, replace
 
+from bench.wire import Fields
+
 KIB = 1024
 PREFETCH = 1000
 
@@ -33,6 +35,10 @@ class Scenario:
     confirm_window: int = 0  # 0: no confirms
     persistent: bool = False  # then the queues are durable, too
     rate: int = 0  # messages per second and publisher; 0: as fast as it goes
+    queue_arguments: Fields = ()
+    exchange_arguments: Fields = ()
+    priorities: int = 0  # publisher n publishes with priority n modulo this
+    delay_ms: int = 0  # header x-delay
     backlog: int = 0  # messages that wait before anyone consumes, whole batches; 0: consumers are there at once
 
     @property
@@ -119,6 +125,24 @@ SCENARIOS = (
         bindings=topic_bindings(1000, 10),
         routing_keys=tuple(topic_key(i) for i in range(1000)),
     ),
+    Scenario("ttl", "16 B, auto-ack, x-message-ttl", queue_arguments=(("x-message-ttl", 60_000),)),
+    Scenario(
+        "priority",
+        "16 B, auto-ack, 10 priorities, 10 publishers",
+        publishers=10,
+        priorities=10,
+        queue_arguments=(("x-max-priority", 9),),
+    ),
+    Scenario(
+        "delayed",
+        "16 B, auto-ack, delayed by 100 ms",
+        exchange_type="x-delayed-message",
+        exchange_arguments=(("x-delayed-type", "fanout"),),
+        bindings=(Binding(0, ""),),
+        routing_keys=("",),
+        delay_ms=100,
+    ),
     Scenario("latency", "16 B, 1000 messages per second", batch=1, rate=1000),
     replace(persistent("backlog", KIB, 1000), title="1 KiB persistent, window 1000", batch=50, backlog=1_000_000),
+    replace(persistent("backlog-16b", 16, 1000), title="16 B persistent, window 1000", batch=50, backlog=1_000_000),
 )

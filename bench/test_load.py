@@ -10,7 +10,16 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from bench.wire import CHANNEL, FRAME_BODY, FRAME_HEADER, FRAME_HEARTBEAT, frame, method_frame, publish_image
+from bench.wire import (
+    CHANNEL,
+    FRAME_BODY,
+    FRAME_HEADER,
+    FRAME_HEARTBEAT,
+    Properties,
+    frame,
+    method_frame,
+    publish_image,
+)
 
 _load = pytest.importorskip("bench._load", reason="build it: FLOWMQ_BENCH=1 python setup.py build_ext --inplace")
 
@@ -30,7 +39,7 @@ class Table:
         for i, (descriptor, _) in enumerate(self.consumers):
             self.load.add_consumer(descriptor, group=i % groups, ack_every=ack_every)
         descriptor, self.publisher = self.pair()
-        image = publish_image("", "queue", bytes(BODY_BYTES), persistent=False)
+        image = publish_image("", "queue", bytes(BODY_BYTES), Properties())
         self.load.add_publisher(descriptor, images=[image] * COUNT, batch=COUNT, window=COUNT)
 
     def pair(self) -> tuple[int, socket.socket]:
@@ -47,7 +56,7 @@ class Table:
     def bodies(self) -> list[bytes]:
         """Let it publish, and take the bodies as a broker would."""
         self.load.run(MOMENT)
-        image, body_at = publish_image("", "queue", bytes(BODY_BYTES), persistent=False)
+        image, body_at = publish_image("", "queue", bytes(BODY_BYTES), Properties())
         octets = self.publisher.recv(1 << 20)
         assert len(octets) == COUNT * len(image)
         starts = range(body_at, len(octets), len(image))

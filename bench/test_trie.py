@@ -71,6 +71,31 @@ def route_rounds(benchmark: Any, exchange: Any, keys: list[bytes]) -> int:
     return matched
 
 
+@pytest.mark.parametrize("algorithm", ["ring", "jump"])
+@pytest.mark.parametrize("bindings", [10, 1000])
+def test_consistent_hash_with_ever_new_keys(benchmark: Any, bindings: int, algorithm: str) -> None:
+    """As with a user or an order for a key: none is in the cache. As many queues as bindings."""
+    exchange = router.Exchange(b"bench", "x-consistent-hash", table_options={"algorithm": algorithm})
+    for i in range(bindings):
+        exchange.bind(queue_module.Queue(f"queue-{i}".encode()), b"1")
+    keys = [f"user.{i}".encode() for i in range(COLD_KEYS)]
+    assert route_rounds(benchmark, exchange, keys) == KEYS_PER_ROUND
+
+
+@pytest.mark.parametrize("bindings", [10, 1000])
+def test_bindings_of_a_ring_come_and_go(benchmark: Any, bindings: int) -> None:
+    exchange = router.Exchange(b"bench", "x-consistent-hash")
+    for i in range(bindings):
+        exchange.bind(queue_module.Queue(f"queue-{i}".encode()), b"1")
+    one_more = queue_module.Queue(b"one-more")
+
+    def come_and_go() -> bool:
+        exchange.bind(one_more, b"1")
+        return bool(exchange.unbind(one_more, b"1"))
+
+    assert benchmark(come_and_go)
+
+
 @pytest.mark.parametrize("exchange_type", ["direct", "fanout"])
 def test_other_types(benchmark: Benchmark, exchange_type: str) -> None:
     exchange = bound(exchange_type, [(i, f"key-{i}") for i in range(QUEUES)])

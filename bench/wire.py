@@ -34,7 +34,12 @@ BASIC_CONSUME, BASIC_CONSUME_OK = (60, 20), (60, 21)
 CONFIRM_SELECT, CONFIRM_SELECT_OK = (85, 10), (85, 11)
 
 DELIVERY_MODE_FLAG = 0x1000
+HEADERS_FLAG = 0x2000
+PRIORITY_FLAG = 0x0800
 PERSISTENT = 2
+
+
+Fields = tuple[tuple[str, int | str], ...]
 
 
 class ProtocolError(Exception):
@@ -80,11 +85,36 @@ def method_frame(channel: int, method: tuple[int, int], arguments: bytes) -> byt
     return frame(FRAME_METHOD, channel, struct.pack(">HH", *method) + arguments)
 
 
-def publish_image(exchange: str, routing_key: str, body: bytes, *, persistent: bool) -> tuple[bytes, int]:
+def field_table(fields: Fields) -> bytes:
+    """Numbers of 32 bits and texts."""
+    octets = b"".join(
+        short_string(name)
+        + (b"S" + long_string(value.encode()) if isinstance(value, str) else struct.pack(">ci", b"I", value))
+        for name, value in fields
+    )
+    return long_string(octets)
+
+
+class Properties(NamedTuple):
+    persistent: bool = False
+    priority: int = 0
+    headers: Fields = ()
+
+    def encode(self) -> bytes:
+        flags, values = 0, b""
+        if self.headers:
+            flags, values = flags | HEADERS_FLAG, values + field_table(self.headers)
+        if self.persistent:
+            flags, values = flags | DELIVERY_MODE_FLAG, values + bytes([PERSISTENT])
+        if self.priority:
+            flags, values = flags | PRIORITY_FLAG, values + bytes([self.priority])
+        return struct.pack(">H", flags) + values
+
+
+def publish_image(exchange: str, routing_key: str, body: bytes, properties: Properties) -> tuple[bytes, int]:
     """One basic.publish as it goes out on channel 1, and where in it the body begins."""
     method = struct.pack(">HHH", 60, 40, 0) + short_string(exchange) + short_string(routing_key) + b"\0"
-    properties = struct.pack(">HB", DELIVERY_MODE_FLAG, PERSISTENT) if persistent else struct.pack(">H", 0)
-    header = struct.pack(">HHQ", 60, 0, len(body)) + properties
+    header = struct.pack(">HHQ", 60, 0, len(body)) + properties.encode()
     head = frame(FRAME_METHOD, CHANNEL, method) + frame(FRAME_HEADER, CHANNEL, header)
     room = FRAME_BYTES_MAX - FRAME_OVERHEAD_BYTES
     cuts = [body[start : start + room] for start in range(0, len(body), room)]
@@ -163,16 +193,16 @@ class Connection:
             octets += more
         return octets
 
-    def declare_queue(self, queue: str, *, durable: bool = False) -> None:
-        arguments = b"\0\0" + short_string(queue) + bytes([durable << 1]) + long_string(b"")
-        self.call(QUEUE_DECLARE, arguments, QUEUE_DECLARE_OK)
+    def declare_queue(self, queue: str, *, durable: bool = False, arguments: Fields = ()) -> None:
+        octets = b"\0\0" + short_string(queue) + bytes([durable << 1]) + field_table(arguments)
+        self.call(QUEUE_DECLARE, octets, QUEUE_DECLARE_OK)
 
     def delete_queue(self, queue: str) -> None:
         self.call(QUEUE_DELETE, b"\0\0" + short_string(queue) + b"\0", QUEUE_DELETE_OK)
 
-    def declare_exchange(self, exchange: str, kind: str) -> None:
-        arguments = b"\0\0" + short_string(exchange) + short_string(kind) + b"\0" + long_string(b"")
-        self.call(EXCHANGE_DECLARE, arguments, EXCHANGE_DECLARE_OK)
+    def declare_exchange(self, exchange: str, kind: str, arguments: Fields = ()) -> None:
+        octets = b"\0\0" + short_string(exchange) + short_string(kind) + b"\0" + field_table(arguments)
+        self.call(EXCHANGE_DECLARE, octets, EXCHANGE_DECLARE_OK)
 
     def delete_exchange(self, exchange: str) -> None:
         self.call(EXCHANGE_DELETE, b"\0\0" + short_string(exchange) + b"\0", EXCHANGE_DELETE_OK)

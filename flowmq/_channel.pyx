@@ -8,13 +8,13 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
 from flowmq._content cimport METHOD_FRAME
-from flowmq._dead_letters cimport anyone_died, bury_all
+from flowmq._dead_letters cimport anyone_died, bury_all, bury_some
 from flowmq._delivery cimport release_unacked
 from flowmq._frame cimport (
     FLOWMQ_CONTRACT, FRAME_METHOD, FRAME_PREFIX_BYTES, load_long_long, output_reserve, put_frame_prefix, store_long,
     store_long_long, store_short,
 )
-from flowmq._message cimport message_header, message_names, message_release, message_retain
+from flowmq._message cimport message_names, message_release, message_retain
 from flowmq._peer cimport Peer, current_journal
 from flowmq._order cimport queue_now
 from flowmq._queue cimport publish_refused
@@ -150,31 +150,27 @@ cdef class Channel(ContentReceiver):
         return 0
 
     cdef RouteSet find_routes(self):
-        cdef Message *message = self.message
-        cdef const uint8_t *headers = NULL
         cdef uint8_t exchange_bytes
-        if self.exchange.deduplication is not None and self.transaction is None:
-            if self.exchange.deduplication.is_duplicate(message):
-                # As good as routed, for whoever published it.
-                self.mandatory = False
-                return NOWHERE
         if self.exchange.deleted:
             # Deleted, and perhaps declared anew, between this publish's method and its last octet.
             memcpy(self.names, self.memo_names, self.memo_names_bytes)
             self.names_bytes = self.memo_names_bytes
             self.memo_names_bytes = 0
             self.find_exchange()
+        if self.exchange.deduplication is not None and self.transaction is None:
+            if self.exchange.deduplication.is_duplicate(self.message):
+                # As good as routed, for whoever published it.
+                self.mandatory = False
+                return NOWHERE
         if self.selected_keys is None and self.memo_routes is not None:
             if self.exchange.generation == self.memo_generation:
                 return self.memo_routes
-        if message.headers_bytes:
-            headers = <const uint8_t *>message_header(message) + message.headers_at
         if self.selected_keys is not None:
-            return self.exchange.route_keys(self.selected_keys, headers, message.headers_bytes)
+            return self.exchange.route_keys(self.selected_keys, self.message)
         exchange_bytes = <uint8_t>self.memo_names[0]
         routes = self.exchange.route(<const uint8_t *>self.memo_names + 2 + exchange_bytes,
-                                     self.memo_names_bytes - 2 - exchange_bytes, headers, message.headers_bytes)
-        if self.exchange.by_headers:
+                                     self.memo_names_bytes - 2 - exchange_bytes, self.message)
+        if self.exchange.by_message:
             self.memo_routes = None
         else:
             self.memo_routes = routes
@@ -192,7 +188,7 @@ cdef class Channel(ContentReceiver):
                     self.peer.backing_up += 1
                 routed |= not queue.is_history
         if anyone_died():
-            bury_all()
+            bury_some(1)
         return routed
 
     cdef bint is_reply(self) noexcept:
@@ -276,7 +272,7 @@ cdef class Channel(ContentReceiver):
         cdef Message *message
         cdef char *start
         if not queue.take(no_ack, &entry):
-            bury_all()
+            bury_some(0)
             return False
         message = entry.message
         start = output_reserve(&self.peer.output, FRAME_PREFIX_BYTES + 4 + 9 + 4 + self.peer.content_room(message))
@@ -345,7 +341,7 @@ cdef class Channel(ContentReceiver):
         if self.transaction is not None:
             return self.transaction.stage_settlement(&entry, outcome)
         self.settle_entry(&entry, outcome, True)
-        return bury_all() if anyone_died() else 0
+        return bury_some(0) if anyone_died() else 0
 
     cdef int settle_all(self, uint64_t up_to, Outcome outcome) except -1:
         cdef Unacked entry
@@ -376,7 +372,7 @@ cdef class Channel(ContentReceiver):
         elif self.global_prefetch_count and self.transaction is None:
             self.wake_consumers()
         if anyone_died():
-            bury_all()
+            bury_some(0)
         return 0
 
     cdef int settle_entry(self, Unacked *entry, Outcome outcome, bint wake) except -1:
@@ -430,7 +426,7 @@ cdef class Channel(ContentReceiver):
         self.wake_consumers()
         for queue in touched:
             (<Queue>queue).dispatch()
-        bury_all()
+        bury_some(0)
         return 0
 
     def return_overdue(self):
@@ -452,7 +448,7 @@ cdef class Channel(ContentReceiver):
             self.wake_consumers()
             for queue in touched:
                 (<Queue>queue).dispatch()
-            bury_all()
+            bury_some(0)
         return overdue
 
     cdef list find_overdue(self):

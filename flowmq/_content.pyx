@@ -11,7 +11,7 @@ from flowmq._message cimport (
     with_headers, with_short_string,
 )
 from flowmq._order cimport queue_now
-from flowmq._rewrite cimport delay_ms
+from flowmq._rewrite cimport delay_in
 
 from flowmq._frame import check_contract
 from flowmq.amqp.errors import (
@@ -169,7 +169,7 @@ cdef class ContentReceiver(Outlet):
             headers = (<const char *>payload)[properties.headers_at:properties.headers_at + properties.headers_bytes]
             self.selected_keys = sender_selected_keys(headers)
             self.selected_keys.insert(0, self.routing_key())
-            if self.exchange.hold_ is None or delay_ms(
+            if self.exchange.hold_ is None or delay_in(
                 <const uint8_t *>PyBytes_AS_STRING(headers), <uint32_t>PyBytes_GET_SIZE(headers)
             ) == 0:
                 # Where it waits first they are needed when it goes on.

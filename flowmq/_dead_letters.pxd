@@ -1,9 +1,9 @@
 # Dead letters: where a queue's messages go that died there, and what their headers say of it.
 #
 # A death is noted first and dealt with at the end of what led to it, so that no queue changes while it is being walked
-# through: bury_all() is called by whoever called in, and at the end of every turn at the latest. Until then the message
-# is in its queue's log. It leaves that together with its arrival in other queues, in one batch: no crash loses or
-# doubles it.
+# through: bury_some() is called by whoever called in, and at the end of every turn at the latest. What is too much for
+# one turn gets turns of its own. Until then the message is in its queue's log. It leaves that together with its arrival
+# in other queues, in one batch: no crash loses or doubles it.
 #
 # Rules of RabbitMQ: header x-death and its companions, and that a message does not go round in a circle of queues
 # without having been rejected in one of them.
@@ -28,7 +28,13 @@ cdef struct Grave:
 
 # Is there a death that nobody has dealt with?
 cdef bint anyone_died() noexcept nogil
+# Deals with deaths in their order, those that this leads to included; with `at_least` so many of them, even when they
+# have been too many for one turn already: who may cause them without end pays for them.
+cdef int bury_some(Py_ssize_t at_least) except -1
+# With every one.
 cdef int bury_all() except -1
+# Now begins another turn.
+cdef void end_burials_of_turn() noexcept nogil
 
 cdef class DeadLetters(Undertaker):
     cdef readonly dict exchanges            # name -> Exchange, of the vhost

@@ -4,6 +4,10 @@ from flowmq._queue import Queue
 from flowmq._router import Exchange
 from flowmq._rules import Undertaker
 
+def set_burial_scheduler(schedule: Callable[[], None] | None) -> None: ...
+def is_anyone_unburied() -> bool: ...
+def bury_next(limit: int) -> bool: ...
+
 class DeadLetters(Undertaker):
     exchange: bytes | None
     routing_key: bytes | None

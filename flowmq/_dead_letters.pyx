@@ -3,16 +3,17 @@
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport free, realloc
+from libc.string cimport memmove
 
 from flowmq._frame cimport FLOWMQ_CONTRACT, load_long, load_long_long
-from flowmq._message cimport message_header, message_release
+from flowmq._message cimport message_release
 from flowmq._order cimport (
     EXPIRED, OVER_DELIVERY_LIMIT, OVER_LIMIT, REJECTED, RELEASED, queue_now,
 )
 from flowmq._rewrite cimport (
-    HeaderFields, delay_ms, exchange_of, expiration_of, header_fields, routing_key_of, with_other_headers,
+    HeaderFields, delay_of, exchange_of, expiration_of, header_fields, routing_key_of, with_other_headers,
 )
 
 from flowmq._frame import check_contract
@@ -24,9 +25,15 @@ cdef Py_ssize_t graves_head = 0
 cdef Py_ssize_t graves_count = 0        # from the beginning of the array, those dealt with included
 cdef Py_ssize_t graves_capacity = 0
 cdef bint burying = False
+cdef object schedule_burials = None
+cdef bint put_off = False               # schedule_burials() was called, and there is still something to do
 
 cdef enum:
     GRAVES_KEPT = 1024
+    GRAVES_IN_TURN = 256
+
+cdef Py_ssize_t EVERY_ONE = 2 ** 62
+cdef Py_ssize_t turn_left = GRAVES_IN_TURN
 
 cdef tuple REASONS = (b"rejected", b"expired", b"maxlen", b"delivery_limit", b"released")
 cdef frozenset COUNTS = frozenset((b"x-delivery-count", b"x-acquired-count"))
@@ -41,17 +48,64 @@ cdef bint anyone_died() noexcept nogil:
     return graves_count > 0
 
 
+def set_burial_scheduler(schedule):
+    """`schedule()` has bury_next() called soon, until that says that there are no more. None: nothing is put off."""
+    global schedule_burials, put_off
+    schedule_burials = schedule
+    put_off = False
+
+
+def bury_next(Py_ssize_t limit) -> bool:
+    """Deal with so many of the deaths that were put off; are there more?"""
+    global put_off
+    bury_up_to(limit)
+    put_off = graves_count > 0
+    return put_off
+
+
+def is_anyone_unburied() -> bool:
+    """Are there deaths that were put off?"""
+    return put_off
+
+
+cdef int bury_some(Py_ssize_t at_least) except -1:
+    global put_off, turn_left
+    cdef Py_ssize_t dealt_with
+    if burying or graves_count == 0:
+        return 0
+    if schedule_burials is None:
+        return bury_all()
+    dealt_with = bury_up_to(at_least if put_off else max(turn_left, at_least))
+    turn_left = max(<Py_ssize_t>0, turn_left - dealt_with)
+    if graves_count and not put_off:
+        put_off = True
+        schedule_burials()
+    return 0
+
+
+cdef void end_burials_of_turn() noexcept nogil:
+    global turn_left
+    turn_left = GRAVES_IN_TURN
+
+
 cdef int bury_all() except -1:
     """Every death up to here is dealt with, and every one that this leads to, in order."""
+    bury_up_to(EVERY_ONE)
+    return 0
+
+
+cdef Py_ssize_t bury_up_to(Py_ssize_t limit) except -1:
     global graves_head, graves_count, graves_capacity, graves, burying
+    cdef Py_ssize_t dealt_with = 0
     cdef Grave grave
     if burying or graves_count == 0:
         return 0
     burying = True
     try:
-        while graves_head < graves_count:
+        while graves_head < graves_count and dealt_with < limit:
             grave = graves[graves_head]
             graves_head += 1
+            dealt_with += 1
             bury(&grave)
     finally:
         burying = False
@@ -61,7 +115,7 @@ cdef int bury_all() except -1:
                 free(graves)
                 graves = NULL
                 graves_capacity = 0
-    return 0
+    return dealt_with
 
 
 cdef int bury(Grave *grave) except -1:
@@ -79,11 +133,15 @@ cdef int bury(Grave *grave) except -1:
 
 
 cdef int dig(Undertaker undertaker, Order queue, Order lane, Entry *entry, Reason reason) except -1:
-    global graves, graves_count, graves_capacity
+    global graves, graves_head, graves_count, graves_capacity
     cdef Py_ssize_t wanted
     cdef void *moved
     cdef Grave *grave
-    if graves_count == graves_capacity:
+    if graves_count == graves_capacity and graves_head * 2 > graves_count:
+        graves_count -= graves_head
+        memmove(graves, graves + graves_head, graves_count * sizeof(Grave))
+        graves_head = 0
+    elif graves_count == graves_capacity:
         wanted = max(<Py_ssize_t>64, graves_capacity * 2)
         moved = realloc(graves, wanted * sizeof(Grave))
         if moved == NULL:
@@ -131,7 +189,7 @@ cdef class DeadLetters(Undertaker):
         return dig(self, queue, lane, entry, reason)
 
     cdef int finish(self) except -1:
-        return bury_all()
+        return bury_some(0)
 
     cdef int bury_one(self, Grave *grave) except -1:
         cdef list deaths = []
@@ -147,20 +205,17 @@ cdef class DeadLetters(Undertaker):
         cdef Exchange exchange
         cdef RouteSet routes
         cdef list keys
-        cdef const uint8_t *headers = NULL
         if self.exchange is None:
             return [self.park()]
         exchange = self.exchanges.get(self.exchange)
         if exchange is None:
             return []
-        if message.headers_bytes:
-            headers = <const uint8_t *>message_header(message) + message.headers_at
         keys = all_keys(message)
         if len(keys) > 1:
-            routes = exchange.route_keys(keys, headers, message.headers_bytes)
+            routes = exchange.route_keys(keys, message)
         else:
             key = keys[0]
-            routes = exchange.route(<const uint8_t *>PyBytes_AS_STRING(key), len(key), headers, message.headers_bytes)
+            routes = exchange.route(<const uint8_t *>PyBytes_AS_STRING(key), len(key), message)
         targets = living(routes)
         if grave.reason != REJECTED:
             targets = [queue for queue in targets if not goes_round((<Queue>queue).name, deaths)]
@@ -364,11 +419,10 @@ cdef class Release(Undertaker):
         return dig(self, queue, lane, entry, reason)
 
     cdef int finish(self) except -1:
-        return bury_all()
+        return bury_some(0)
 
     cdef int release(self, Grave *grave) except -1:
         cdef Message *message = released(grave.entry.message)
-        cdef const uint8_t *headers = NULL
         cdef Queue target
         cdef uint64_t commit = 0
         cdef uint64_t expires_at_ms = 0
@@ -377,9 +431,7 @@ cdef class Release(Undertaker):
             expiration = expiration_of(message)
             if expiration is not None:
                 expires_at_ms = queue_now() + int(expiration)
-            if message.headers_bytes:
-                headers = <const uint8_t *>message_header(message) + message.headers_at
-            targets = living(self.exchange.route_keys(all_keys(grave.entry.message), headers, message.headers_bytes))
+            targets = living(self.exchange.route_keys(all_keys(grave.entry.message), message))
             begin_leaving(grave, message, targets)
             for target in targets:
                 target.publish(message, expires_at_ms, &commit)
@@ -393,7 +445,6 @@ cdef class Release(Undertaker):
 
 cdef Message *released(Message *message) except NULL:
     """The same message with its delay negative, as a sign that it was delayed: it is not delayed again."""
-    cdef int64_t delay = delay_ms(<const uint8_t *>message_header(message) + message.headers_at, message.headers_bytes)
     cdef bytes headers = header_fields(message).without(WAITING)
-    headers += field(DELAY, b"l" + int(-delay).to_bytes(8, "big", signed=True))
+    headers += field(DELAY, b"l" + int(-delay_of(message)).to_bytes(8, "big", signed=True))
     return with_other_headers(message, None, headers, True)

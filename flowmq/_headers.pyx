@@ -1,7 +1,6 @@
-# Bindings of headers exchanges: field tables compared with a message's headers, value by value.
+# See _headers.pxd for what this module is and is not.
 #
-# Values are decoded only far enough to be told apart; what they mean is the business of flowmq.amqp.tables. The headers
-# of a message are decoded once per route, into one place that serves every route in turn.
+# The headers of a message are decoded once per route, into one place that serves every route in turn.
 
 from cpython.bytes cimport PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
@@ -13,30 +12,13 @@ from flowmq._frame cimport (
     FLOWMQ_CONTRACT, Cursor, load_long, load_long_long, load_short, read_octet, read_short_string, skip_bytes,
 )
 from flowmq._matching cimport Gathering, Table, gather, hash_octets, octets_of, resized
+from flowmq._message cimport Message, message_header
 
 from flowmq._frame import check_contract
 
 check_contract(FLOWMQ_CONTRACT)
 
 # ------------------------------------------------------------------------------------------------ field tables
-
-cdef enum ValueKind:
-    VOID = 0
-    BOOLEAN = 1
-    NUMBER = 2                  # any integer, a timestamp, and floating-point numbers that are whole
-    FRACTION = 3                # other floating-point numbers
-    STRING = 4
-    DECIMAL = 5
-    TABLE = 6
-    ARRAY = 7
-
-cdef struct Value:
-    # Decoded far enough for equal values to have equal fields (and octets).
-    ValueKind kind
-    bint negative
-    uint64_t bits
-    const uint8_t *octets
-    uint32_t octets_count
 
 cdef struct Field:
     const uint8_t *name
@@ -155,6 +137,27 @@ cdef inline bint equal_values(const Value *one, const Value *other) noexcept nog
             and (one.octets_count == 0 or memcmp(one.octets, other.octets, one.octets_count) == 0))
 
 
+cdef bint find_value(const uint8_t *table, uint32_t table_bytes, const uint8_t *name, size_t name_bytes,
+                     Value *value) noexcept nogil:
+    cdef Cursor cursor
+    cdef Value other
+    cdef const uint8_t *field_name
+    cdef uint8_t field_name_bytes
+    cdef bint found = False
+    cursor.position = table
+    cursor.end = table + table_bytes
+    while cursor.position < cursor.end:
+        if not read_short_string(&cursor, &field_name, &field_name_bytes):
+            return False
+        if not found and field_name_bytes == name_bytes and memcmp(field_name, name, name_bytes) == 0:
+            found = read_value(&cursor, value)
+            if not found:
+                return False
+        elif not read_value(&cursor, &other):
+            return False
+    return found
+
+
 cdef bint read_fields(Fields *fields, const uint8_t *table, uint32_t table_bytes) except -1:
     # False when the table is malformed.
     cdef Cursor cursor
@@ -184,38 +187,41 @@ cdef struct MessageHeaders:
     uint64_t places_count       # a power of two
     uint64_t places_used_count  # the same for this message
 
-cdef MessageHeaders message
-memset(&message, 0, sizeof(message))
+cdef MessageHeaders headers
+memset(&headers, 0, sizeof(headers))
 
 
-cdef int read_message_headers(const uint8_t *table, uint32_t table_bytes) except -1:
+cdef int read_message_headers(Message *message) except -1:
     # A malformed table has no fields; of several fields with one name the first counts.
     cdef Py_ssize_t position
     cdef uint64_t wanted = 8
     cdef uint64_t at
-    if not read_fields(&message.fields, table, table_bytes):
-        message.fields.count = 0
-    while wanted < <uint64_t>message.fields.count * 2:
+    headers.fields.count = 0
+    if message != NULL and message.headers_bytes and not read_fields(
+        &headers.fields, <const uint8_t *>message_header(message) + message.headers_at, message.headers_bytes
+    ):
+        headers.fields.count = 0
+    while wanted < <uint64_t>headers.fields.count * 2:
         wanted *= 2
-    if wanted > message.places_count:
-        message.places = <uint32_t *>resized(message.places, wanted * sizeof(uint32_t))
-        message.places_count = wanted
-    message.places_used_count = wanted
-    memset(message.places, 0, wanted * sizeof(uint32_t))
-    for position in range(message.fields.count):
-        at = message.fields.items[position].hash & (wanted - 1)
-        while message.places[at]:
+    if wanted > headers.places_count:
+        headers.places = <uint32_t *>resized(headers.places, wanted * sizeof(uint32_t))
+        headers.places_count = wanted
+    headers.places_used_count = wanted
+    memset(headers.places, 0, wanted * sizeof(uint32_t))
+    for position in range(headers.fields.count):
+        at = headers.fields.items[position].hash & (wanted - 1)
+        while headers.places[at]:
             at = (at + 1) & (wanted - 1)
-        message.places[at] = <uint32_t>(position + 1)
+        headers.places[at] = <uint32_t>(position + 1)
     return 0
 
 
 cdef const Value *find_header(const Field *wanted) noexcept nogil:
-    cdef uint64_t mask = message.places_used_count - 1
+    cdef uint64_t mask = headers.places_used_count - 1
     cdef uint64_t at = wanted.hash & mask
     cdef const Field *field
-    while message.places[at]:
-        field = &message.fields.items[message.places[at] - 1]
+    while headers.places[at]:
+        field = &headers.fields.items[headers.places[at] - 1]
         if (field.hash == wanted.hash and field.name_bytes == wanted.name_bytes
                 and memcmp(field.name, wanted.name, wanted.name_bytes) == 0):
             return &field.value
@@ -315,7 +321,7 @@ cdef class HeadersTable(Table):
     cdef Py_ssize_t rules_capacity
 
     def __cinit__(self):
-        self.by_headers = True
+        self.by_message = True
 
     def __dealloc__(self):
         cdef Py_ssize_t position
@@ -349,7 +355,7 @@ cdef class HeadersTable(Table):
     cdef int match(self, Gathering *gathering, const uint8_t *key, Py_ssize_t key_bytes) except -1:
         cdef Py_ssize_t position
         if not gathering.headers_read:
-            read_message_headers(gathering.headers, gathering.headers_bytes)
+            read_message_headers(gathering.message)
             gathering.headers_read = True
         for position in range(self.rules_count):
             if rule_holds(self.rules[position]):

@@ -24,6 +24,8 @@ cdef class IntervalSet:
     # last touched or the lowest one. Raises ValueError when first > last; a failed call changes nothing.
     cdef bint add(self, uint64_t first, uint64_t last) except -1
     cdef bint contains(self, uint64_t number) noexcept nogil
+    # The end of the range with that number, which is not 0, in it; 0 when there is none.
+    cdef uint64_t covered_up_to(self, uint64_t number) noexcept nogil
     cdef void clear(self) noexcept
 
     cdef inline const Interval *at(self, Py_ssize_t index) noexcept nogil:

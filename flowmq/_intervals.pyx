@@ -49,6 +49,9 @@ cdef class IntervalSet:
         self.touched = index
         return self.at(index).first <= number <= self.at(index).last
 
+    cdef uint64_t covered_up_to(self, uint64_t number) noexcept nogil:
+        return self.at(self.touched).last if self.contains(number) else 0
+
     cdef void clear(self) noexcept:
         free(self.storage)
         self.storage = NULL

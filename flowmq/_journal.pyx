@@ -2,7 +2,6 @@
 
 import logging
 import os
-import signal
 from collections import deque
 
 from libc.stddef cimport size_t
@@ -11,17 +10,19 @@ from libc.stdlib cimport realloc
 from libc.string cimport memset
 
 from flowmq._commit cimport commit_batch_free, commit_batch_new
+from flowmq._failpoint cimport failpoint
 from flowmq._frame cimport FLOWMQ_CONTRACT
 from flowmq._message cimport Message
 from flowmq._message_log cimport MessageLog, never_committed
 from flowmq._order cimport Order
 from flowmq._records cimport (
     BATCH_HEADER_BYTES, DEFINITION_RECORD, DEFINITIONS_RECORD, PENDING_RECORDS_BYTES, QUEUE_GONE_RECORD,
-    RECORD_HEADER_BYTES,
-    SEGMENT_HEADER_BYTES, TARGET_RECORD, UNTIL_RESTART, WAS_DELIVERED, Place, RangeRecord, RecordType, TargetRecord,
-    message_record_bytes, put_batch_header, put_message, put_record, put_segment_header,
+    QUEUE_STATE_RECORD, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, SUMMARY_RECORD, TARGET_RECORD, UNTIL_RESTART, Place,
+    RangeRecord, RecordType, TargetRecord, message_record_bytes, put_batch_header, put_message, put_record,
+    put_segment_header,
 )
 from flowmq._segment cimport forget_chunk
+from flowmq._summary cimport IS_TARGET, IS_UNTIL_RESTART, PART_BYTES_MAX, SUMMARY_BYTES_MIN, Described, Summary
 
 from flowmq._frame import check_contract
 
@@ -36,10 +37,11 @@ cdef enum:
     BATCH_BYTES_USUAL = 65536
     BEHIND_BYTES = 33554432         # waiting for the disk: publishers are not read any more
     EIO = 5
-    INDEXES_MAX = 4
+    SUMMARIES_BYTES_MAX = 16777216  # of segments that are not written any more, in memory
+    PART_OBJECT_BYTES = 256
+    # What a segment of one record needs for its summary.
+    SEGMENT_TAIL_BYTES_MIN = BATCH_HEADER_BYTES + RECORD_HEADER_BYTES + SUMMARY_BYTES_MIN + 2 * PART_BYTES_MAX
     BATCH_BYTES_MAX = 4194304       # a batch this large goes to the thread even while that is busy
-    SPARES_MAX = 1
-    COMPACTION_STEP_BYTES = 65536   # per call of maintain(): its pause
     CACHE_LINE = 64
 
 
@@ -52,55 +54,15 @@ cdef class CommitWaiter:
 
 # -------------------------------------------------------------------------------------------------- the journal
 
-cdef extern from *:
-    """
-    #ifdef FLOWMQ_DEBUG
-    #define FLOWMQ_HAS_FAILPOINTS 1
-    #else
-    #define FLOWMQ_HAS_FAILPOINTS 0
-    #endif
-    """
-    const bint FLOWMQ_HAS_FAILPOINTS
-
-# Where a debug build dies on request, as by kill -9: FLOWMQ_FAILPOINT=name:n in the environment, at the n-th time.
-FAILPOINTS = (
-    "batch-begun", "batch-written", "batch-handed-over", "segment-made", "segment-begun", "segment-superseded",
-    "segment-renamed", "message-rewritten", "commit-told",
-)
-cdef str failpoint_name = ""
-cdef long failpoint_left = 0
-has_failpoints = bool(FLOWMQ_HAS_FAILPOINTS)
-if has_failpoints and "FLOWMQ_FAILPOINT" in os.environ:
-    failpoint_name, _, failpoint_count = os.environ["FLOWMQ_FAILPOINT"].partition(":")
-    failpoint_left = int(failpoint_count or 1)
-    if failpoint_name not in FAILPOINTS:
-        raise ValueError(f"FLOWMQ_FAILPOINT: no such failpoint: {failpoint_name}; one of {', '.join(FAILPOINTS)}")
-
-
-cdef inline int failpoint(str name) except -1:
-    if FLOWMQ_HAS_FAILPOINTS:
-        reach_failpoint(name)
-    return 0
-
-
-cdef int reach_failpoint(str name) except -1:
-    global failpoint_left
-    if name == failpoint_name:
-        failpoint_left -= 1
-        if failpoint_left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-    return 0
-
-
-def index_age(Segment segment):
-    return segment.index_used
+def summary_age(Segment segment):
+    return segment.summary_used
 
 
 cdef class Journal(RecordWriter):
     """The journal of a broker. `definitions_snapshot` gives every definition as the payload of one record.
 
     Order of use: adopt() every segment there is, log() and restore every queue, start(); then submit() at the end of
-    every turn, completed() whenever `wake_fd` is readable, maintain() now and then, close().
+    every turn, completed() whenever `wake_fd` is readable, close(). Freeing segments is the business of _compaction.
     """
 
     def __init__(self, str directory, uint64_t segment_bytes, definitions_snapshot):
@@ -120,22 +82,34 @@ cdef class Journal(RecordWriter):
 
     # ---------------------------------------------------------------------------------------------- at the start
 
+    cdef uint64_t segment_tail(self) noexcept:
+        """What the end of the segment that is written now may take."""
+        return BATCH_HEADER_BYTES + RECORD_HEADER_BYTES + self.segment.summary.bytes_max()
+
     @property
     def wake_fd(self) -> int:
         return self.thread.wake_fd
 
-    def adopt(self, uint64_t number, str path, int fd, uint32_t seed, uint64_t size, uint64_t end, queue_ids):
-        """A segment from before, which may say something of those queues; its messages are told by restore_queue()."""
-        cdef Segment segment = Segment(number, path, fd, seed, size, end)
-        segment.states = set(queue_ids)
-        segment.has_definitions = True
-        self.segments[number] = self.segment = segment
-        forget_chunk(number)
+    def adopt(self, found, str path, int fd):
+        """A segment from before, as a replay found it. Its messages are told by restore_queue()."""
+        cdef Segment segment = Segment(found.number, path, fd, found.seed, found.file_octets, found.end)
+        segment.states = set(found.queue_ids)
+        segment.has_definitions = found.has_definitions
+        segment.summary_at = found.summary_at
+        segment.trusted = found.trusted
+        segment.summary = found.summary
+        self.segments[segment.number] = self.segment = segment
+        forget_chunk(segment.number)
 
     def start(self, uint64_t next_number):
         """Begin to write, in a new segment, with that batch number."""
+        cdef Segment segment
         self.next_number = next_number
         self.committed = self.submitted = next_number - 1
+        # What a process that was killed had written was read back, and need not be on disk yet.
+        for segment in self.segments.values():
+            os.fdatasync(segment.fd)
+        os.fsync(self.directory_fd)
         if self.segment is not None:
             self.durable_segment = self.segment.number
             self.durable_offset = self.segment.end
@@ -165,12 +139,11 @@ cdef class Journal(RecordWriter):
 
     # --------------------------------------------------------------------------------------------------- appending
 
-    cdef uint64_t write_message(self, Message *message, const Place *place) except 0:
+    cdef uint64_t write_message(self, Message *message, const Place *place, QueueLog queue_log) except 0:
         """A message or target record; the number of its commit."""
         cdef TargetRecord target
+        cdef Described described
         cdef char *at
-        cdef uint64_t record_bytes
-        cdef uint64_t offset
         if self.error:
             return never_committed()
         try:
@@ -180,35 +153,43 @@ cdef class Journal(RecordWriter):
         except OSError as error:
             self.fail(error.errno or EIO)
             return never_committed()
-        offset = self.batch_end()
+        described.offset = described.message_offset = self.batch_end()
+        described.sequence, described.body_bytes = place.sequence, message.body_bytes
+        described.kind = IS_UNTIL_RESTART if place.flags & UNTIL_RESTART else 0
         if message.journal_batch == self.next_number:
             target.place = place[0]
             target.zero = 0
-            target.offset = message.journal_offset
-            record_bytes = put_record(at, self.segment.seed, TARGET_RECORD, &target, sizeof(TargetRecord))
+            target.offset = described.message_offset = message.journal_offset
+            described.kind |= IS_TARGET
+            described.record_bytes = put_record(at, self.segment.seed, TARGET_RECORD, &target, sizeof(TargetRecord))
         else:
-            record_bytes = put_message(at, self.segment.seed, place, message)
+            described.record_bytes = put_message(at, self.segment.seed, place, message)
             message.journal_batch = self.next_number
-            message.journal_offset = <uint32_t>offset
-        self.batch.bytes += record_bytes
+            message.journal_offset = <uint32_t>described.offset
+        self.batch.bytes += described.record_bytes
         self.record_count += 1
         if not place.flags & UNTIL_RESTART:
             self.batch.sync = True
         self.appended_count += 1
-        self.segment.extend_index(place.queue_id, offset, place.sequence)
-        self.segment.count_message(record_bytes)
+        self.segment.add_message(queue_log.part_for(place.sequence, self.segment), &described, place.expires_at_ms)
         return self.next_number
 
     cdef uint64_t put(self, RecordType type, const void *payload, size_t payload_bytes) except 0:
         """Any other record; the number of its commit."""
         cdef char *at
+        cdef uint64_t room = RECORD_HEADER_BYTES + payload_bytes
         if self.error:
             return never_committed()
+        if type == QUEUE_STATE_RECORD:
+            # All its ranges will stand in the summary of the segment too.
+            room += payload_bytes
         try:
-            at = self.reserve(RECORD_HEADER_BYTES + payload_bytes)
+            at = self.reserve(room)
         except OSError as error:
             self.fail(error.errno or EIO)
             return never_committed()
+        if type == DEFINITION_RECORD or type == DEFINITIONS_RECORD:
+            self.segment.summary.add_definition(self.batch_end(), type == DEFINITIONS_RECORD)
         self.batch.bytes += put_record(at, self.segment.seed, type, payload, payload_bytes)
         self.record_count += 1
         return self.next_number
@@ -216,24 +197,27 @@ cdef class Journal(RecordWriter):
     cdef char *reserve(self, uint64_t record_bytes) except NULL:
         """Room for a record in the batch being built, which is finished and begun anew when it has none."""
         cdef uint64_t pending_bytes = (len(self.touched) + 1) * PENDING_RECORDS_BYTES
-        cdef uint64_t wanted
-        cdef void *moved
         if self.batch != NULL and self.record_count and self.batch.bytes + record_bytes > BATCH_BYTES_MAX:
             if not self.moving:
                 self.submit_batch()
-        if self.batch_end() + BATCH_HEADER_BYTES + record_bytes + pending_bytes > self.segment.size:
-            self.roll(record_bytes + pending_bytes)
+        pending_bytes += record_bytes
+        if self.batch_end() + BATCH_HEADER_BYTES + pending_bytes + self.segment_tail() > self.segment.size:
+            self.roll(pending_bytes)
         if self.batch == NULL:
             self.begin_batch()
-        wanted = self.batch.bytes + record_bytes
+        self.grow_batch(self.batch.bytes + record_bytes)
+        return self.batch.data + self.batch.bytes
+
+    cdef int grow_batch(self, size_t wanted) except -1:
+        cdef void *moved
         if wanted > self.batch.capacity:
-            wanted = max(wanted, <uint64_t>self.batch.capacity * 2)
+            wanted = max(wanted, self.batch.capacity * 2)
             moved = realloc(self.batch.data, wanted)
             if moved == NULL:
                 raise MemoryError("a batch of the journal")
             self.batch.data = <char *>moved
             self.batch.capacity = wanted
-        return self.batch.data + self.batch.bytes
+        return 0
 
     cdef int begin_move(self, uint64_t record_bytes) except -1:
         if self.error:
@@ -268,10 +252,10 @@ cdef class Journal(RecordWriter):
         return 0
 
     cdef int roll(self, uint64_t record_bytes) except -1:
-        """Go on in a new segment. The one before is on disk, to its end, when the header of the new one is written."""
+        """Go on in a new segment. Nothing in it is confirmed before the one before it is on disk, to its end."""
         cdef Segment before = self.segment
         cdef uint64_t number
-        cdef uint64_t needed = SEGMENT_HEADER_BYTES + BATCH_HEADER_BYTES + record_bytes
+        cdef uint64_t needed = SEGMENT_HEADER_BYTES + BATCH_HEADER_BYTES + record_bytes + SEGMENT_TAIL_BYTES_MIN
         cdef uint64_t size = max(self.segment_bytes, needed)
         cdef Batch *batch
         while before is not None:
@@ -280,16 +264,14 @@ cdef class Journal(RecordWriter):
                 break
             # What was pending did not fit either and has begun another segment: that may be room enough.
             before = self.segment
-            if self.batch_end() + BATCH_HEADER_BYTES + record_bytes <= before.size:
+            if self.batch_end() + BATCH_HEADER_BYTES + record_bytes + self.segment_tail() <= before.size:
                 return 0
-        if self.sent and not self.thread.wait(self.submitted):
-            raise OSError(self.thread.error(), "the journal could not be written")
         number = 1 if before is None else before.number + 1
         path, fd = self.new_file(number, size)
         failpoint("segment-made")
         seed = int.from_bytes(os.urandom(4), "little")
         self.segment = Segment(number, path, fd, seed, size, 0)
-        self.segment.has_index = True
+        self.segment.summary = Summary()
         self.segments[number] = self.segment
         forget_chunk(number)
         self.begin_batch()
@@ -297,29 +279,49 @@ cdef class Journal(RecordWriter):
         self.batch = NULL
         batch.bytes = SEGMENT_HEADER_BYTES
         batch.sync = True
-        put_segment_header(batch.data, seed, number, 0 if before is None else before.number,
-                           0 if before is None else before.end, size)
+        if before is None:
+            put_segment_header(batch.data, seed, number, size, 0, 0, 0)
+        else:
+            put_segment_header(batch.data, seed, number, size, before.number, before.end, before.summary_at)
         self.segment.end = SEGMENT_HEADER_BYTES
         self.hand_over(batch)
         failpoint("segment-begun")
         self.sync_only(self.directory_fd)
-        if before is not None and before.has_index:
-            self.index_uses += 1
-            before.index_used = self.index_uses
-            self.drop_old_indexes()
+        if before is not None and before.summary is not None:
+            self.summary_uses += 1
+            before.summary_used = self.summary_uses
+            self.drop_old_summaries()
         return 0
 
     def leave(self, Segment segment):
-        """The last batch of a segment asks for a sync, or that of the next one would not cover it."""
+        """What a segment says is written at its end, and that batch asks for a sync: a later one of the next segment
+        would not cover it."""
         if self.batch != NULL and self.record_count:
-            self.batch.sync = True
             self.submit_batch()
-            return
+            if self.segment is not segment:
+                return
         if self.batch != NULL:
             commit_batch_free(self.batch)
             self.batch = NULL
         if segment.end > SEGMENT_HEADER_BYTES:
+            if segment.summary is not None and segment.summary_at == 0:
+                self.write_summary(segment)
             self.sync_only(segment.fd)
+
+    cdef int write_summary(self, Segment segment) except -1:
+        cdef bytes payload = segment.summary.encode()
+        cdef size_t record_bytes = RECORD_HEADER_BYTES + <size_t>len(payload)
+        if segment.end + BATCH_HEADER_BYTES + record_bytes <= segment.size:
+            segment.summary_at = segment.end
+            self.begin_batch()
+            self.grow_batch(BATCH_HEADER_BYTES + record_bytes)
+            put_record(self.batch.data + BATCH_HEADER_BYTES, segment.seed, SUMMARY_RECORD, <const char *>payload,
+                       len(payload))
+            self.batch.bytes += record_bytes
+            self.record_count = 1
+            self.finish_batch()
+        segment.summary.forget_facts()
+        return 0
 
     def sync_only(self, int fd):
         cdef Batch *batch = commit_batch_new(CACHE_LINE)
@@ -378,7 +380,6 @@ cdef class Journal(RecordWriter):
 
     cdef int submit_batch(self) except -1:
         cdef QueueLog queue_log
-        cdef Batch *batch
         cdef list touched
         if self.touched:
             touched = self.touched
@@ -386,15 +387,33 @@ cdef class Journal(RecordWriter):
             for queue_log in touched:
                 queue_log.touched = False
                 queue_log.write_pending()
-        batch = self.batch
-        if batch == NULL or self.record_count == 0:
+        if self.batch == NULL or self.record_count == 0:
             return 0
+        return self.finish_batch()
+
+    cdef int finish_batch(self) except -1:
+        cdef Batch *batch = self.batch
+        cdef Summary summary = self.segment.summary
+        if summary is not None:
+            summary.batches += 1
+            summary.records += self.record_count
+            summary.record_octets += batch.bytes - BATCH_HEADER_BYTES
         put_batch_header(batch.data, self.segment.seed, self.next_number, <uint32_t>(batch.bytes - BATCH_HEADER_BYTES),
                          self.record_count, self.durable_segment, self.durable_offset)
+        self.vouched_segment, self.vouched_offset = self.durable_segment, self.durable_offset
         self.segment.end += batch.bytes
         self.batch = NULL
         self.record_count = 0
         return self.hand_over(batch)
+
+    cdef int vouch(self) except -1:
+        """A batch of no records says what is on disk by now: damage there is then never taken for a torn end."""
+        if self.batch != NULL or self.batch_end() + BATCH_HEADER_BYTES > self.segment.size:
+            return 0
+        if self.vouched_segment == self.durable_segment and self.vouched_offset == self.durable_offset:
+            return 0
+        self.begin_batch()
+        return self.finish_batch()
 
     cdef int hand_over(self, Batch *batch) except -1:
         batch.number = self.next_number
@@ -444,20 +463,34 @@ cdef class Journal(RecordWriter):
             queue_log.order.dispatch()
         return 0
 
-    cdef int need_index(self, Segment segment) except -1:
-        """Indexes of a few old segments are kept: queues that are drained together need the same ones."""
-        self.index_uses += 1
-        segment.index_used = self.index_uses
-        segment.load_index()
-        return self.drop_old_indexes()
+    cdef int need_summary(self, Segment segment) except -1:
+        """Those that were needed last are kept: queues that are drained together need the same ones."""
+        self.summary_uses += 1
+        segment.summary_used = self.summary_uses
+        segment.load_summary()
+        return self.drop_old_summaries()
 
-    cdef int drop_old_indexes(self) except -1:
+    cdef int drop_old_summaries(self) except -1:
         cdef Segment loaded
-        kept = [loaded for loaded in self.segments.values() if loaded.has_index and loaded is not self.segment]
-        kept.sort(key=index_age)
-        for loaded in kept[:-INDEXES_MAX]:
-            loaded.drop_index()
+        cdef size_t kept_bytes = 0
+        kept = [loaded for loaded in self.segments.values() if loaded.summary is not None]
+        kept.sort(key=summary_age, reverse=True)
+        for loaded in kept:
+            kept_bytes += loaded.summary.stream_bytes + loaded.summary.part_count * PART_OBJECT_BYTES
+            in_use = loaded is self.segment or loaded.summary_used == self.summary_uses
+            if kept_bytes > SUMMARIES_BYTES_MAX and not in_use:
+                loaded.drop_summary()
         return 0
+
+    cdef int note_damage(self, Segment segment, str what, str who) except -1:
+        self.damaged = True
+        if segment is not None:
+            segment.damaged = True
+        log.critical("%s; %s; see flowmq inspect --verify and flowmq recover", what, who)
+        return 0
+
+    def damage_found(self, Segment segment, str what):
+        self.note_damage(segment, what, "found while looking through it")
 
     cdef int tell(self) except -1:
         cdef CommitWaiter waiter
@@ -525,122 +558,12 @@ cdef class Journal(RecordWriter):
         number = self.put(QUEUE_GONE_RECORD, &record, 8)
         if not self.error:
             self.batch.sync = True
+            self.segment.summary.facts_for(queue_id).gone = True
+            self.segment.states.add(queue_id)
         queue_log.forget_all()
         self.definition_commit = number
         self.definition_count += 1
         return number
-
-    # -------------------------------------------------------------------------------------------------- compaction
-
-    def maintain(self) -> bool:
-        """Free the oldest segment, or do a little to make it free. True when there is more to do soon."""
-        cdef Segment oldest = next(iter(self.segments.values()))
-        if self.error or oldest is self.segment or self.directory_commit > self.committed:
-            # Names change one by one, so that no power cut can leave a gap in the numbers.
-            return False
-        if oldest.free_after:
-            if oldest.free_after > self.committed:
-                return False
-            self.recycle(oldest)
-            return True
-        if oldest.live == 0:
-            self.supersede(oldest)
-            return True
-        if oldest.live < oldest.live_last_seen or oldest.live_last_seen == 0:
-            # It empties by itself: rewriting what is acknowledged a moment later would be wasted.
-            oldest.live_last_seen = oldest.live
-            return False
-        used = self.used_bytes
-        needed = self.live_bytes + self.segment_bytes
-        if used <= 2 * needed:
-            return False
-        if self.submitted == self.committed or used > 4 * needed:
-            # While somebody waits for the disk only when it grows too full.
-            self.rewrite_some(oldest)
-            self.submit()
-        return True
-
-    @property
-    def used_bytes(self) -> int:
-        """Octets of all files, spare ones too."""
-        return sum(segment.size for segment in self.segments.values()) + len(self.spares) * self.segment_bytes
-
-    @property
-    def live_bytes(self) -> int:
-        """Octets of messages that are still needed."""
-        return sum(segment.live_bytes for segment in self.segments.values())
-
-    def supersede(self, Segment oldest):
-        """Write anew what else the oldest segment says and nothing after it does; then it can go."""
-        cdef QueueLog queue_log
-        for queue_id in sorted(oldest.states):
-            queue_log = self.logs.get(queue_id)
-            if queue_log is not None:
-                queue_log.write_state()
-        if oldest.has_definitions:
-            # One record, hence one batch: it takes the place of all before it, and must be there whole or not at all.
-            payload = self.definitions_snapshot()
-            self.put(DEFINITIONS_RECORD, <const char *>payload, len(payload))
-            self.definitions_rewritten()
-        if self.batch != NULL and self.record_count:
-            self.batch.sync = True
-            oldest.free_after = self.next_number
-        else:
-            oldest.free_after = self.submitted
-        self.submit()
-        failpoint("segment-superseded")
-
-    def definitions_rewritten(self):
-        cdef Segment segment
-        for segment in self.segments.values():
-            segment.has_definitions = segment is self.segment
-
-    def recycle(self, Segment segment):
-        del self.segments[segment.number]
-        forget_chunk(segment.number)
-        os.close(segment.fd)
-        segment.fd = -1
-        if segment.size == self.segment_bytes and len(self.spares) < SPARES_MAX:
-            spare = os.path.join(self.directory, f"spare-{segment.number:x}.segment")
-            os.rename(segment.path, spare)
-            # Used only once this name is on disk: a file that has one name and another's content would be neither.
-            self.spares.append((spare, self.next_number))
-        else:
-            os.unlink(segment.path)
-        failpoint("segment-renamed")
-        self.sync_only(self.directory_fd)
-        self.directory_commit = self.submitted
-
-    cdef int rewrite_some(self, Segment oldest) except -1:
-        cdef uint64_t done_bytes = 0
-        cdef Indexed *entry
-        cdef QueueLog queue_log
-        if not oldest.has_index:
-            self.need_index(oldest)
-        while oldest.rewritten < oldest.index_count and done_bytes < COMPACTION_STEP_BYTES:
-            entry = &oldest.index[oldest.rewritten]
-            oldest.rewritten += 1
-            queue_log = self.logs.get(entry.queue_id)
-            if queue_log is not None and queue_log.is_live(entry.sequence, oldest):
-                done_bytes += self.rewrite(oldest, queue_log, entry)
-        if oldest.rewritten == oldest.index_count:
-            oldest.forget_last_read()
-        return 0
-
-    cdef uint64_t rewrite(self, Segment oldest, QueueLog queue_log, Indexed *entry) except? 0:
-        cdef Place place
-        cdef Message *message = oldest.read_message(entry.offset, &place)
-        place.delivery_count = max(place.delivery_count, <uint32_t>queue_log.returned.get(entry.sequence, 0))
-        if entry.sequence <= queue_log.delivered_up_to:
-            place.flags |= WAS_DELIVERED
-        if self.write_message(message, &place) == never_committed():
-            return COMPACTION_STEP_BYTES
-        queue_log.note_moved(entry.sequence, self.segment)
-        oldest.live -= 1
-        oldest.live_last_seen = oldest.live
-        self.compacted_count += 1
-        failpoint("message-rewritten")
-        return message_record_bytes(message)
 
     def close(self):
         """Write what is built, end the thread, close the files."""
@@ -650,6 +573,10 @@ cdef class Journal(RecordWriter):
                 self.batch.sync = True
             self.submit_batch()
             self.sync_only(self.segment.fd)
+            if self.thread.wait(self.submitted):
+                self.durable_segment, self.durable_offset = self.segment.number, self.segment.end
+                self.vouch()
+                self.sync_only(self.segment.fd)
         self.thread.close()
         for segment in self.segments.values():
             os.close(segment.fd)

@@ -5,7 +5,9 @@
 
 from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.object cimport PyObject
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint64_t
+
+from flowmq._message cimport Message
 
 cdef extern from * nogil:
     """
@@ -70,9 +72,8 @@ cdef struct Gathering:
     uint64_t seen_mask
     uint64_t route              # its number
     uint64_t matches            # with repetitions
-    const uint8_t *headers
-    uint32_t headers_bytes
-    bint headers_read           # they are decoded
+    Message *message            # what is routed, borrowed; NULL is one without properties
+    bint headers_read           # its headers are decoded
 
 cdef int widen(Gathering *gathering) except -1
 
@@ -99,7 +100,8 @@ cdef inline int gather(Gathering *gathering, PyObject *target) except -1:
 cdef class Table:
     # The bindings of one exchange, in the shape its type matches by. Borrows the targets.
     cdef bint by_key                # the routing key decides
-    cdef bint by_headers            # the headers property decides
+    cdef bint by_message            # the message's properties or chance decide
+    cdef bint by_first_key          # of several routing keys (CC, BCC) the publisher's own decides alone
     cdef int add(self, PyObject *target, bytes key, bytes match) except -1
     # Only for what was added.
     cdef int remove(self, PyObject *target, bytes key, bytes match) except -1

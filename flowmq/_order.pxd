@@ -16,6 +16,7 @@ from libc.stdint cimport uint64_t
 
 from flowmq._heaps cimport Due, DueHeap, Entry, EntryHeap
 from flowmq._message_log cimport LogSource, MessageLog
+from flowmq._ring cimport Ring
 
 # What time it is, in milliseconds since 1970: told by whoever owns a clock before queues are used.
 cdef void queue_clock(uint64_t now_ms) noexcept nogil
@@ -44,13 +45,7 @@ cdef class Order:
     cdef PyObject *owner        # the queue whose lane this is; borrowed, NULL when it is the queue itself
     cdef Totals *totals         # of the whole queue
     cdef Totals own_totals
-
-    cdef Entry *ring            # never begins or ends with a hole: an entry whose message is NULL
-    cdef uint64_t mask
-    cdef uint64_t head
-    cdef uint64_t tail
-    cdef uint64_t holes
-    cdef uint64_t ring_bytes                # body octets in the ring
+    cdef Ring ring
     cdef EntryHeap returned                 # by sequence
     cdef EntryHeap aside                    # by the time at which they return
     # Behind the ring: messages that are only in the log. All of them are newer.
@@ -64,39 +59,54 @@ cdef class Order:
     cdef uint64_t chain_end_ms              # no message that came later and expires before this is without a heap entry
     cdef readonly uint64_t expires_next_ms  # nothing falls due before; 0 when nothing ever does
     cdef bint timed                         # in the list of those with something that falls due
-    cdef set leaving            # paged messages that were taken out, and that the log still has; None: none
+    cdef set leaving            # paged messages that were taken out, and that the log has until they are buried
+    cdef set apart              # those that are aside although the log has them behind the ring
+    cdef uint64_t unseen_from   # paged messages from here to there may expire: nobody has looked yet
+    cdef uint64_t unseen_to
+    cdef uint64_t seen_chain_end_ms         # as chain_end_ms, of those that were looked at
 
-    # A message enters: it gets its number, and what is to be logged is. True when it needs no place in memory.
-    # `commit` becomes what there is to wait for, if that is later than what it is.
-    cdef bint admit(self, Entry *entry, uint64_t *commit) except -1
+    # A message enters: it gets its number, and what is to be logged is; `commit` becomes what there is to wait for, if
+    # that is later than what it is. True when it needs no place in memory.
+    cdef inline bint admit(self, Entry *entry, uint64_t *commit) except -1:
+        entry.sequence = self.next_sequence
+        self.next_sequence += 1
+        if self.log is None and (self.ring.tail == self.ring.head or self.pager is None):
+            return False
+        return self.admit_logged(entry, commit)
+
+    cdef bint admit_logged(self, Entry *entry, uint64_t *commit) except -1
     # It waits. Takes over the reference, here and below.
     cdef int place(self, Entry *entry) except -1
     # It came back to its place; or will, at that time.
     cdef int put_back(self, Entry *entry) except -1
     cdef int put_aside(self, Entry *entry, uint64_t due_ms) except -1
-    # The next message, which is taken out; False when there is none, or none that can be read yet.
+    # Takes the next message out that has not expired, or whichever it is; False when there is none that can be read yet.
     cdef bint take_first(self, Entry *entry) except -1
-    # The same without looking whether it has expired.
     cdef bint take_oldest(self, Entry *entry) except -1
     # A message that was taken out is done with: the log is told, the reference given up.
     cdef int forget(self, Entry *entry) except -1
     # Drops every ready message; returns how many.
     cdef uint64_t empty(self) except? 0xFFFFFFFFFFFFFFFF
     cdef int drop_aside(self) except -1
+    cdef int settle_paged(self) except -1
 
     # Does the ring hold as much as should be in memory?
     cdef bint is_window_full(self) noexcept
-    # Puts a message back that the log kept over a restart; in order of sequence.
-    cdef int restore(self, Entry *entry) except -1
-    # The same for one that is to stay in the log until it is needed, and for one that waits aside.
-    cdef int restore_paged(self, uint64_t sequence, uint64_t body_bytes, uint64_t expires_at_ms) except -1
+    # What the log kept over a restart: it stays there until it is needed. When the first of it expires, 0 for never, and
+    # which of it is to wait for its time: a dict of sequence -> when it is ready.
+    cdef int restore_backlog(self, uint64_t messages, uint64_t body_bytes, uint64_t next_sequence,
+                             uint64_t expires_next_ms, bint expires_unevenly) except -1
+    cdef int set_aside(self, dict times) except -1
+    # The newest message is only in the log.
+    cdef int leave_to_log(self, uint64_t sequence, uint64_t body_bytes, uint64_t expires_at_ms) except -1
 
-    # The first ready message in ring or log from that number on, with a reference for whoever asks; it stays where it is.
-    # False when there is none, or it cannot be read yet.
+    # The first in ring or log from that number on, with a reference for whoever asks; it stays. False when there is none.
     cdef bint peek(self, uint64_t sequence, Entry *entry) except -1
 
     # A message leaves for that reason. Here it is dropped; a queue may know better.
     cdef int bury(self, Order lane, Entry *entry, Reason reason) except -1
+    # What the queue is called, for people.
+    cdef bytes title(self)
     # Something is ready that was not.
     cdef int dispatch(self) except -1
     # What was buried is where it belongs.
@@ -110,23 +120,19 @@ cdef class Order:
     cdef int drop_stale_due(self) except -1
     cdef bint is_before_head(self, const Due *due) noexcept
     cdef bint expire_head(self) except -1
-    cdef Py_ssize_t expire_returned(self) except -1
+    cdef Py_ssize_t expire_returned(self, Py_ssize_t limit) except -1
     cdef Py_ssize_t end_waiting(self, Py_ssize_t limit) except -1
     cdef bint expire_at(self, uint64_t sequence) except -1
-    # Takes the message with that number out of wherever it stands, but not of those that came back. False when it is
-    # not there, or cannot be read yet.
+    # Takes that message out of ring or log. False when it is not there, or cannot be read yet.
     cdef bint take_out(self, uint64_t sequence, Entry *entry) except -1
     cdef bint take_out_paged(self, uint64_t sequence, Entry *entry) except -1
     cdef int look_ahead(self) except -1
-    cdef uint64_t position_of(self, uint64_t sequence) noexcept
+    cdef Py_ssize_t look_through(self, Py_ssize_t limit) except -1
+    cdef bint is_elsewhere(self, uint64_t sequence) except -1
 
     cdef bint log_message(self, Entry *entry, uint64_t *commit) except -1
     cdef int refill(self) except -1
-    cdef int push(self, Entry *entry) except -1
-    cdef int resize(self, uint64_t capacity) except -1
-    cdef void squeeze(self) noexcept
     cdef void pop(self, Entry *entry) noexcept
-    cdef void trim(self) noexcept
     cdef void count_in(self, uint64_t body_bytes) noexcept
     cdef void count_out(self, uint64_t body_bytes) noexcept
 

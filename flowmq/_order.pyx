@@ -1,7 +1,7 @@
 # See _order.pxd for what this module is and is not.
 
 from libc.stdint cimport uint8_t
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport free
 
 from flowmq._frame cimport FLOWMQ_CONTRACT
 from flowmq._heaps cimport (
@@ -11,14 +11,15 @@ from flowmq._message cimport (
     Message, message_body, message_header, message_names, message_release, message_retain,
 )
 from flowmq._message_log cimport never_committed
+from flowmq._ring cimport (
+    NOT_IN_RING, ring_at, ring_find, ring_find_from, ring_free, ring_is_empty, ring_pop, ring_push, ring_take,
+)
 
 from flowmq._frame import check_contract
 
 check_contract(FLOWMQ_CONTRACT)
 
 cdef enum:
-    RING_CAPACITY_MIN = 16
-    RING_CAPACITY_KEPT = 4096    # an emptied ring larger than this is given back
     WINDOW_BYTES = 2097152       # more than this is left to the log, if there is one
     TRANSIENT_WINDOW_BYTES = 268435456      # the same where nothing is durable, while memory is not short
     PAGE_BYTES = 262144          # and comes back by so much
@@ -26,7 +27,6 @@ cdef enum:
     READ_AGAIN_MS = 20           # what is due and cannot be read yet is tried again
 
 cdef uint64_t NEVER_MS = <uint64_t>-1
-cdef uint64_t NOWHERE = <uint64_t>-1
 # The same as numbers of messages.
 cdef uint64_t window_messages = 8192
 cdef uint64_t transient_window_messages = 1048576
@@ -116,19 +116,22 @@ cdef class Order:
 
     def __dealloc__(self):
         cdef Entry entry
-        while self.tail != self.head or self.returned.count:
+        while not ring_is_empty(&self.ring) or self.returned.count:
             self.pop(&entry)
             message_release(entry.message)
         while self.aside.count:
             entry_heap_pop(&self.aside, &entry)
             message_release(entry.message)
-        free(self.ring)
+        ring_free(&self.ring)
         due_heap_clear(&self.due)
 
     cdef int bury(self, Order lane, Entry *entry, Reason reason) except -1:
         if self.owner != NULL:
             return (<Order>self.owner).bury(lane, entry, reason)
         return lane.forget(entry)
+
+    cdef bytes title(self):
+        return b"" if self.owner == NULL else (<Order>self.owner).title()
 
     cdef int dispatch(self) except -1:
         if self.owner != NULL:
@@ -142,11 +145,9 @@ cdef class Order:
 
     # --------------------------------------------------------------------------------------------- in and out
 
-    cdef bint admit(self, Entry *entry, uint64_t *commit) except -1:
-        entry.sequence = self.next_sequence
-        self.next_sequence += 1
+    cdef bint admit_logged(self, Entry *entry, uint64_t *commit) except -1:
         if self.log is None:
-            if self.pager is None or not self.is_window_full():
+            if not self.is_window_full():
                 return False
             self.log = self.pager.log_for(self, entry.sequence)
             if self.log is None:
@@ -174,11 +175,11 @@ cdef class Order:
             if not paging:
                 commit[0] = never_committed()
         if paging:
-            self.restore_paged(entry.sequence, message.body_bytes, entry.expires_at_ms)
+            self.leave_to_log(entry.sequence, message.body_bytes, entry.expires_at_ms)
         return True
 
     cdef int place(self, Entry *entry) except -1:
-        self.push(entry)
+        ring_push(&self.ring, entry)
         self.count_in(entry.message.body_bytes)
         if entry.expires_at_ms:
             self.note_due(entry.expires_at_ms, entry.sequence)
@@ -186,11 +187,36 @@ cdef class Order:
             self.chain_end_ms = NEVER_MS
         return 0
 
-    cdef int restore(self, Entry *entry) except -1:
-        self.next_sequence = entry.sequence + 1
-        return self.place(entry)
+    cdef int restore_backlog(self, uint64_t messages, uint64_t body_bytes, uint64_t next_sequence,
+                             uint64_t expires_next_ms, bint expires_unevenly) except -1:
+        self.next_sequence = next_sequence
+        self.paged_from = 1
+        self.paged_count = self.count = messages
+        self.paged_bytes = body_bytes
+        self.totals.ready += messages
+        self.totals.ready_bytes += body_bytes
+        if expires_unevenly:
+            self.unseen_from, self.unseen_to = 1, next_sequence
+            self.expect(clock_ms)
+        elif expires_next_ms:
+            self.expect(expires_next_ms)
+        if messages:
+            # Whatever comes now is behind messages of which nothing is known.
+            self.chain_end_ms = NEVER_MS
+        return 0
 
-    cdef int restore_paged(self, uint64_t sequence, uint64_t body_bytes, uint64_t expires_at_ms) except -1:
+    cdef int set_aside(self, dict times) except -1:
+        cdef Entry entry
+        for sequence, ready_at_ms in sorted(times.items()):
+            if ready_at_ms > clock_ms and self.take_out_paged(sequence, &entry):
+                if self.apart is None:
+                    self.apart = set()
+                self.apart.add(sequence)
+                self.put_aside(&entry, ready_at_ms)
+        self.leaving = None
+        return 0
+
+    cdef int leave_to_log(self, uint64_t sequence, uint64_t body_bytes, uint64_t expires_at_ms) except -1:
         if self.paged_count == 0:
             self.paged_from = sequence
         self.paged_count += 1
@@ -222,10 +248,10 @@ cdef class Order:
         return False
 
     cdef bint take_oldest(self, Entry *entry) except -1:
-        if self.tail == self.head and self.returned.count == 0:
+        if ring_is_empty(&self.ring) and self.returned.count == 0:
             if self.paged_count:
                 self.refill()
-            if self.tail == self.head:
+            if ring_is_empty(&self.ring):
                 return False
         self.pop(entry)
         return True
@@ -233,23 +259,37 @@ cdef class Order:
     cdef int forget(self, Entry *entry) except -1:
         if self.log is not None:
             self.log.settle(entry.sequence, entry.message.delivery_mode == 2)
+            if self.leaving is not None:
+                self.leaving.discard(entry.sequence)
         message_release(entry.message)
         return 0
 
     cdef uint64_t empty(self) except? 0xFFFFFFFFFFFFFFFF:
         cdef Entry entry
         cdef uint64_t dropped = self.count
-        while self.tail != self.head or self.returned.count:
+        while not ring_is_empty(&self.ring) or self.returned.count:
             self.pop(&entry)
             self.forget(&entry)
         if self.paged_count:
-            self.log.settle_range(self.paged_from, self.next_sequence - 1)
+            self.settle_paged()
             self.totals.ready -= self.paged_count
             self.totals.ready_bytes -= self.paged_bytes
             self.count = self.paged_count = self.paged_bytes = 0
+        self.unseen_from = self.unseen_to
         self.chain_end_ms = 0
         due_heap_clear(&self.due)
         return dropped
+
+    cdef int settle_paged(self) except -1:
+        """All that is behind the ring is done with, but what stands aside."""
+        cdef uint64_t first = self.paged_from
+        for sequence in sorted(self.apart or ()):
+            if sequence > first:
+                self.log.settle_range(first, sequence - 1)
+            first = max(first, <uint64_t>sequence + 1)
+        if first < self.next_sequence:
+            self.log.settle_range(first, self.next_sequence - 1)
+        return 0
 
     cdef int drop_aside(self) except -1:
         cdef Entry entry
@@ -258,6 +298,13 @@ cdef class Order:
             self.totals.aside -= 1
             self.forget(&entry)
         return 0
+
+    cdef void pop(self, Entry *entry) noexcept:
+        if self.returned.count:
+            entry_heap_pop(&self.returned, entry)
+        else:
+            ring_pop(&self.ring, entry)
+        self.count_out(entry.message.body_bytes)
 
     cdef void count_in(self, uint64_t body_bytes) noexcept:
         self.count += 1
@@ -274,9 +321,10 @@ cdef class Order:
     # ------------------------------------------------------------------------------------------------- paging
 
     cdef bint is_window_full(self) noexcept:
+        cdef uint64_t messages = self.ring.tail - self.ring.head
         if memory_is_short or (self.log is not None and not self.log.until_restart):
-            return self.tail - self.head >= window_messages or self.ring_bytes >= WINDOW_BYTES
-        return self.tail - self.head >= transient_window_messages or self.ring_bytes >= TRANSIENT_WINDOW_BYTES
+            return messages >= window_messages or self.ring.body_bytes >= WINDOW_BYTES
+        return messages >= transient_window_messages or self.ring.body_bytes >= TRANSIENT_WINDOW_BYTES
 
     cdef int refill(self) except -1:
         """The ring is empty: it gets the next page from the log, or as much of it as can be read."""
@@ -288,14 +336,14 @@ cdef class Order:
                 if messages == 0:
                     self.log.want()
                 return 0
-            if self.leaving is not None and entry.sequence in self.leaving:
+            if self.is_elsewhere(entry.sequence):
                 message_release(entry.message)
                 self.paged_from = entry.sequence + 1
                 continue
             self.paged_count -= 1
             self.paged_bytes -= entry.message.body_bytes
             self.paged_from = entry.sequence + 1
-            self.push(&entry)
+            ring_push(&self.ring, &entry)
             messages += 1
             octets += entry.message.body_bytes
         return 0
@@ -334,7 +382,7 @@ cdef class Order:
         cdef Entry *entry
         for at in range(self.due.count):
             due = &self.due.items[at]
-            if self.position_of(due.sequence) != NOWHERE or (
+            if ring_find(&self.ring, due.sequence) != NOT_IN_RING or (
                 self.paged_count and due.sequence >= self.paged_from and self.log.holds(due.sequence)
             ):
                 self.due.items[kept] = due[0]
@@ -349,44 +397,75 @@ cdef class Order:
 
     cdef Py_ssize_t fall_due(self, Py_ssize_t limit) except -1:
         cdef Py_ssize_t done = self.end_waiting(limit)
+        cdef Entry entry
         cdef Due due
         cdef bint elsewhere = False
         self.expires_next_ms = 0
+        if self.unseen_from < self.unseen_to:
+            done += self.look_through(limit)
         while done < limit:
-            # In order of time, wherever they are found, and of arrival.
-            if self.due.count and self.due.items[0].due_ms <= clock_ms and self.is_before_head(&self.due.items[0]):
+            # Those that came back are the oldest; otherwise in order of time, wherever they are found, and of arrival.
+            if self.returned.count and is_expired(&self.returned.items[0].entry, clock_ms):
+                self.pop(&entry)
+                self.bury(self, &entry, EXPIRED)
+            elif self.due.count and self.due.items[0].due_ms <= clock_ms and self.is_before_head(&self.due.items[0]):
                 due_heap_pop(&self.due, &due)
                 elsewhere |= not self.expire_at(due.sequence)
             elif not self.expire_head():
                 break
             done += 1
         if elsewhere and self.returned.count:
-            done += self.expire_returned()
+            done += self.expire_returned(limit - done)
         self.finish_burials()
-        if self.leaving:
-            self.leaving = None
         self.look_ahead()
+        return done
+
+    cdef Py_ssize_t look_through(self, Py_ssize_t limit) except -1:
+        """After a restart: when do messages expire that are only in the log? A few at a time."""
+        cdef Entry entry
+        cdef Py_ssize_t done = 0
+        self.unseen_from = max(self.unseen_from, self.paged_from)
+        while done < limit:
+            if self.paged_count == 0 or not self.log.load(self.unseen_from, &entry):
+                # What cannot be read yet came after the restart, and was looked at when it came.
+                self.unseen_from = self.unseen_to
+                break
+            if entry.sequence >= self.unseen_to:
+                message_release(entry.message)
+                self.unseen_from = self.unseen_to
+                break
+            done += 1
+            self.unseen_from = entry.sequence + 1
+            if entry.expires_at_ms >= self.seen_chain_end_ms or entry.expires_at_ms == 0:
+                self.seen_chain_end_ms = entry.expires_at_ms or NEVER_MS
+                if entry.expires_at_ms:
+                    self.expect(entry.expires_at_ms)
+            else:
+                self.add_due(entry.expires_at_ms, entry.sequence)
+            message_release(entry.message)
         return done
 
     cdef bint is_before_head(self, const Due *due) noexcept:
         """Is it due before the first message in the ring?"""
         cdef Entry *first
-        if self.tail == self.head:
+        if ring_is_empty(&self.ring):
             return True
-        first = &self.ring[self.head & self.mask]
+        first = ring_at(&self.ring, self.ring.head)
         if first.expires_at_ms == due.due_ms:
             return due.sequence <= first.sequence
         return first.expires_at_ms == 0 or due.due_ms < first.expires_at_ms
 
     cdef int look_ahead(self) except -1:
         """When something falls due next, as far as can be seen."""
+        if self.unseen_from < self.unseen_to:
+            self.expect(clock_ms)
         if self.due.count:
             self.expect(self.due.items[0].due_ms)
         if self.aside.count:
             self.expect(self.aside.items[0].key)
-        if self.tail != self.head:
-            if self.ring[self.head & self.mask].expires_at_ms:
-                self.expect(self.ring[self.head & self.mask].expires_at_ms)
+        if not ring_is_empty(&self.ring):
+            if ring_at(&self.ring, self.ring.head).expires_at_ms:
+                self.expect(ring_at(&self.ring, self.ring.head).expires_at_ms)
         elif self.paged_count:
             # What comes next could not be read yet, or had no turn.
             self.expect(clock_ms + READ_AGAIN_MS)
@@ -406,9 +485,9 @@ cdef class Order:
 
     cdef bint expire_at(self, uint64_t sequence) except -1:
         """Whatever stands there is buried if it has expired."""
-        cdef uint64_t position = self.position_of(sequence)
+        cdef uint64_t position = ring_find(&self.ring, sequence)
         cdef Entry entry
-        if position != NOWHERE and not is_expired(&self.ring[position & self.mask], clock_ms):
+        if position != NOT_IN_RING and not is_expired(ring_at(&self.ring, position), clock_ms):
             return False
         if not self.take_out(sequence, &entry):
             if self.paged_count and sequence >= self.paged_from and self.log.holds(sequence):
@@ -418,21 +497,23 @@ cdef class Order:
         return True
 
     cdef bint take_out(self, uint64_t sequence, Entry *entry) except -1:
-        cdef uint64_t position = self.position_of(sequence)
-        if position == NOWHERE:
+        cdef uint64_t position = ring_find(&self.ring, sequence)
+        if position == NOT_IN_RING:
             return self.take_out_paged(sequence, entry)
-        entry[0] = self.ring[position & self.mask]
-        self.ring[position & self.mask].message = NULL
-        self.holes += 1
-        self.ring_bytes -= entry.message.body_bytes
+        ring_take(&self.ring, position, entry)
         self.count_out(entry.message.body_bytes)
-        self.trim()
         return True
+
+    cdef bint is_elsewhere(self, uint64_t sequence) except -1:
+        """Has a message that the log still has been taken out of the order?"""
+        return (self.leaving is not None and sequence in self.leaving) or (
+            self.apart is not None and sequence in self.apart
+        )
 
     cdef bint take_out_paged(self, uint64_t sequence, Entry *entry) except -1:
         if self.paged_count == 0 or sequence < self.paged_from or not self.log.holds(sequence):
             return False
-        if self.leaving is not None and sequence in self.leaving:
+        if self.is_elsewhere(sequence):
             return False
         if not self.log.load(sequence, entry):
             return False
@@ -448,41 +529,47 @@ cdef class Order:
         self.leaving.add(sequence)
         return True
 
-    cdef Py_ssize_t expire_returned(self) except -1:
-        """The heap of those that came back is made anew without those that have expired."""
+    cdef Py_ssize_t expire_returned(self, Py_ssize_t limit) except -1:
+        """The heap of those that came back is made anew without those that have expired, which go in order of time."""
         cdef EntryHeap before = self.returned
+        cdef EntryHeap expired
         cdef Py_ssize_t at
         cdef Py_ssize_t done = 0
-        cdef Entry *entry
-        self.returned.items = NULL
-        self.returned.count = self.returned.capacity = 0
+        cdef Entry entry
+        expired.items = self.returned.items = NULL
+        expired.count = expired.capacity = self.returned.count = self.returned.capacity = 0
         for at in range(before.count):
-            entry = &before.items[at].entry
-            if is_expired(entry, clock_ms):
+            entry = before.items[at].entry
+            if is_expired(&entry, clock_ms):
+                entry_heap_push(&expired, entry.expires_at_ms, &entry)
+            else:
+                entry_heap_push(&self.returned, entry.sequence, &entry)
+        free(before.items)
+        while expired.count:
+            entry_heap_pop(&expired, &entry)
+            if done < limit:
                 self.count_out(entry.message.body_bytes)
-                self.bury(self, entry, EXPIRED)
+                self.bury(self, &entry, EXPIRED)
                 done += 1
             else:
-                entry_heap_push(&self.returned, entry.sequence, entry)
-        free(before.items)
+                entry_heap_push(&self.returned, entry.sequence, &entry)
+                self.add_due(entry.expires_at_ms, entry.sequence)
         return done
 
     cdef bint expire_head(self) except -1:
         """Bury the first message if it has expired."""
         cdef Entry entry
-        if self.tail == self.head:
+        if ring_is_empty(&self.ring):
             if self.paged_count == 0 or self.returned.count:
                 return False
             self.refill()
-            if self.tail == self.head:
+            if ring_is_empty(&self.ring):
                 return False
-        entry = self.ring[self.head & self.mask]
+        entry = ring_at(&self.ring, self.ring.head)[0]
         if not is_expired(&entry, clock_ms):
             return False
-        self.head += 1
-        self.ring_bytes -= entry.message.body_bytes
+        ring_pop(&self.ring, &entry)
         self.count_out(entry.message.body_bytes)
-        self.trim()
         self.bury(self, &entry, EXPIRED)
         return True
 
@@ -503,12 +590,11 @@ cdef class Order:
             if self.returned.items[at].entry.sequence >= first_sequence:
                 found.append(view_of(&self.returned.items[at].entry))
         found.sort()
-        for position in range(self.head, self.tail):
+        for position in range(ring_find_from(&self.ring, first_sequence), self.ring.tail):
             if len(found) >= limit:
                 break
-            if (self.ring[position & self.mask].message != NULL
-                    and self.ring[position & self.mask].sequence >= first_sequence):
-                found.append(view_of(&self.ring[position & self.mask]))
+            if ring_at(&self.ring, position).message != NULL:
+                found.append(view_of(ring_at(&self.ring, position)))
         while self.paged_count and len(found) < limit and self.log.load(from_log, &entry):
             found.append(view_of(&entry))
             message_release(entry.message)
@@ -516,11 +602,10 @@ cdef class Order:
         return found[:limit]
 
     cdef bint peek(self, uint64_t sequence, Entry *entry) except -1:
-        cdef uint64_t position = self.head
-        while position < self.tail:
-            if (self.ring[position & self.mask].message != NULL
-                    and self.ring[position & self.mask].sequence >= sequence):
-                entry[0] = self.ring[position & self.mask]
+        cdef uint64_t position = ring_find_from(&self.ring, sequence)
+        while position < self.ring.tail:
+            entry[0] = ring_at(&self.ring, position)[0]
+            if entry.message != NULL:
                 message_retain(entry.message)
                 return True
             position += 1
@@ -536,84 +621,7 @@ cdef class Order:
             self.finish_burials()
         else:
             self.forget(&entry)
-        self.leaving = None
         return True
-
-    # --------------------------------------------------------------------------------------------------- ring
-
-    cdef int push(self, Entry *entry) except -1:
-        if self.ring == NULL:
-            self.resize(RING_CAPACITY_MIN)
-        elif self.tail - self.head > self.mask:
-            if self.holes * 2 > self.mask:
-                self.squeeze()
-            else:
-                self.resize((self.mask + 1) * 2)
-        self.ring[self.tail & self.mask] = entry[0]
-        self.tail += 1
-        self.ring_bytes += entry.message.body_bytes
-        return 0
-
-    cdef int resize(self, uint64_t capacity) except -1:
-        cdef uint64_t position
-        cdef Entry *ring = <Entry *>malloc(capacity * sizeof(Entry))
-        if ring == NULL:
-            raise MemoryError("queue")
-        for position in range(self.head, self.tail):
-            ring[position & (capacity - 1)] = self.ring[position & self.mask]
-        free(self.ring)
-        self.ring = ring
-        self.mask = capacity - 1
-        return 0
-
-    cdef void squeeze(self) noexcept:
-        cdef uint64_t position
-        cdef uint64_t kept = self.head
-        for position in range(self.head, self.tail):
-            if self.ring[position & self.mask].message != NULL:
-                self.ring[kept & self.mask] = self.ring[position & self.mask]
-                kept += 1
-        self.tail = kept
-        self.holes = 0
-
-    cdef void pop(self, Entry *entry) noexcept:
-        if self.returned.count:
-            entry_heap_pop(&self.returned, entry)
-        else:
-            entry[0] = self.ring[self.head & self.mask]
-            self.head += 1
-            self.ring_bytes -= entry.message.body_bytes
-            if self.holes or self.head == self.tail:
-                self.trim()
-        self.count_out(entry.message.body_bytes)
-
-    cdef void trim(self) noexcept:
-        """No holes at the ends; a large ring that is empty is given back."""
-        while self.head != self.tail and self.ring[self.head & self.mask].message == NULL:
-            self.head += 1
-            self.holes -= 1
-        while self.head != self.tail and self.ring[(self.tail - 1) & self.mask].message == NULL:
-            self.tail -= 1
-            self.holes -= 1
-        if self.head == self.tail and self.mask >= RING_CAPACITY_KEPT:
-            free(self.ring)
-            self.ring = NULL
-            self.mask = 0
-
-    cdef uint64_t position_of(self, uint64_t sequence) noexcept:
-        """Where in the ring that message stands; NOWHERE when it does not."""
-        cdef uint64_t low = self.head
-        cdef uint64_t high = self.tail
-        cdef uint64_t middle
-        while low < high:
-            middle = low + (high - low) // 2
-            if self.ring[middle & self.mask].sequence < sequence:
-                low = middle + 1
-            else:
-                high = middle
-        if low == self.tail or self.ring[low & self.mask].sequence != sequence:
-            return NOWHERE
-        return low if self.ring[low & self.mask].message != NULL else NOWHERE
 
 
 cdef tuple view_of(const Entry *entry):

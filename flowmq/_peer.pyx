@@ -5,7 +5,7 @@ from libc.string cimport memcpy
 from flowmq._frame cimport (
     FLOWMQ_CONTRACT, FRAME_BODY, FRAME_END, FRAME_OVERHEAD_BYTES, output_clear, put_frame_prefix, store_short,
 )
-from flowmq._dead_letters cimport anyone_died, bury_all
+from flowmq._dead_letters cimport anyone_died, bury_some, end_burials_of_turn
 from flowmq._message cimport message_body, message_image_bytes, message_names
 from flowmq._order cimport anything_timed
 
@@ -74,13 +74,14 @@ cdef int flush_dirty() except -1:
     cdef list peers
     flush_scheduled = False
     if anyone_died():
-        bury_all()
+        bury_some(0)
     if the_journal is not None:
         the_journal.submit()
         if the_journal.hungry:
             the_journal.feed_hungry()
-            bury_all()
+            bury_some(0)
             the_journal.submit()
+    end_burials_of_turn()
     if not due_timer_armed and anything_timed() and arm_due_timer is not None:
         due_timer_armed = True
         arm_due_timer()

@@ -2,10 +2,10 @@
 
 from flowmq._frame cimport FLOWMQ_CONTRACT, FRAME_METHOD, put_frame_prefix, store_short
 from flowmq._heaps cimport count_return, failures_of
-from flowmq._message cimport message_header, message_release, message_retain
+from flowmq._message cimport message_release, message_retain
 from flowmq._message_log cimport LogSource
-from flowmq._order cimport EXPIRED, OVER_DELIVERY_LIMIT, OVER_LIMIT, REJECTED, RELEASED, queue_now
-from flowmq._rewrite cimport delay_ms, with_delivery_counts
+from flowmq._order cimport EXPIRED, OVER_DELIVERY_LIMIT, OVER_LIMIT, REJECTED, RELEASED, is_expired, queue_now
+from flowmq._rewrite cimport delay_of, with_delivery_counts
 from flowmq._rules cimport DROP_HEAD, REJECT_PUBLISH_AND_DEAD_LETTER, unlimited
 
 from flowmq._frame import check_contract
@@ -327,9 +327,7 @@ cdef class Queue(Order):
     cdef uint64_t lifetime(self, Message *message, uint64_t expires_at_ms) noexcept:
         """When it expires in this queue, whatever its publisher says; 0 for never."""
         if self.rules.delays:
-            return queue_now() + <uint64_t>delay_ms(
-                <const uint8_t *>message_header(message) + message.headers_at, message.headers_bytes
-            )
+            return queue_now() + <uint64_t>delay_of(message)
         if self.rules.ttl_ms != unlimited():
             return min(expires_at_ms or unlimited(), queue_now() + self.rules.ttl_ms)
         return expires_at_ms
@@ -368,7 +366,7 @@ cdef class Queue(Order):
             if lane is None:
                 # It cannot be read yet: dispatch() comes here again when it can.
                 return 0
-            self.bury(lane, &entry, EXPIRED if entry.expires_at_ms and entry.expires_at_ms <= queue_now() else OVER_LIMIT)
+            self.bury(lane, &entry, EXPIRED if is_expired(&entry, queue_now()) else OVER_LIMIT)
         return 0
 
     cdef int bury(self, Order lane, Entry *entry, Reason reason) except -1:
@@ -376,6 +374,9 @@ cdef class Queue(Order):
         if self.rules is not None and self.rules.undertaker is not None and not self.deleted:
             return self.rules.undertaker.take(self, lane, entry, reason)
         return lane.forget(entry)
+
+    cdef bytes title(self):
+        return self.name
 
     cdef int finish_burials(self) except -1:
         if self.rules is not None and self.rules.undertaker is not None:

@@ -7,12 +7,14 @@
 from libc.stddef cimport size_t
 from libc.stdint cimport uint32_t, uint64_t
 
+from flowmq._heaps cimport Entry
 from flowmq._intervals cimport IntervalSet
 from flowmq._message cimport Message
 from flowmq._message_log cimport LogSource, MessageLog
 from flowmq._order cimport Order
 from flowmq._records cimport Place, RecordType
 from flowmq._segment cimport Segment
+from flowmq._summary cimport Facts, Part
 
 cdef class QueueLog(MessageLog)
 
@@ -23,14 +25,16 @@ cdef class RecordWriter(LogSource):
     # Each adds a record to the batch being built; the number of its commit, or never_committed().
     cdef uint64_t put(self, RecordType type, const void *payload, size_t payload_bytes) except 0
     # A message record, or a target record when the body stands in this batch already.
-    cdef uint64_t write_message(self, Message *message, const Place *place) except 0
-    # Makes sure that a segment has its index.
-    cdef int need_index(self, Segment segment) except -1
+    cdef uint64_t write_message(self, Message *message, const Place *place, QueueLog queue_log) except 0
+    # Makes sure that a segment has its summary.
+    cdef int need_summary(self, Segment segment) except -1
     # Until the other is called everything that is added stays in one batch, which has so much room.
     cdef int begin_move(self, uint64_t record_bytes) except -1
     cdef int end_move(self) except -1
     # Has the queue dispatched once more can be read.
     cdef int feed(self, QueueLog queue_log) except -1
+    # What stands in that segment cannot be read back.
+    cdef int note_damage(self, Segment segment, str what, str who) except -1
     # Knows that log no longer.
     cdef int release(self, QueueLog queue_log) except -1
 
@@ -39,6 +43,7 @@ cdef struct Run:
     uint64_t first
     uint64_t last
     uint64_t segment_number
+    uint64_t expires_next_ms    # none of them expires before; 0 when none ever does
 
 cdef class QueueLog(MessageLog):
     cdef readonly uint32_t queue_id
@@ -51,9 +56,11 @@ cdef class QueueLog(MessageLog):
     cdef Py_ssize_t runs_count
     cdef Py_ssize_t runs_capacity
     cdef Segment last_segment               # of the last run looked up
-    cdef Segment reading                    # where load() was last, and how far in its index
-    cdef Py_ssize_t reading_at
-    cdef uint64_t reading_sequence          # what it gave last from there
+    cdef Part part              # of the segment being written, where new messages go
+    cdef Segment part_of
+    cdef Facts facts            # of the segment being written
+    cdef Segment facts_of
+    cdef readonly bint damaged              # something cannot be read: the queue gives out nothing behind it
     cdef bint hungry                        # in the journal's list of queues to dispatch
     cdef dict returned                      # sequence -> delivery count, of live messages that came back
     cdef dict aside                         # sequence -> when it is ready again, of those that wait for it
@@ -65,7 +72,9 @@ cdef class QueueLog(MessageLog):
     cdef bint delivered_pending
     cdef bint touched                       # in the journal's list of logs with something pending
 
-    cdef int note_run(self, uint64_t sequence, Segment segment) except -1
+    cdef int note_run(self, uint64_t sequence, uint64_t expires_at_ms, Segment segment) except -1
+    cdef Part part_for(self, uint64_t sequence, Segment segment)
+    cdef Facts facts_here(self)
     cdef int note_moved(self, uint64_t sequence, Segment segment) except -1
     cdef Py_ssize_t find_run(self, uint64_t sequence) noexcept
     cdef int make_room_for_run(self) except -1
@@ -77,7 +86,13 @@ cdef class QueueLog(MessageLog):
     cdef int write_state(self) except -1
     cdef uint64_t append_place(self, Message *message, Place *place) except 0
     cdef uint64_t unsettled_between(self, uint64_t first, uint64_t last) noexcept
-    cdef bint find_in(self, Segment segment, uint64_t first, uint64_t last) except -1
+    cdef bint load_from(self, uint64_t sequence, Entry *entry) except -1
+    # The first unsettled message of these, and where it stands; 0 when there is none.
+    cdef uint64_t find_in(self, Segment segment, uint64_t first, uint64_t last, uint64_t *offset) except? 0
+    # What lives of the queue at a start, in order of sequence: runs, and how many messages and octets are in each.
+    cdef int restore_run(self, const Run *run, uint64_t messages, uint64_t octets) except -1
+    # No message that is only on disk expires before; 0 when none ever does.
+    cdef uint64_t expires_next_ms(self) noexcept
     cdef int forget_all(self) except -1
     cdef bint is_live(self, uint64_t sequence, Segment segment) except -1
     cdef void forget_settled_runs(self) noexcept

@@ -7,3 +7,4 @@ class RecordWriter(LogSource):
 class QueueLog(MessageLog):
     queue_id: int
     gone: bool
+    damaged: bool

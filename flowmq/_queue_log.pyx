@@ -12,7 +12,7 @@ from flowmq._records cimport (
     SETTLED_RECORD, UNTIL_RESTART, WAS_DELIVERED, AsideRecord, QueueStateRecord, Range, RangeRecord, ReturnedRecord,
     TargetRecord, message_record_bytes,
 )
-from flowmq._segment cimport Indexed
+from flowmq._summary cimport Summary
 
 from flowmq._frame import check_contract
 
@@ -25,11 +25,11 @@ cdef class RecordWriter(LogSource):
     cdef uint64_t put(self, RecordType type, const void *payload, size_t payload_bytes) except 0:
         raise NotImplementedError("RecordWriter.put")
 
-    cdef uint64_t write_message(self, Message *message, const Place *place) except 0:
+    cdef uint64_t write_message(self, Message *message, const Place *place, QueueLog queue_log) except 0:
         raise NotImplementedError("RecordWriter.write_message")
 
-    cdef int need_index(self, Segment segment) except -1:
-        raise NotImplementedError("RecordWriter.need_index")
+    cdef int need_summary(self, Segment segment) except -1:
+        raise NotImplementedError("RecordWriter.need_summary")
 
     cdef int begin_move(self, uint64_t record_bytes) except -1:
         raise NotImplementedError("RecordWriter.begin_move")
@@ -39,6 +39,9 @@ cdef class RecordWriter(LogSource):
 
     cdef int feed(self, QueueLog queue_log) except -1:
         raise NotImplementedError("RecordWriter.feed")
+
+    cdef int note_damage(self, Segment segment, str what, str who) except -1:
+        raise NotImplementedError("RecordWriter.note_damage")
 
     cdef int release(self, QueueLog queue_log) except -1:
         raise NotImplementedError("RecordWriter.release")
@@ -79,9 +82,9 @@ cdef class QueueLog(MessageLog):
         cdef uint64_t commit
         self.next_sequence = place.sequence + 1
         place.queue_id = self.queue_id
-        commit = self.journal.write_message(message, place)
+        commit = self.journal.write_message(message, place, self)
         if commit != never_committed():
-            self.note_run(place.sequence, self.journal.segment)
+            self.note_run(place.sequence, place.expires_at_ms, self.journal.segment)
         return commit
 
     cdef int skip(self, uint64_t sequence) except -1:
@@ -156,62 +159,67 @@ cdef class QueueLog(MessageLog):
     # ------------------------------------------------------------------------------------------------- reading back
 
     cdef bint load(self, uint64_t sequence, Entry *entry) except -1:
+        if self.damaged:
+            return False
+        try:
+            return self.load_from(sequence, entry)
+        except OSError as error:
+            # What is behind it would come out of order, and without a word: the operator decides.
+            self.damaged = True
+            name = self.order.title().decode("utf-8", "backslashreplace")
+            self.journal.note_damage(None, error.strerror, f"queue {name!r} gives out nothing from there on")
+            return False
+
+    cdef bint load_from(self, uint64_t sequence, Entry *entry) except -1:
         cdef Py_ssize_t at = self.find_run(sequence)
         cdef Segment segment
-        cdef Indexed *found
+        cdef uint64_t found, offset
         cdef Place place
         while at < self.runs_count:
             segment = self.journal.segments[self.runs[at].segment_number]
-            if self.find_in(segment, max(sequence, self.runs[at].first), self.runs[at].last):
-                found = &segment.index[self.reading_at]
-                if found.offset >= segment.readable_end:
-                    return False
-                entry.message = segment.read_message(found.offset, &place)
-                message_retain(entry.message)
-                if place.flags & UNTIL_RESTART:
-                    # It has a record, so its settlement needs one too, whatever its publisher said.
-                    entry.message.delivery_mode = 2
-                entry.sequence = found.sequence
-                entry.expires_at_ms = place.expires_at_ms
-                entry.delivery_count = max(place.delivery_count, <uint32_t>self.returned.get(found.sequence, 0))
-                if place.flags & WAS_DELIVERED or entry.sequence <= self.delivered_up_to:
-                    entry.delivery_count = max(entry.delivery_count, <uint32_t>1)
-                return True
-            at += 1
+            found = self.find_in(segment, max(sequence, self.runs[at].first), self.runs[at].last, &offset)
+            if found == 0:
+                at += 1
+                continue
+            if offset >= segment.readable_end:
+                return False
+            entry.message = segment.read_message(offset, &place)
+            message_retain(entry.message)
+            if place.flags & UNTIL_RESTART:
+                # It has a record, so its settlement needs one too, whatever its publisher said.
+                entry.message.delivery_mode = 2
+            entry.sequence = found
+            entry.expires_at_ms = place.expires_at_ms
+            entry.delivery_count = max(place.delivery_count, <uint32_t>self.returned.get(found, 0))
+            if place.flags & WAS_DELIVERED or found <= self.delivered_up_to:
+                entry.delivery_count = max(entry.delivery_count, <uint32_t>1)
+            return True
         return False
 
-    cdef bint find_in(self, Segment segment, uint64_t first, uint64_t last) except -1:
-        """Moves `reading_at` to the first unsettled message of these; within a run they stand in order."""
-        cdef Py_ssize_t at = 0
-        cdef Indexed *entry
-        if not segment.has_index:
-            self.journal.need_index(segment)
-            self.reading = None
-        if self.reading is segment and self.reading_sequence < first:
-            at = self.reading_at
-        while True:
-            if at >= segment.index_count:
-                if self.reading is not segment:
-                    return False
-                # What compaction wrote anew may stand behind what is newer: look once from the beginning.
-                self.reading = None
-                at = 0
-                continue
-            entry = &segment.index[at]
-            if entry.queue_id == self.queue_id and first <= entry.sequence <= last:
-                if not self.settled.contains(entry.sequence):
-                    self.reading = segment
-                    self.reading_at = at
-                    self.reading_sequence = entry.sequence
-                    return True
-            at += 1
+    cdef uint64_t find_in(self, Segment segment, uint64_t first, uint64_t last, uint64_t *offset) except? 0:
+        cdef Part part
+        cdef uint64_t found = 0
+        cdef uint64_t wanted, settled
+        if segment.summary is None:
+            self.journal.need_summary(segment)
+        for part in segment.summary.parts.get(self.queue_id, ()):
+            wanted = first
+            while wanted <= part.last and part.find(wanted) and part.reading.sequence <= last:
+                settled = self.settled.covered_up_to(part.reading.sequence)
+                if settled:
+                    wanted = settled + 1
+                    continue
+                if found == 0 or part.reading.sequence < found:
+                    found, offset[0] = part.reading.sequence, part.reading.offset
+                break
+        return found
 
     cdef int drop(self) except -1:
         self.forget_all()
         return self.journal.release(self)
 
     cdef int want(self) except -1:
-        if not self.hungry and not self.gone:
+        if not self.hungry and not self.gone and not self.damaged:
             self.hungry = True
             self.journal.feed(self)
         return 0
@@ -243,7 +251,8 @@ cdef class QueueLog(MessageLog):
     cdef int begin_move(self, Message *message, Py_ssize_t queues) except -1:
         cdef uint64_t record_bytes = message_record_bytes(message)
         record_bytes += queues * (RECORD_HEADER_BYTES + sizeof(TargetRecord)) + RECORD_HEADER_BYTES
-        return self.journal.begin_move(record_bytes + (queues + 1) * PENDING_RECORDS_BYTES)
+        # What the summary of the segment grows by counts too.
+        return self.journal.begin_move(record_bytes + 3 * (queues + 1) * PENDING_RECORDS_BYTES)
 
     cdef int end_move(self) except -1:
         return self.journal.end_move()
@@ -266,7 +275,7 @@ cdef class QueueLog(MessageLog):
             record.queue_id = self.queue_id
             record.first = self.delivered_up_to
             self.journal.put(DELIVERED_RECORD, &record, sizeof(RangeRecord) - 8)
-            self.journal.segment.states.add(self.queue_id)
+            self.journal.segment.summary.delivered(self.facts_here(), self.delivered_up_to)
         return 0
 
     cdef int write_settled(self) except -1:
@@ -277,7 +286,7 @@ cdef class QueueLog(MessageLog):
         record.first = self.pending_first
         record.last = self.pending_last
         self.journal.put(SETTLED_RECORD, &record, sizeof(RangeRecord))
-        self.journal.segment.states.add(self.queue_id)
+        self.journal.segment.summary.settled(self.facts_here(), record.first, record.last)
         return 0
 
     cdef int write_returned(self, uint64_t sequence, uint32_t delivery_count, uint64_t ready_at_ms) except -1:
@@ -290,7 +299,7 @@ cdef class QueueLog(MessageLog):
             self.journal.put(ASIDE_RECORD, &record, sizeof(AsideRecord))
         else:
             self.journal.put(RETURNED_RECORD, &record, sizeof(ReturnedRecord))
-        self.journal.segment.states.add(self.queue_id)
+        self.journal.segment.summary.returned(self.facts_here(), sequence, delivery_count, ready_at_ms)
         return 0
 
     cdef int write_state(self) except -1:
@@ -298,6 +307,8 @@ cdef class QueueLog(MessageLog):
         cdef size_t payload_bytes = sizeof(QueueStateRecord) + self.settled.count * sizeof(Range)
         cdef QueueStateRecord *state = <QueueStateRecord *>malloc(payload_bytes)
         cdef Range *ranges = <Range *>(<char *>state + sizeof(QueueStateRecord))
+        cdef Summary summary
+        cdef Facts facts
         cdef Py_ssize_t at
         if state == NULL:
             raise MemoryError("state of a queue")
@@ -316,26 +327,65 @@ cdef class QueueLog(MessageLog):
         for segment in self.journal.segments.values():
             segment.discard_state(self.queue_id)
         self.journal.segment.states.add(self.queue_id)
+        facts = self.facts_here()
+        summary = self.journal.segment.summary
+        for at in range(self.settled.count):
+            summary.settled(facts, self.settled.at(at).first, self.settled.at(at).last)
+        summary.delivered(facts, self.delivered_up_to)
+        facts.next_sequence = max(facts.next_sequence, self.next_sequence)
         for sequence, delivery_count in self.returned.items():
             self.write_returned(sequence, delivery_count, self.aside.get(sequence, 0))
         return 0
 
     # ------------------------------------------------------------------------------- which segment a message is in
 
-    cdef int note_run(self, uint64_t sequence, Segment segment) except -1:
+    cdef int note_run(self, uint64_t sequence, uint64_t expires_at_ms, Segment segment) except -1:
         cdef Run *run
         if self.runs_count > self.runs_head:
             run = &self.runs[self.runs_count - 1]
             if run.segment_number == segment.number:
                 run.last = sequence
+                note_expiry(run, expires_at_ms)
                 return 0
         self.forget_settled_runs()
         self.make_room_for_run()
         run = &self.runs[self.runs_count]
         run.first = run.last = sequence
         run.segment_number = segment.number
+        run.expires_next_ms = expires_at_ms
         self.runs_count += 1
         return 0
+
+    cdef int restore_run(self, const Run *run, uint64_t messages, uint64_t octets) except -1:
+        self.make_room_for_run()
+        self.runs[self.runs_count] = run[0]
+        self.runs_count += 1
+        (<Segment>self.journal.segments[run.segment_number]).add_live(messages, octets)
+        return 0
+
+    cdef uint64_t expires_next_ms(self) noexcept:
+        cdef Run earliest
+        cdef Py_ssize_t at
+        earliest.expires_next_ms = 0
+        for at in range(self.runs_head, self.runs_count):
+            note_expiry(&earliest, self.runs[at].expires_next_ms)
+        return earliest.expires_next_ms
+
+    cdef Part part_for(self, uint64_t sequence, Segment segment):
+        """Where a message that is written there now belongs."""
+        if self.part_of is not segment or sequence <= self.part.last:
+            self.part = segment.summary.part_for(self.queue_id, sequence)
+            self.part_of = segment
+        return self.part
+
+    cdef Facts facts_here(self):
+        """What the segment that is written now says of this queue; so it must be looked at before it goes."""
+        cdef Segment segment = self.journal.segment
+        if self.facts_of is not segment:
+            self.facts = segment.summary.facts_for(self.queue_id)
+            self.facts_of = segment
+            segment.states.add(self.queue_id)
+        return self.facts
 
     cdef int make_room_for_run(self) except -1:
         cdef Py_ssize_t capacity
@@ -353,16 +403,18 @@ cdef class QueueLog(MessageLog):
     cdef int note_moved(self, uint64_t sequence, Segment segment) except -1:
         """Compaction, which goes through a segment in order, has written that message anew in another one."""
         cdef Py_ssize_t at = self.find_run(sequence)
-        cdef Run *run = &self.runs[at]
-        run.first = sequence + 1
+        cdef uint64_t expires_next_ms = self.runs[at].expires_next_ms
+        self.runs[at].first = sequence + 1
         if at > self.runs_head and self.runs[at - 1].segment_number == segment.number:
             # Between the two is nothing that lives: it would have been moved too.
             self.runs[at - 1].last = sequence
+            note_expiry(&self.runs[at - 1], expires_next_ms)
         else:
             self.make_room_for_run()
             memmove(&self.runs[at + 1], &self.runs[at], (self.runs_count - at) * sizeof(Run))
             self.runs[at].first = self.runs[at].last = sequence
             self.runs[at].segment_number = segment.number
+            self.runs[at].expires_next_ms = expires_next_ms
             self.runs_count += 1
             at += 1
         if self.runs[at].first > self.runs[at].last:
@@ -406,3 +458,8 @@ cdef class QueueLog(MessageLog):
 
     cdef bint is_live(self, uint64_t sequence, Segment segment) except -1:
         return not self.settled.contains(sequence) and self.segment_of(sequence) is segment
+
+
+cdef inline void note_expiry(Run *run, uint64_t expires_at_ms) noexcept nogil:
+    if expires_at_ms and (run.expires_next_ms == 0 or expires_at_ms < run.expires_next_ms):
+        run.expires_next_ms = expires_at_ms

@@ -23,7 +23,8 @@ cdef enum RecordType:
     DEFINITION_RECORD = 7
     DEFINITIONS_RECORD = 8
     QUEUE_GONE_RECORD = 9
-    ASIDE_RECORD = 10
+    SUMMARY_RECORD = 10
+    ASIDE_RECORD = 11
 
 cdef enum:
     WAS_DELIVERED = 1           # flags of message and target records
@@ -40,7 +41,8 @@ cdef packed struct SegmentHeader:
     uint64_t previous_number
     uint64_t previous_end
     uint64_t size
-    char zero[12]
+    uint64_t previous_summary
+    char zero[4]
     uint32_t checksum
 
 cdef packed struct BatchHeader:
@@ -114,8 +116,8 @@ cdef size_t put_record(char *at, uint32_t seed, RecordType type, const void *pay
                        size_t payload_bytes) noexcept nogil
 cdef void put_batch_header(char *at, uint32_t seed, uint64_t number, uint32_t payload_bytes, uint32_t record_count,
                            uint64_t durable_segment, uint64_t durable_offset) noexcept nogil
-cdef void put_segment_header(char *at, uint32_t seed, uint64_t number, uint64_t previous_number, uint64_t previous_end,
-                             uint64_t size) noexcept nogil
+cdef void put_segment_header(char *at, uint32_t seed, uint64_t number, uint64_t size, uint64_t previous_number,
+                             uint64_t previous_end, uint64_t previous_summary) noexcept nogil
 # Does the record at `at`, of which `limit` octets can be read, check?
 cdef bint record_checks(const char *at, size_t limit, uint32_t seed) noexcept nogil
 # The message that a message record which checks holds, with one reference; NULL when memory is out.

@@ -69,8 +69,8 @@ cdef void put_batch_header(char *at, uint32_t seed, uint64_t number, uint32_t pa
     header.checksum = crc32c(seed, at + 8, BATCH_HEADER_BYTES - 8)
 
 
-cdef void put_segment_header(char *at, uint32_t seed, uint64_t number, uint64_t previous_number, uint64_t previous_end,
-                             uint64_t size) noexcept nogil:
+cdef void put_segment_header(char *at, uint32_t seed, uint64_t number, uint64_t size, uint64_t previous_number,
+                             uint64_t previous_end, uint64_t previous_summary) noexcept nogil:
     cdef SegmentHeader *header = <SegmentHeader *>at
     memset(header, 0, SEGMENT_HEADER_BYTES)
     memcpy(header.magic, b"FLOWMQ\x00\x01", 8)
@@ -80,6 +80,7 @@ cdef void put_segment_header(char *at, uint32_t seed, uint64_t number, uint64_t 
     header.previous_number = previous_number
     header.previous_end = previous_end
     header.size = size
+    header.previous_summary = previous_summary
     header.checksum = crc32c(0, at, SEGMENT_HEADER_BYTES - 4)
 
 

@@ -2,7 +2,8 @@ from collections.abc import Iterable
 from os import PathLike
 from typing import NamedTuple
 
-from flowmq._replay_queue import MessageView, QueueHistory
+from flowmq._replay_queue import QueueHistory
+from flowmq._summary import Summary
 from flowmq.storage.layout import StorageError
 
 class CorruptJournal(StorageError):
@@ -30,6 +31,31 @@ class SegmentView(NamedTuple):
     live_octets: int
     live_targets: int
     seed: int
+    summary_at: int
+    summary_octets: int
+    trusted: bool
+
+class MessageView(NamedTuple):
+    sequence: int
+    segment: int
+    offset: int
+    message_offset: int
+    record_octets: int
+    body_bytes: int
+    delivery_count: int
+    redelivered: bool
+    expires_at_ms: int
+
+class Adoptable(NamedTuple):
+    number: int
+    seed: int
+    file_octets: int
+    end: int
+    summary_at: int
+    trusted: bool
+    queue_ids: list[int]
+    has_definitions: bool
+    summary: Summary | None
 
 class Replay:
     batch_number: int
@@ -41,10 +67,15 @@ class Replay:
     skipped: list[Skipped]
     # Each segment is its number and its path, or an open descriptor.
     def read(
-        self, segments: Iterable[tuple[int, str | PathLike[str] | int]], *, skip_corrupt: bool = False
+        self,
+        segments: Iterable[tuple[int, str | PathLike[str] | int]],
+        *,
+        skip_corrupt: bool = False,
+        trust: bool = False,
     ) -> None: ...
     def queues(self) -> dict[int, QueueHistory]: ...
     # (record type, payload): 8 is a list of what 7 holds one of, and comes first if at all.
     def definitions(self) -> list[tuple[int, bytes]]: ...
     def messages(self, queue_id: int) -> list[MessageView]: ...
     def segments(self) -> list[SegmentView]: ...
+    def adoptable(self) -> list[Adoptable]: ...

@@ -1,32 +1,19 @@
-# What a journal says about one queue: gathered record by record, in order when finished.
+# What a journal says about one queue: what is settled, gone or handed out, and in which segments its messages live.
 #
-# What is settled, gone or delivered stays so whatever the order of the records; of two records of one message the
-# later one counts. Costs 48 octets per live message. Knows no files.
+# What is settled, gone or delivered stays so whatever the order in which it is told. Messages are told when all of that
+# is known, newest segment first: of two records of one message the later one counts. Costs memory per run of messages,
+# not per message. Knows no files.
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from flowmq._intervals cimport IntervalSet
+from flowmq._queue_log cimport Run
+from flowmq._summary cimport Facts, Part
 
-cdef struct LiveMessage:
-    uint64_t sequence
-    uint64_t expires_at_ms      # milliseconds since 1970; 0 is never
-    uint64_t segment            # number of the segment it stands in
-    uint32_t offset             # of its record in there: a message, or a target
-    uint32_t message_offset     # of the message record; the same unless its record is a target
-    uint32_t record_octets      # of the message record, whole
-    uint32_t body_bytes
-    uint32_t delivery_count     # how often it has come back
-    uint8_t redelivered
-
-cdef struct Found:
-    # Messages in the order in which they were read.
-    LiveMessage *items
-    Py_ssize_t count
-    Py_ssize_t capacity
-
-cdef struct Return:
-    uint64_t sequence
-    uint32_t delivery_count
+cdef struct LiveRun:
+    Run run
+    uint64_t messages           # that live, of those from its first to its last
+    uint64_t octets             # of their records; a body that another queue's record has is not counted
 
 cdef class QueueHistory:
     cdef readonly uint32_t queue_id
@@ -34,22 +21,22 @@ cdef class QueueHistory:
     cdef readonly uint64_t next_sequence        # larger than every number any record names; at least 1
     cdef readonly uint64_t delivered_up_to
     cdef readonly IntervalSet settled
-    cdef readonly dict aside    # sequence -> when it is ready again, of messages that wait for it
-    cdef Found live             # ascending by sequence
-    cdef Found late             # those read after a larger sequence; merged into `live` at the end
-    cdef Return *returns
-    cdef Py_ssize_t returns_count
-    cdef Py_ssize_t returns_capacity
+    cdef readonly dict returned                 # sequence -> how often it has come back
+    cdef readonly dict aside                    # sequence -> when it is ready again
+    cdef readonly IntervalSet live
+    cdef readonly uint64_t body_bytes           # of live messages
+    cdef readonly bint expires_unevenly         # not each of them, or not in their order
+    cdef uint64_t expires_next_ms               # of those told so far
+    cdef LiveRun *runs                          # ascending when finished
+    cdef Py_ssize_t runs_count
+    cdef Py_ssize_t runs_capacity
 
-    cdef int add(self, const LiveMessage *message) except -1
-    cdef int add_return(self, uint64_t sequence, uint32_t delivery_count, uint64_t ready_at_ms) except -1
-    cdef void delivered(self, uint64_t sequence) noexcept
-    cdef int add_state(self, const uint8_t *payload) except -1
+    cdef int add_facts(self, Facts facts) except -1
     cdef void note(self, uint64_t sequence) noexcept
-    cdef void drop_settled(self, Found *found) noexcept
-    cdef void sort_returns(self) noexcept
-    cdef void sort_late(self) noexcept
-    cdef int merge_late(self) except -1
-    cdef void mark(self) noexcept
+    # Messages of a segment that is older than all before. Returns how many live there.
+    cdef uint64_t add_part(self, Part part, uint64_t segment_number) except? 0xFFFFFFFF
+    cdef int extend_runs(self, uint64_t sequence, uint64_t octets, Part part, uint64_t segment_number) except -1
+    cdef bint joins(self, uint64_t last, uint64_t sequence) noexcept
     cdef int finish(self) except -1
-    cdef void forget(self) noexcept
+    # Which segment has the live record of that message; 0 when it does not live.
+    cdef uint64_t segment_of(self, uint64_t sequence) noexcept

@@ -42,7 +42,8 @@ cdef enum:
     RECORD_DEFINITION = 7
     RECORD_DEFINITIONS = 8
     RECORD_GONE = 9
-    RECORD_ASIDE = 10
+    RECORD_SUMMARY = 10
+    RECORD_ASIDE = 11
 
 cdef struct Octets:
     # A segment in memory, up to where its batches may go.
@@ -66,10 +67,13 @@ cdef struct Survey:
     # What the batch heads that check say about the octets from a position on.
     uint64_t end                # of the last octet that a batch claims; 0 when there is none
     uint64_t highest_number
-    uint64_t durable_offset     # everything before it in this segment was on disk; 0 when none says so
+    uint64_t durable_segment    # everything before this place was on disk; 0 when none says so
+    uint64_t durable_offset
 
 # Is there the head of a batch? If so, `batch` has what it says.
 cdef bint head_checks(const Octets *segment, uint64_t at, Batch *batch) noexcept nogil
+# Does the record at `at`, which ends before `end`, check?
+cdef bint record_checks(const Octets *segment, uint64_t at, uint64_t end) noexcept nogil
 # Checks the batch at `at` whole, number and records included; batch.fault tells.
 cdef void check_batch(const Octets *segment, uint64_t at, uint64_t number_before, Batch *batch) noexcept nogil
 # Is there a message record whose sizes make sense, ending before `until`? Says nothing about its checksum.
@@ -80,5 +84,7 @@ cdef Survey survey(const Octets *segment, uint64_t begin, uint64_t number_before
 cdef bint has_torn_head(const Octets *segment, uint64_t at, uint64_t number_before) noexcept nogil
 # The next batch that checks whole; 0 when there is none.
 cdef uint64_t next_good(const Octets *segment, uint64_t begin, uint64_t number_before) noexcept nogil
+# Does it say that something at or behind that place was on disk?
+cdef bint vouches(const Survey *seen, uint64_t number, uint64_t at) noexcept nogil
 # For a segment whose header does not check: finds the seed it claims, or that its first batch must have had.
 cdef bint find_seed(Octets *segment, uint32_t claimed) noexcept nogil

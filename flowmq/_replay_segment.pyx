@@ -39,6 +39,7 @@ class Header(NamedTuple):
     seed: int
     previous: int
     previous_end: int
+    previous_summary: int
     fault: str | None
 
 
@@ -50,8 +51,8 @@ def read_header(number, file):
     finally:
         if descriptor is not file:
             os.close(descriptor)
-    fields = [int.from_bytes(octets[at:at + size], "little") for at, size in ((16, 8), (12, 4), (24, 8), (32, 8))]
-    return Header(number, file, file_octets, *fields[1:], fault=header_fault(octets, number, file_octets))
+    fields = [int.from_bytes(octets[at:at + size], "little") for at, size in ((12, 4), (24, 8), (32, 8), (48, 8))]
+    return Header(number, file, file_octets, *fields, fault=header_fault(octets, number, file_octets))
 
 
 cdef str header_fault(bytes octets, uint64_t number, uint64_t file_octets):
@@ -67,6 +68,16 @@ cdef str header_fault(bytes octets, uint64_t number, uint64_t file_octets):
     if replay_u64(header + 24) >= number or (replay_u64(header + 24) and replay_u64(header + 32) < HEADER_OCTETS):
         return "the header says nothing sensible about the segment before it"
     return None
+
+
+def read_at(file, offset, count):
+    """So many octets from there, or as many as there are."""
+    descriptor = file if isinstance(file, int) else os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.pread(descriptor, count, offset)
+    finally:
+        if descriptor is not file:
+            os.close(descriptor)
 
 
 def read_into(file, view):
@@ -219,10 +230,21 @@ cdef Survey survey(const Octets *segment, uint64_t begin, uint64_t number_before
             if batch.number > number_before:
                 seen.end = max(seen.end, min(batch.end, segment.size))
                 seen.highest_number = max(seen.highest_number, batch.number)
-            if at > begin and batch.durable_segment == segment.number:
-                seen.durable_offset = max(seen.durable_offset, min(batch.durable_offset, at))
+            if batch.durable_segment < segment.number:
+                note_durable(&seen, batch.durable_segment, batch.durable_offset)
+            elif batch.durable_segment == segment.number:
+                note_durable(&seen, segment.number, min(batch.durable_offset, at))
         at = next_magic(segment, at + 1)
     return seen
+
+
+cdef void note_durable(Survey *seen, uint64_t number, uint64_t offset) noexcept nogil:
+    if number > seen.durable_segment or (number == seen.durable_segment and offset > seen.durable_offset):
+        seen.durable_segment, seen.durable_offset = number, offset
+
+
+cdef bint vouches(const Survey *seen, uint64_t number, uint64_t at) noexcept nogil:
+    return seen.durable_segment > number or (seen.durable_segment == number and seen.durable_offset > at)
 
 
 cdef bint has_torn_head(const Octets *segment, uint64_t at, uint64_t number_before) noexcept nogil:

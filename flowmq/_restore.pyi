@@ -1,6 +1,5 @@
-from flowmq._journal import Journal
 from flowmq._order import Order
 from flowmq._queue_log import QueueLog
 from flowmq._replay import Replay
 
-def restore_queue(journal: Journal, queue: Order, queue_log: QueueLog, replay: Replay) -> int: ...
+def restore_queue(queue: Order, queue_log: QueueLog, replay: Replay) -> int: ...

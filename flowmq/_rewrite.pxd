@@ -25,12 +25,13 @@ cdef bytes routing_key_of(Message *message)
 # The expiration property; None when there is none.
 cdef bytes expiration_of(Message *message)
 
-# How long a message with that headers table is to be delayed, in milliseconds: its x-delay when that is a positive
-# integer, else 0.
-cdef int64_t delay_ms(const uint8_t *table, uint32_t table_bytes) noexcept nogil
+# How long a message is to be delayed, in milliseconds: its header x-delay when that is a positive integer, else 0.
+cdef int64_t delay_of(Message *message) noexcept nogil
+# The same by the headers property alone.
+cdef int64_t delay_in(const uint8_t *table, uint32_t table_bytes) noexcept nogil
 
 # Does that headers table say that a recent history is not to keep the message?
-cdef bint is_not_to_be_kept(const uint8_t *table, uint32_t table_bytes) noexcept nogil
+cdef bint is_not_to_be_kept(Message *message) noexcept nogil
 
 # A copy with one reference: `names` are exchange and routing key as short strings, None the same; `headers` a table
 # without its length.

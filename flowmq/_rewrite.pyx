@@ -96,16 +96,21 @@ cdef bytes expiration_of(Message *message):
     return payload[properties.expiration_at:properties.expiration_at + properties.expiration_bytes]
 
 
-cdef int64_t delay_ms(const uint8_t *table, uint32_t table_bytes) noexcept nogil:
+cdef int64_t delay_of(Message *message) noexcept nogil:
+    return delay_in(<const uint8_t *>message_header(message) + message.headers_at, message.headers_bytes)
+
+
+cdef int64_t delay_in(const uint8_t *table, uint32_t table_bytes) noexcept nogil:
     cdef Cursor cursor
     if not find_field(table, table_bytes, b"x-delay", 7, &cursor):
         return 0
     return max(<int64_t>0, min(integer_at(&cursor), DELAY_MS_MAX))
 
 
-cdef bint is_not_to_be_kept(const uint8_t *table, uint32_t table_bytes) noexcept nogil:
+cdef bint is_not_to_be_kept(Message *message) noexcept nogil:
+    cdef const uint8_t *table = <const uint8_t *>message_header(message) + message.headers_at
     cdef Cursor cursor
-    if not find_field(table, table_bytes, b"x-recent-history-no-store", 25, &cursor):
+    if not find_field(table, message.headers_bytes, b"x-recent-history-no-store", 25, &cursor):
         return False
     return cursor.end - cursor.position >= 2 and cursor.position[0] == c"t" and cursor.position[1] != 0
 

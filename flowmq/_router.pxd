@@ -8,6 +8,7 @@ from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from flowmq._matching cimport Gathering, Table
+from flowmq._message cimport Message
 from flowmq._queue cimport Queue
 from flowmq._rules cimport Deduplication
 
@@ -30,11 +31,11 @@ cdef RouteSet NOWHERE
 
 cdef class Exchange:
     cdef readonly bytes name
-    cdef readonly str type              # "direct", "fanout", "topic" or "headers"
+    cdef readonly str type              # a name in TABLES: "direct", "x-consistent-hash", ...
     cdef readonly bint internal         # not for publishers
     cdef readonly bint deleted
     cdef readonly uint64_t generation
-    cdef readonly bint by_headers       # somewhere on the way the headers property decides: no answer may be kept
+    cdef readonly bint by_message       # somewhere on the way properties or chance decide: no answer may be kept
 
     cdef bint by_key                # somewhere on the way the routing key decides
     cdef Table table
@@ -48,11 +49,12 @@ cdef class Exchange:
     cdef dict downstream            # exchange a message may go on to -> by how many links: bindings, and as alternate
     cdef dict upstream              # the same links seen from their other end
 
-    # Where a message with this routing key goes. `headers` is the field table of its headers property without the
-    # length, NULL when it has none. Never empty-handed: no target is a RouteSet with count 0. Calls no Python function.
-    cdef RouteSet route(self, const uint8_t *key, Py_ssize_t key_bytes, const uint8_t *headers, uint32_t headers_bytes)
-    # The union over several routing keys (CC and BCC), given as bytes: an alternate exchange is for when none matches.
-    cdef RouteSet route_keys(self, list keys, const uint8_t *headers, uint32_t headers_bytes)
+    # Where a message goes by this routing key and its properties; NULL is a message without any. Never empty-handed: no
+    # target is a RouteSet with count 0. Calls no Python function.
+    cdef RouteSet route(self, const uint8_t *key, Py_ssize_t key_bytes, Message *message)
+    # The union over several routing keys (the publisher's own, then CC and BCC), given as bytes: an alternate exchange
+    # is for when none matches.
+    cdef RouteSet route_keys(self, list keys, Message *message)
 
     cdef int match(self, Gathering *gathering, const uint8_t *key, Py_ssize_t key_bytes, list keys) except -1
     cdef int match_keys(self, Gathering *gathering, list keys) except -1

@@ -12,9 +12,12 @@ class Exchange:
     internal: bool
     deleted: bool
     generation: int
-    by_headers: bool
+    by_message: bool
     alternate: Exchange | None
-    def __init__(self, name: bytes, type: str, *, internal: bool = False) -> None: ...
+    # `table_options` are for x-consistent-hash: `hash_header` or `hash_property`, and `algorithm`.
+    def __init__(
+        self, name: bytes, type: str, *, internal: bool = False, table_options: dict[str, str] | None = None
+    ) -> None: ...
     # `match` is the encoded field table (without its length) of the binding's arguments, for headers exchanges;
     # True when the binding is new / existed.
     hold: Queue | None
@@ -29,8 +32,16 @@ class Exchange:
     def bindings(self) -> list[tuple[Queue | Exchange, bytes, bytes]]: ...
     # Drops every binding to that target; returns how many.
     def unbind_target(self, target: Queue | Exchange) -> int: ...
-    # Where a message goes; `headers` is its headers table, encoded like `match`; the other keys are CC and BCC.
-    def routes(self, key: bytes, headers: bytes | None = None, *, other_keys: Iterable[bytes] = ()) -> list[Queue]: ...
+    # Where a message goes; `headers` is its headers table, encoded like `match`, or `properties` all of its properties
+    # as in a content header, flags first; the other keys are CC and BCC.
+    def routes(
+        self,
+        key: bytes,
+        headers: bytes | None = None,
+        *,
+        properties: bytes | None = None,
+        other_keys: Iterable[bytes] = (),
+    ) -> list[Queue]: ...
     # Drops its bindings, and the bindings and alternates that lead here. Its sources that must know (auto-delete) are
     # to be asked to unbind_target() first.
     def delete(self) -> None: ...

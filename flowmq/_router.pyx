@@ -11,15 +11,26 @@ from libc.string cimport memcmp, memcpy, memset
 
 from flowmq._frame cimport FLOWMQ_CONTRACT
 from flowmq._matching cimport gather, hash_octets, note, octets_of, resized, widen
-from flowmq._rewrite cimport delay_ms, is_not_to_be_kept
+from flowmq._message cimport Properties, message_new, message_release, scan_properties
+from flowmq._rewrite cimport delay_of, is_not_to_be_kept
 
 from flowmq._binding_keys import DirectTable, FanoutTable, TopicTable
 from flowmq._frame import check_contract
+from flowmq._hashing import ModulusHashTable, RandomTable, consistent_hash_table
 from flowmq._headers import HeadersTable
 
 check_contract(FLOWMQ_CONTRACT)
 
-TABLES = {"direct": DirectTable, "fanout": FanoutTable, "topic": TopicTable, "headers": HeadersTable}
+TABLES = {
+    "direct": DirectTable,
+    "fanout": FanoutTable,
+    "topic": TopicTable,
+    "headers": HeadersTable,
+    "x-consistent-hash": consistent_hash_table,
+    "x-modulus-hash": ModulusHashTable,
+    "x-random": RandomTable,
+    "x-local-random": RandomTable,
+}
 
 
 # ----------------------------------------------------------------------------------------------------- a route
@@ -28,11 +39,10 @@ cdef Gathering scratch
 memset(&scratch, 0, sizeof(scratch))
 
 
-cdef Gathering *begin_route(Exchange source, const uint8_t *headers, uint32_t headers_bytes) except NULL:
+cdef Gathering *begin_route(Exchange source, Message *message) except NULL:
     scratch.count = 0
     scratch.route += 1
-    scratch.headers = headers
-    scratch.headers_bytes = headers_bytes
+    scratch.message = message
     scratch.headers_read = False
     gather(&scratch, <PyObject *>source)
     return &scratch
@@ -179,7 +189,7 @@ cdef int check_alive(Exchange source, bint target_deleted) except -1:
 cdef class Exchange:
     """An exchange's bindings and the way on from it. Bindings form reference cycles, which delete() breaks."""
 
-    def __cinit__(self, bytes name not None=b"", str type="direct", *, bint internal=False):
+    def __cinit__(self, bytes name not None=b"", str type="direct", *, bint internal=False, dict table_options=None):
         if type not in TABLES:
             raise ValueError(f"unknown exchange type {type!r}")
         self.bindings_ = {}
@@ -188,9 +198,9 @@ cdef class Exchange:
         self.name = name
         self.type = type
         self.internal = internal
-        self.table = TABLES[type]()
+        self.table = TABLES[type](**(table_options or {}))
         self.by_key = self.table.by_key
-        self.by_headers = self.table.by_headers
+        self.by_message = self.table.by_message
 
     def __dealloc__(self):
         cache_clear(&self.cache)
@@ -286,19 +296,26 @@ cdef class Exchange:
     def bindings(self) -> list:
         return [(target, key, match) for target, bindings in self.bindings_.items() for key, match in bindings]
 
-    def routes(self, bytes key not None, bytes headers=None, *, other_keys=()) -> list:
-        """The queues that a message with this routing key, headers table and further keys (CC, BCC) goes to."""
-        cdef const uint8_t *table = NULL
-        cdef uint32_t table_bytes = 0
+    def routes(self, bytes key not None, bytes headers=None, *, bytes properties=None, other_keys=()) -> list:
+        """The queues that a message with this routing key, headers table and further keys (CC, BCC) goes to.
+
+        Instead of the headers table alone: all properties, with their flags, as in a content header.
+        """
+        cdef Message *message = NULL
         cdef RouteSet found
         cdef Py_ssize_t position
         if headers is not None:
-            table = octets_of(headers)
-            table_bytes = <uint32_t>len(headers)
-        if other_keys:
-            found = self.route_keys([key, *map(bytes, other_keys)], table, table_bytes)
-        else:
-            found = self.route(octets_of(key), len(key), table, table_bytes)
+            properties = b"\x20\x00" + len(headers).to_bytes(4, "big") + headers
+        if properties is not None:
+            message = message_with(properties)
+        try:
+            if other_keys:
+                found = self.route_keys([key, *map(bytes, other_keys)], message)
+            else:
+                found = self.route(octets_of(key), len(key), message)
+        finally:
+            if message != NULL:
+                message_release(message)
         return [<object>found.targets[position] for position in range(found.count)]
 
     def delete(self):
@@ -363,34 +380,33 @@ cdef class Exchange:
 
     # ---------------------------------------------------------------------------------------------- per message
 
-    cdef RouteSet route(self, const uint8_t *key, Py_ssize_t key_bytes, const uint8_t *headers,
-                        uint32_t headers_bytes):
+    cdef RouteSet route(self, const uint8_t *key, Py_ssize_t key_bytes, Message *message):
         cdef PyObject *cached
         cdef RouteSet routes
         cdef uint64_t hash
-        if self.by_headers:
-            return find_way(self, key, key_bytes, None, headers, headers_bytes)
+        if self.by_message:
+            return find_way(self, key, key_bytes, None, message)
         if not self.by_key:
             key_bytes = 0
         hash = hash_octets(key, key_bytes)
         cached = cache_find(&self.cache, key, key_bytes, hash)
         if cached != NULL:
             return <RouteSet>cached
-        routes = find_way(self, key, key_bytes, None, headers, headers_bytes)
+        routes = find_way(self, key, key_bytes, None, message)
         cache_put(&self.cache, key, key_bytes, hash, routes)
         return routes
 
-    cdef RouteSet route_keys(self, list keys, const uint8_t *headers, uint32_t headers_bytes):
-        return find_way(self, NULL, 0, keys, headers, headers_bytes)
+    cdef RouteSet route_keys(self, list keys, Message *message):
+        return find_way(self, NULL, 0, keys, message)
 
     cdef int match(self, Gathering *gathering, const uint8_t *key, Py_ssize_t key_bytes, list keys) except -1:
-        if self.history is not None and not is_not_to_be_kept(gathering.headers, gathering.headers_bytes):
+        if self.history is not None and not (gathering.message != NULL and is_not_to_be_kept(gathering.message)):
             if gathering.count == gathering.capacity:
                 widen(gathering)
             if note(gathering, <PyObject *>self.history):
                 gathering.found[gathering.count] = <PyObject *>self.history
                 gathering.count += 1
-        if self.hold_ is not None and delay_ms(gathering.headers, gathering.headers_bytes) > 0:
+        if self.hold_ is not None and gathering.message != NULL and delay_of(gathering.message) > 0:
             return gather(gathering, <PyObject *>self.hold_)
         if keys is None:
             return self.table.match(gathering, key, key_bytes)
@@ -399,15 +415,14 @@ cdef class Exchange:
     cdef int match_keys(self, Gathering *gathering, list keys) except -1:
         for key in keys:
             self.table.match(gathering, octets_of(<bytes>key), PyBytes_GET_SIZE(<bytes>key))
-            if not self.table.by_key:
+            if self.table.by_first_key or not self.table.by_key:
                 break
         return 0
 
 
-cdef RouteSet find_way(Exchange source, const uint8_t *key, Py_ssize_t key_bytes, list keys, const uint8_t *headers,
-                       uint32_t headers_bytes):
+cdef RouteSet find_way(Exchange source, const uint8_t *key, Py_ssize_t key_bytes, list keys, Message *message):
     # By one key, or by all of `keys`. Every exchange found on the way is asked once: a cycle ends by itself.
-    cdef Gathering *gathering = begin_route(source, headers, headers_bytes)
+    cdef Gathering *gathering = begin_route(source, message)
     cdef Exchange exchange
     cdef Py_ssize_t exchanges_count = 0
     cdef Py_ssize_t position = 0
@@ -431,25 +446,37 @@ cdef int judge_ways(dict affected) except -1:
     cdef Exchange exchange
     cdef Exchange source
     cdef Exchange other
-    cdef bint by_key, by_headers
+    cdef bint by_key, by_message
     cdef list waiting = list(affected)
     for exchange in waiting:
         exchange.by_key = exchange.table.by_key
-        exchange.by_headers = exchange.table.by_headers or exchange.hold_ is not None or exchange.history is not None
+        exchange.by_message = exchange.table.by_message or exchange.hold_ is not None or exchange.history is not None
         for other in exchange.downstream:
             if other not in affected:
                 exchange.by_key |= other.by_key
-                exchange.by_headers |= other.by_headers
+                exchange.by_message |= other.by_message
     while waiting:
         exchange = waiting.pop()
         for source in exchange.upstream:
             by_key = source.by_key or exchange.by_key
-            by_headers = source.by_headers or exchange.by_headers
-            if by_key != source.by_key or by_headers != source.by_headers:
+            by_message = source.by_message or exchange.by_message
+            if by_key != source.by_key or by_message != source.by_message:
                 source.by_key = by_key
-                source.by_headers = by_headers
+                source.by_message = by_message
                 waiting.append(source)
     return 0
+
+
+cdef Message *message_with(bytes properties) except NULL:
+    cdef bytes payload = b"\x00\x3c" + bytes(10) + properties
+    cdef Properties found
+    cdef Message *message
+    if not scan_properties(octets_of(payload), <uint32_t>len(payload), &found):
+        raise ValueError("malformed properties")
+    message = message_new(b"\x00\x00", 2, octets_of(payload), <uint32_t>len(payload), 0, &found)
+    if message == NULL:
+        raise MemoryError
+    return message
 
 
 cdef class DefaultExchange(Exchange):

@@ -1,3 +1,5 @@
+from flowmq._summary import Summary
+
 class Segment:
     number: int
     path: str
@@ -5,8 +7,10 @@ class Segment:
     seed: int
     size: int
     end: int
-    messages: int
-    message_bytes: int
     live: int
+    summary: Summary | None
+    summary_at: int
+    trusted: bool
+    damaged: bool
     @property
     def live_bytes(self) -> int: ...

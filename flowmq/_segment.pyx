@@ -1,23 +1,24 @@
 # See _segment.pxd for what this module is and is not.
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint8_t
 from libc.stddef cimport size_t
-from libc.stdlib cimport free, malloc, realloc
+from libc.stdlib cimport free, malloc
 from posix.unistd cimport pread
 
 from flowmq._frame cimport FLOWMQ_CONTRACT
 from flowmq._message cimport message_release
 from flowmq._records cimport (
-    BATCH_HEADER_BYTES, MESSAGE_RECORD, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, TARGET_RECORD, BatchHeader, Place,
-    RecordHeader, TargetRecord, message_of, record_checks,
+    BATCH_HEADER_BYTES, MESSAGE_RECORD, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, SUMMARY_RECORD, TARGET_RECORD,
+    UNTIL_RESTART, BatchHeader, MessageRecord, Place, RecordHeader, TargetRecord, message_of, record_checks,
 )
+from flowmq._summary cimport IS_TARGET, IS_UNTIL_RESTART
 
 from flowmq._frame import check_contract
 
 check_contract(FLOWMQ_CONTRACT)
 
 cdef enum:
-    PLACE_END_BYTES = 40        # record header and the first part of a message or target record
+    FIXED_END_BYTES = 60        # record header and the fixed part of a message record
     CHUNK_BYTES = 524288
     JUMP_BYTES = 32768
     EIO = 5
@@ -37,65 +38,89 @@ cdef class Segment:
 
     def __dealloc__(self):
         self.forget_last_read()
-        free(self.index)
 
-    cdef void count_message(self, uint64_t record_bytes) noexcept:
-        self.messages += 1
-        self.live += 1
-        self.message_bytes += record_bytes
-
-    cdef int extend_index(self, uint32_t queue_id, uint64_t offset, uint64_t sequence) except -1:
-        cdef Py_ssize_t capacity
-        cdef void *moved
-        cdef Indexed *entry
-        if self.index_count == self.index_capacity:
-            capacity = max(<Py_ssize_t>256, self.index_capacity + (self.index_capacity >> 1))
-            moved = realloc(self.index, capacity * sizeof(Indexed))
-            if moved == NULL:
-                raise MemoryError("index of a segment")
-            self.index = <Indexed *>moved
-            self.index_capacity = capacity
-        entry = &self.index[self.index_count]
-        entry.queue_id = queue_id
-        entry.offset = <uint32_t>offset
-        entry.sequence = sequence
-        self.index_count += 1
+    cdef int add_message(self, Part part, const Described *message, uint64_t expires_at_ms) except -1:
+        self.summary.add(part, message, expires_at_ms)
+        self.add_live(1, message.record_bytes)
         return 0
+
+    cdef void add_live(self, uint64_t messages, uint64_t octets) noexcept:
+        self.live += messages
+        self.counted_live += messages
+        self.counted_bytes += octets
 
     def discard_state(self, queue_id):
         self.states.discard(queue_id)
 
     @property
     def live_bytes(self) -> int:
-        """Octets of live messages, taking all messages here for equally large."""
-        return self.message_bytes * self.live // self.messages if self.messages else 0
+        """Octets of live messages, taking all that lived when they were counted for equally large."""
+        return self.counted_bytes * self.live // self.counted_live if self.counted_live else 0
 
     # --------------------------------------------------------------------------------------------- reading back
 
-    cdef int load_index(self) except -1:
+    cdef int load_summary(self) except -1:
+        if self.summary_at == 0 or not self.read_summary():
+            self.make_summary()
+        return 0
+
+    cdef bint read_summary(self) except -1:
+        cdef const RecordHeader *header
+        cdef const char *record
+        cdef size_t record_bytes
+        cdef uint64_t offset = self.summary_at + BATCH_HEADER_BYTES
+        cdef Summary summary = Summary()
+        try:
+            header = <const RecordHeader *>self.view(offset, RECORD_HEADER_BYTES)
+            record_bytes = RECORD_HEADER_BYTES + <size_t>header.payload_bytes
+            record = self.checked_record(offset, record_bytes)
+        except OSError:
+            # It can be made again from what it is about.
+            return False
+        if (<const RecordHeader *>record).type != SUMMARY_RECORD:
+            return False
+        if not summary.decode(<const uint8_t *>record + RECORD_HEADER_BYTES, record_bytes - RECORD_HEADER_BYTES, True):
+            return False
+        summary.forget_facts()
+        self.summary = summary
+        return True
+
+    cdef int make_summary(self) except -1:
         cdef uint64_t offset = SEGMENT_HEADER_BYTES
         cdef uint64_t end
         cdef const RecordHeader *header
-        cdef const Place *place
-        self.drop_index()
+        cdef Summary summary = Summary()
+        cdef uint64_t record_bytes
         while offset < self.readable_end:
             end = offset + BATCH_HEADER_BYTES
             end += (<const BatchHeader *>self.view(offset, BATCH_HEADER_BYTES)).payload_bytes
             offset += BATCH_HEADER_BYTES
             while offset < end:
-                header = <const RecordHeader *>self.view(offset, min(<uint64_t>PLACE_END_BYTES, end - offset))
+                header = <const RecordHeader *>self.view(offset, min(<uint64_t>FIXED_END_BYTES, end - offset))
+                record_bytes = RECORD_HEADER_BYTES + <uint64_t>header.payload_bytes
                 if header.type == MESSAGE_RECORD or header.type == TARGET_RECORD:
-                    place = <const Place *>(<const char *>header + RECORD_HEADER_BYTES)
-                    self.extend_index(place.queue_id, offset, place.sequence)
-                offset += RECORD_HEADER_BYTES + <uint64_t>header.payload_bytes
-        self.has_index = True
+                    self.summarise(summary, header, offset)
+                offset += record_bytes
+        self.summary = summary
         return 0
 
-    cdef void drop_index(self) noexcept:
-        free(self.index)
-        self.index = NULL
-        self.index_count = self.index_capacity = 0
-        self.has_index = False
+    cdef int summarise(self, Summary summary, const RecordHeader *header, uint64_t offset) except -1:
+        cdef const Place *place = <const Place *>(<const char *>header + RECORD_HEADER_BYTES)
+        cdef uint64_t expires_at_ms = place.expires_at_ms
+        cdef Described message
+        message.queue_id, message.sequence, message.offset = place.queue_id, place.sequence, offset
+        message.kind = IS_UNTIL_RESTART if place.flags & UNTIL_RESTART else 0
+        message.record_bytes = RECORD_HEADER_BYTES + <uint64_t>header.payload_bytes
+        message.message_offset = offset
+        if header.type == TARGET_RECORD:
+            message.kind |= IS_TARGET
+            message.message_offset = (<const TargetRecord *>place).offset
+            place = <const Place *>(self.view(message.message_offset, FIXED_END_BYTES) + RECORD_HEADER_BYTES)
+        message.body_bytes = (<const MessageRecord *>place).body_bytes
+        return summary.add(summary.part_for(message.queue_id, message.sequence), &message, expires_at_ms)
+
+    cdef void drop_summary(self) noexcept:
+        self.summary = None
 
     cdef const char *view(self, uint64_t offset, size_t count) except NULL:
         global chunk_segment, chunk_offset, chunk_bytes
@@ -138,10 +163,10 @@ cdef class Segment:
     cdef const char *checked_record(self, uint64_t offset, size_t record_bytes) except NULL:
         cdef const char *record
         if offset + record_bytes > self.readable_end:
-            raise OSError(EIO, f"{self.path}: the record at {offset} is damaged")
+            raise OSError(EIO, f"{self.path}: corrupt at offset {offset}: the record goes beyond what was written")
         record = self.view(offset, record_bytes)
         if not record_checks(record, record_bytes, self.seed):
-            raise OSError(EIO, f"{self.path}: the record at {offset} is damaged")
+            raise OSError(EIO, f"{self.path}: corrupt at offset {offset}: the checksum of a record does not fit")
         return record
 
     cdef void forget_last_read(self) noexcept:

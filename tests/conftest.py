@@ -21,7 +21,6 @@ MARKERS = (
     "clients: real client libraries over TCP",
     "slow: takes more than a second or two",
     "flowmq_only: FlowMQ's own choice, or a test that needs FlowMQ's process: not run against another peer",
-    "needs_arguments: about queue arguments (limits, expiry, dead letters, ...) that FlowMQ only keeps so far",
     "newer: RabbitMQ's behaviour, but newer than the 3.10 the tests are compared with",
 )
 
@@ -33,19 +32,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not PEER_URL or _is_flowmq(PEER_URL):
-        _expect_unsupported_arguments(items)
         return
     skip = pytest.mark.skip(reason=f"not expected of the peer {PEER_URL}")
     for item in items:
         if item.get_closest_marker("flowmq_only") or item.get_closest_marker("newer"):
             item.add_marker(skip)
-
-
-def _expect_unsupported_arguments(items: list[pytest.Item]) -> None:
-    """Strictly: the day FlowMQ takes an argument, the tests waiting for it fail until their mark is taken off."""
-    for item in items:
-        if item.get_closest_marker("needs_arguments"):
-            item.add_marker(pytest.mark.xfail(reason="the queue argument has no effect in FlowMQ yet", strict=True))
 
 
 def _is_flowmq(url: str) -> bool:

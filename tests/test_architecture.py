@@ -19,11 +19,12 @@ LAYERS = [
     {"_frame", "amqp"},
     {
         *("_checksum", "_intervals", "_message", "_message_log", "_delivery", "_transaction", "_queue", "broker"),
-        *("_heaps", "_order", "_rules", "_rewrite", "_dead_letters", "_memories"),
-        *("_matching", "_binding_keys", "_headers", "_router"),
+        *("_heaps", "_ring", "_order", "_rules", "_rewrite", "_dead_letters", "_memories"),
+        *("_matching", "_binding_keys", "_headers", "_hashing", "_router"),
     },
     {
-        *("_records", "_segment", "_queue_log", "_commit", "_journal", "_restore"),
+        *("_failpoint", "_records", "_summary", "_segment", "_queue_log", "_commit", "_journal"),
+        *("_compaction", "_verification", "_restore"),
         *("_replay", "_replay_queue", "_replay_segment", "storage"),
     },
     {"_peer", "_content", "_channel", "_connection", "server"},

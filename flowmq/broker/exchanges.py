@@ -1,14 +1,37 @@
 """Exchanges as they were declared. Where their messages go is in flowmq._router."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from flowmq._router import Exchange
 from flowmq.amqp.errors import PreconditionFailed
 from flowmq.amqp.tables import Table
-from flowmq.broker.arguments import EXCHANGE_ARGUMENTS, check_equivalent
+from flowmq.broker.arguments import EXCHANGE_ARGUMENTS, check_equivalent, check_headers_match
+from flowmq.broker.hashing import check_weight, consistent_hash_options
+from flowmq.broker.names import octets
 from flowmq.broker.settings import PLAIN_EXCHANGE, ExchangeSettings
 
-ROUTING_TYPES = ("direct", "fanout", "topic", "headers")
+
+def no_options(where: str, arguments: Table) -> dict[str, str]:
+    return {}
+
+
+# What the table of bindings is told of the arguments an exchange is declared with; bad ones are refused.
+ROUTING_TYPES: dict[str, Callable[[str, Table], dict[str, str]]] = {
+    "direct": no_options,
+    "fanout": no_options,
+    "topic": no_options,
+    "headers": no_options,
+    "x-consistent-hash": consistent_hash_options,
+    "x-modulus-hash": no_options,
+    "x-random": no_options,
+    "x-local-random": no_options,
+}
+# What is asked of a binding, by the routing type of its source: its key and its arguments.
+BINDING_CHECKS: dict[str, Callable[[str, Table], None]] = {
+    "headers": lambda key, arguments: check_headers_match(arguments),
+    "x-consistent-hash": lambda key, arguments: check_weight(key),
+}
 DELAYED_MESSAGE, RECENT_HISTORY = "x-delayed-message", "x-recent-history"
 EXCHANGE_TYPES = (*ROUTING_TYPES, DELAYED_MESSAGE, RECENT_HISTORY)
 DELAYED_TYPE, HISTORY_LENGTH = "x-delayed-type", "x-recent-history-length"
@@ -19,6 +42,12 @@ PREDECLARED = {
     "amq.headers": "headers",
     "amq.match": "headers",
 }
+
+
+def new_exchange(vhost_name: str, name: str, type: str, internal: bool, arguments: Table) -> Exchange:
+    kind = routing_type(type, arguments)
+    options = ROUTING_TYPES[kind](f"exchange '{name}' in vhost '{vhost_name}'", arguments)
+    return Exchange(octets(name), kind, internal=internal, table_options=options)
 
 
 @dataclass(slots=True, eq=False)

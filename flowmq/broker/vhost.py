@@ -14,15 +14,9 @@ from flowmq._queue import Consumer, Queue
 from flowmq._router import DefaultExchange, Exchange
 from flowmq.amqp.errors import AccessRefused, NotFound, PreconditionFailed
 from flowmq.amqp.tables import Table, encode_table
-from flowmq.broker.arguments import (
-    check_exchange_arguments,
-    check_headers_match,
-    check_queue_arguments,
-    check_queue_type,
-    queue_type,
-)
+from flowmq.broker.arguments import check_exchange_arguments, check_queue_arguments, check_queue_type, queue_type
 from flowmq.broker.definitions import EXCHANGE, QUEUE, Definitions
-from flowmq.broker.exchanges import EXCHANGE_TYPES, PREDECLARED, DeclaredExchange, routing_type
+from flowmq.broker.exchanges import BINDING_CHECKS, EXCHANGE_TYPES, PREDECLARED, DeclaredExchange, new_exchange
 from flowmq.broker.leases import Leases
 from flowmq.broker.memories import Memories
 from flowmq.broker.names import RESERVED_PREFIX, octets, text, without_line_breaks
@@ -100,7 +94,7 @@ class VHost:
             return existing
         self._check_not_reserved("exchange", name)
         check_exchange_arguments(f"exchange '{name}' in vhost '{self.name}'", arguments)
-        exchange = Exchange(octets(name), routing_type(type, arguments), internal=internal)
+        exchange = new_exchange(self.name, name, type, internal, arguments)
         if durable:
             self.definitions.exchange_declared(
                 self.name, name, type=type, auto_delete=auto_delete, internal=internal, arguments=arguments
@@ -331,8 +325,8 @@ class VHost:
         self._unbind(origin, target.exchange, key, arguments)
 
     def _bind(self, source: DeclaredExchange, target: Queue | Exchange, key: str, arguments: Table) -> bool:
-        if source.exchange.type == "headers":
-            check_headers_match(arguments)
+        if source.exchange.type in BINDING_CHECKS:
+            BINDING_CHECKS[source.exchange.type](key, arguments)
         return source.exchange.bind(target, octets(key), canonical(arguments))
 
     def _unbind(self, source: DeclaredExchange, target: Queue | Exchange, key: str, arguments: Table) -> None:
@@ -342,7 +336,7 @@ class VHost:
     # ------------------------------------------------------------------------------------------- after a restart
 
     def restore_exchange(self, name: str, type: str, auto_delete: bool, internal: bool, arguments: Table) -> None:
-        exchange = Exchange(octets(name), routing_type(type, arguments), internal=internal)
+        exchange = new_exchange(self.name, name, type, internal, arguments)
         self._add_exchange(DeclaredExchange(name, exchange, type, True, auto_delete, internal, arguments))
 
     def restore_queue(self, name: str, auto_delete: bool, arguments: Table) -> DeclaredQueue:

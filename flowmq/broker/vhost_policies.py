@@ -12,11 +12,21 @@ from flowmq.amqp.tables import Table
 from flowmq.broker.arguments import queue_type
 from flowmq.broker.policies import EXCHANGE, OPERATOR_POLICY, POLICY, Policy, PolicySet
 from flowmq.broker.policy_keys import PolicyError, keys_without_effect
-from flowmq.broker.settings import Definition, ExchangeSettings, QueueSettings, exchange_settings, queue_settings
+from flowmq.broker.settings import (
+    PLAIN_QUEUE,
+    QUEUE_SOURCES,
+    Definition,
+    ExchangeSettings,
+    QueueSettings,
+    exchange_settings,
+    queue_settings,
+)
 
 if TYPE_CHECKING:
     from flowmq.broker.vhost import VHost
 
+SHARED_MAX = 1000
+MERGED_ARGUMENTS = frozenset(source.argument for source in QUEUE_SOURCES.values())
 log = logging.getLogger("flowmq")
 
 
@@ -24,8 +34,8 @@ class VHostPolicies:
     def __init__(self, vhost: "VHost") -> None:
         self.vhost = vhost
         self.sets = {POLICY: PolicySet(), OPERATOR_POLICY: PolicySet()}
-        # What queues without arguments are to do, by the names of their policies: most are the same.
-        self._shared: dict[tuple[str | None, str | None], QueueSettings] = {}
+        # By the names of their policies and their arguments: most queues are to do the same.
+        self._shared: dict[tuple[str | None, str | None, tuple[tuple[str, object], ...]], QueueSettings] = {}
 
     # ---------------------------------------------------------------------------------------------- what is in force
 
@@ -45,13 +55,16 @@ class VHostPolicies:
 
     def queue_settings(self, name: str, arguments: Table) -> QueueSettings:
         policy, operator_policy = self.of_queue(name, queue_type(arguments))
-        if arguments:
-            return queue_settings(arguments, definition_of(policy), definition_of(operator_policy))
-        names = (policy.name if policy else None, operator_policy.name if operator_policy else None)
-        settings = self._shared.get(names)
+        if policy is None and operator_policy is None and not arguments:
+            return PLAIN_QUEUE
+        given = tuple((name, arguments[name]) for name in arguments if name in MERGED_ARGUMENTS)
+        key = (policy.name if policy else None, operator_policy.name if operator_policy else None, given)
+        settings = self._shared.get(key)
         if settings is None:
             settings = queue_settings(arguments, definition_of(policy), definition_of(operator_policy))
-            self._shared[names] = settings
+            if len(self._shared) >= SHARED_MAX:
+                self._shared.clear()
+            self._shared[key] = settings
         return settings
 
     def exchange_settings(self, name: str, arguments: Table) -> ExchangeSettings:
@@ -61,6 +74,8 @@ class VHostPolicies:
 
     def set(self, policy: Policy) -> None:
         """Add it, or replace the one of its name. Durable once the definitions are on disk."""
+        if policy.vhost != self.vhost.name:
+            raise PolicyError(f"{policy.where} is not for vhost '{self.vhost.name}'")
         policies = self.sets[policy.kind]
         self._check_not_configured(policies, policy.name)
         if policies.stored.get(policy.name) == policy:
@@ -105,17 +120,24 @@ class VHostPolicies:
 
     def _changed(self, changed: list[Policy]) -> None:
         """Only what a policy matched that came or went can be another one's now."""
-        self._shared.clear()
-        if not changed:
-            return
+        if changed:
+            self._shared.clear()
+            self._apply_to_queues(changed)
+            self._apply_to_exchanges(changed)
+
+    def _apply_to_queues(self, changed: list[Policy]) -> None:
         for queue in list(self.vhost.queues.values()):
             if any(policy.matches(queue.settings.queue_type, queue.name) for policy in changed):
                 settings = self.queue_settings(queue.name, queue.arguments)
                 if settings != queue.settings:
                     queue.apply(settings)
+
+    def _apply_to_exchanges(self, changed: list[Policy]) -> None:
         for exchange in list(self.vhost.declared_exchanges.values()):
             if any(policy.matches(EXCHANGE, exchange.name) for policy in changed):
-                self.vhost.apply_to_exchange(exchange, self.exchange_settings(exchange.name, exchange.arguments))
+                settings = self.exchange_settings(exchange.name, exchange.arguments)
+                if settings != exchange.settings:
+                    self.vhost.apply_to_exchange(exchange, settings)
 
 
 def definition_of(policy: Policy | None) -> Definition | None:

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, NoReturn, TypeVar, get_args, get_type_hints
 
 import click
@@ -50,11 +51,12 @@ def flowmq(context: click.Context) -> None:
 @setting_options
 def serve(config_path: str | None, data_dir: str | None, listen: Sequence[str], log_level: str | None) -> int:
     """Run the broker until SIGTERM or SIGINT."""
-    settings = effective_settings(config_path, data_dir, listen, log_level)
+    read_settings = partial(effective_settings, config_path, data_dir, listen, log_level)
+    settings = read_settings()
     # Only this command needs the broker and its compiled modules.
     from flowmq.server.process import serve as serve_until_stopped
 
-    return serve_until_stopped(settings)
+    return serve_until_stopped(settings, read_settings)
 
 
 @flowmq.group("config", invoke_without_command=True)

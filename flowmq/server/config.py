@@ -8,10 +8,13 @@ reads the clock, opens a socket, or acts on a setting.
 import difflib
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 import msgspec
 from msgspec import Meta, Struct, field
+
+from flowmq.broker.policies import Policy
 
 ENVIRONMENT_PREFIX = "FLOWMQ_"
 
@@ -61,12 +64,31 @@ class User(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return f"User(name={self.name!r}, tags={self.tags!r})"
 
 
+class PolicySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
+    name: Text
+    pattern: str
+    definition: dict[str, Any]
+    vhost: Text = "/"
+    apply_to: str = "all"
+    priority: int = 0
+
+    def policy(self, *, operator: bool) -> Policy:
+        return Policy(**msgspec.structs.asdict(self), operator=operator)
+
+
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     amqp: AMQPSettings = field(default_factory=AMQPSettings)
     storage: StorageSettings = field(default_factory=StorageSettings)
     limits: LimitsSettings = field(default_factory=LimitsSettings)
     log: LogSettings = field(default_factory=LogSettings)
     users: list[User] = field(default_factory=lambda: [User(name="guest", password="guest", tags=["administrator"])])
+    policies: list[PolicySettings] = field(default_factory=list)
+    operator_policies: list[PolicySettings] = field(default_factory=list)
+
+    def all_policies(self) -> list[Policy]:
+        """Of both kinds. All have been checked."""
+        kinds = ((self.policies, False), (self.operator_policies, True))
+        return [given.policy(operator=operator) for policies, operator in kinds for given in policies]
 
 
 class Assignment(NamedTuple):
@@ -111,8 +133,12 @@ def sections() -> dict[str, type[Struct]]:
     return {name: kind for name, kind in found if isinstance(kind, type) and issubclass(kind, Struct)}
 
 
+# Sections of which there may be any number: they are written [[name]], in the file only.
+LISTS: dict[str, type[Struct]] = {"users": User, "policies": PolicySettings, "operator_policies": PolicySettings}
+
+
 def keys_of(section: type[Struct]) -> dict[str, Any]:
-    return {entry.name: entry.type for entry in msgspec.structs.fields(section)}
+    return {entry.encode_name: entry.type for entry in msgspec.structs.fields(section)}
 
 
 def environment_names() -> dict[str, str]:
@@ -135,7 +161,21 @@ def check_users(users: list[User]) -> None:
         raise ValueError(f"user {repeated!r} is given twice")
 
 
-CHECKS: dict[str, Callable[[Any], None]] = {"amqp.listen": check_listen, "users": check_users}
+def check_policies(policies: list[PolicySettings], *, operator: bool) -> None:
+    for given in policies:
+        given.policy(operator=operator)
+    names = [(given.vhost, given.name) for given in policies]
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise ValueError(f"{repeated[1]!r} is given twice for vhost {repeated[0]!r}")
+
+
+CHECKS: dict[str, Callable[[Any], None]] = {
+    "amqp.listen": check_listen,
+    "users": check_users,
+    "policies": partial(check_policies, operator=False),
+    "operator_policies": partial(check_policies, operator=True),
+}
 
 
 # ---------------------------------------------------------------------------------------------------- the sources
@@ -154,10 +194,10 @@ def read_toml(path: str) -> dict[str, object]:
 def from_table(path: str, table: Mapping[str, object]) -> Iterator[tuple[str, Assignment]]:
     known = sections()
     for section, content in table.items():
-        check_known(path, "section", section, [*known, "users"])
-        if section == "users":
-            check_user_keys(path, content)
-            yield section, Assignment(content, f"{path}: users")
+        check_known(path, "section", section, [*known, *LISTS])
+        if section in LISTS:
+            check_keys_of_list(path, section, content)
+            yield section, Assignment(content, f"{path}: {section}")
         elif not isinstance(content, dict):
             raise SettingsError(f"{path}: {section} is a section: write [{section}] and its keys below")
         else:
@@ -175,17 +215,18 @@ def from_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, Assignme
             raise SettingsError(f"environment: {variable}: two underscores part section and key: {misspelt[variable]}")
         if not variable.startswith(ENVIRONMENT_PREFIX) or "__" not in variable:
             continue
-        if variable.startswith(f"{ENVIRONMENT_PREFIX}USERS__"):
-            raise SettingsError(f"environment: {variable}: users can be set in the configuration file only")
+        for section in LISTS:
+            if variable.startswith(f"{ENVIRONMENT_PREFIX}{section.upper()}__"):
+                raise SettingsError(f"environment: {variable}: {section} can be set in the configuration file only")
         check_known("environment", "variable", variable, known)
         yield known[variable], Assignment(value, f"environment: {variable}", is_text=True)
 
 
-def check_user_keys(path: str, users: object) -> None:
-    tables = users if isinstance(users, list) else []
+def check_keys_of_list(path: str, section: str, content: object) -> None:
+    tables = content if isinstance(content, list) else []
     for table in tables:
         for key in table if isinstance(table, dict) else ():
-            check_known(f"{path}: [[users]]", "key", key, keys_of(User))
+            check_known(f"{path}: [[{section}]]", "key", key, keys_of(LISTS[section]))
 
 
 def check_known(where: str, what: str, name: str, known: Iterable[str]) -> None:
@@ -211,7 +252,8 @@ def build(assignments: Assignments) -> Settings:
     values: dict[str, Any] = {
         section: kind(**converted(assignments, f"{section}.", keys_of(kind))) for section, kind in sections().items()
     }
-    return Settings(**values, **converted(assignments, "", {"users": list[User]}))
+    lists = converted(assignments, "", {name: list[kind] for name, kind in LISTS.items()})  # type: ignore[valid-type]
+    return Settings(**values, **lists)
 
 
 def converted(assignments: Assignments, prefix: str, types: Mapping[str, Any]) -> dict[str, Any]:
@@ -240,6 +282,17 @@ def complaint(value: object, kind: Any, error: ValueError) -> str:
     return f"{shown}: {str(error).replace('`', '')}"
 
 
+def differences(before: Settings, after: Settings) -> list[str]:
+    """The names of the settings, or of the whole lists, that are not the same."""
+    found = [
+        f"{section}.{key}"
+        for section, kind in sections().items()
+        for key in keys_of(kind)
+        if getattr(getattr(before, section), key) != getattr(getattr(after, section), key)
+    ]
+    return found + [name for name in LISTS if getattr(before, name) != getattr(after, name)]
+
+
 # ---------------------------------------------------------------------------------------------------- the printing
 
 
@@ -247,14 +300,19 @@ def to_toml(settings: Settings) -> str:
     """The settings as a configuration file, without the passwords."""
     blocks = [toml_block(f"[{section}]", getattr(settings, section)) for section in sections()]
     blocks += [toml_block("[[users]]", msgspec.structs.replace(user, password="********")) for user in settings.users]
+    for name in ("policies", "operator_policies"):
+        blocks += [toml_block(f"[[{name}]]", policy) for policy in getattr(settings, name)]
     return "\n".join(blocks)
 
 
 def toml_block(title: str, section: Struct) -> str:
-    lines = (f"{key} = {toml_value(value)}\n" for key, value in msgspec.structs.asdict(section).items())
+    values = zip(keys_of(type(section)), msgspec.structs.astuple(section), strict=True)
+    lines = (f"{key} = {toml_value(value)}\n" for key, value in values)
     return f"{title}\n{''.join(lines)}"
 
 
 def toml_value(value: object) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{toml_value(key)} = {toml_value(item)}" for key, item in value.items()) + " }"
     # JSON's scalars and arrays of them are TOML's, but for one control character that JSON leaves as it is.
     return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")

@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING
 
 from flowmq._channel import Channel
 from flowmq._connection import Connection, set_clock, set_memory_limit
+from flowmq._dead_letters import bury_next, is_anyone_unburied, set_burial_scheduler
 from flowmq._message import live_message_bytes
 from flowmq._order import deal_with_due, forget_due, told_ms
 from flowmq._peer import disk_progressed, due_timer_ended, flush, set_due_timer, set_journal
@@ -22,10 +24,12 @@ if TYPE_CHECKING:
 
 HOUSEKEEPING_SECONDS = 0.25
 OVERDUE_MS = 1000  # between two looks at what consumers have held for too long
-DUE_MESSAGES = 1000  # dealt with before anything else gets a turn
+DUE_SECONDS = 0.003  # for what falls due or dies, before anything else gets a turn
+DUE_MESSAGES = 100  # between two looks at the clock
 DUE_SECONDS_MIN, DUE_SECONDS_MAX = 0.001, 0.05  # between two looks at what falls due
 MAINTENANCE_SECONDS = 0.25
 MAINTENANCE_BUSY_SECONDS = 0.002
+VERIFICATION_SECONDS = 0.02
 MEMORY_CHECK_SECONDS = 0.1
 MEMORY_LOW_SHARE = 0.95  # publishers go on once so much of the limit is not exceeded any more
 log = logging.getLogger("flowmq")
@@ -44,6 +48,7 @@ class Node:
             self.consumer_cancelled,
             store,
         )
+        self.broker.configure_policies(settings.all_policies())
         self.sessions: set[Session] = set()
         self.blocked: set[Session] = set()
         self.memory_limit_bytes = memory_limit(settings.limits.memory_bytes_max)
@@ -51,10 +56,12 @@ class Node:
         set_memory_limit(self.memory_limit_bytes)
         set_clock()
         set_due_timer(self._look_at_due)
+        set_burial_scheduler(self._bury_soon)
         self.due_timer: asyncio.TimerHandle | None = None
         self.housekeeping_timer = loop.call_later(HOUSEKEEPING_SECONDS, self._keep_house)
         self.overdue_next_ms = 0
         self.maintenance_timer: asyncio.TimerHandle | None = None
+        self.verification_timer: asyncio.TimerHandle | None = None
         self.memory_timer: asyncio.TimerHandle | None = None
 
     def start_store(self) -> None:
@@ -68,28 +75,31 @@ class Node:
         queues = sum(1 for _ in self.broker.queues())
         log.info("restored %d durable queues with %d messages", queues, messages)
         self._maintain()
+        self._verify()
 
     def stop_store(self) -> bool:
-        """Write what there is and close. False when the disk had failed."""
+        """Write what there is and close. False when the disk had failed, or something on it does not check."""
         if self.store is None:
             return True
-        if self.maintenance_timer is not None:
-            self.maintenance_timer.cancel()
+        for timer in (self.maintenance_timer, self.verification_timer):
+            if timer is not None:
+                timer.cancel()
         self.loop.remove_reader(self.store.journal.wake_fd)
         if self.due_timer is not None:
             self.due_timer.cancel()
         set_due_timer(None)
+        set_burial_scheduler(None)
         flush()
         forget_due()
         set_journal(None)
         self.store.close()
-        return self.store.journal.error == 0
+        return self.store.journal.error == 0 and not self.store.journal.damaged
 
     def _maintain(self) -> None:
         assert self.store is not None
         more = False
         try:
-            more = self.store.journal.maintain()
+            more = self.store.compaction.maintain()
         except OSError as error:
             # What cannot be freed stays; nothing is lost by it but room.
             log.error("the journal cannot be compacted: %s", error)
@@ -97,6 +107,19 @@ class Node:
         self.maintenance_timer = self.loop.call_later(
             MAINTENANCE_BUSY_SECONDS if more else MAINTENANCE_SECONDS, self._maintain
         )
+
+    def reload(self, settings: Settings) -> list[str]:
+        """Take over what can change while running: the policies. What changed, a line each."""
+        changes = self.broker.configure_policies(settings.all_policies())
+        flush()
+        return changes
+
+    def _verify(self) -> None:
+        """What the start has not read, a little at a time, and not while somebody waits for the disk."""
+        assert self.store is not None
+        journal = self.store.journal
+        more = journal.submitted > journal.committed or self.store.verification.step()
+        self.verification_timer = self.loop.call_later(VERIFICATION_SECONDS, self._verify) if more else None
 
     # ------------------------------------------------------------------------------------------------- sessions
 
@@ -137,7 +160,11 @@ class Node:
 
     def _fall_due(self) -> None:
         set_clock()
+        ends = time.perf_counter() + DUE_SECONDS
         wait_ms = deal_with_due(DUE_MESSAGES)
+        # What has died already comes first.
+        while wait_ms == 0 and not is_anyone_unburied() and time.perf_counter() < ends:
+            wait_ms = deal_with_due(DUE_MESSAGES)
         if wait_ms < 0:
             self.due_timer = None
             due_timer_ended()
@@ -145,6 +172,20 @@ class Node:
             seconds = min(max(wait_ms / 1000, DUE_SECONDS_MIN), DUE_SECONDS_MAX)
             self.due_timer = self.loop.call_later(seconds, self._fall_due)
         flush()
+
+    def _bury_soon(self) -> None:
+        """More has died than one turn can deal with."""
+        self.loop.call_soon(self._bury)
+
+    def _bury(self) -> None:
+        set_clock()
+        ends = time.perf_counter() + DUE_SECONDS
+        more = bury_next(DUE_MESSAGES)
+        while more and time.perf_counter() < ends:
+            more = bury_next(DUE_MESSAGES)
+        flush()
+        if more:
+            self._bury_soon()
 
     def _keep_house(self) -> None:
         set_clock()

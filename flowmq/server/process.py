@@ -6,14 +6,16 @@ import logging
 import os
 import resource
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import uvloop
 
 from flowmq import __version__
 from flowmq._peer import set_flush_scheduler
+from flowmq.broker.policy_keys import PolicyError
 from flowmq.server import logs
-from flowmq.server.config import Settings, parse_address
+from flowmq.server.config import Settings, SettingsError, differences, parse_address
 from flowmq.server.handshake import address
 from flowmq.server.node import Node
 from flowmq.server.session import Session
@@ -25,6 +27,7 @@ SHUTDOWN_TEXT = "broker forced connection closure with reason 'shutdown'"
 EXIT_OK = 0
 EXIT_CANNOT_START = 1
 EXIT_DISK_FAILED = 1
+RELOADED = ("policies", "operator_policies")  # of the settings, what SIGHUP changes
 log = logging.getLogger("flowmq")
 
 
@@ -32,12 +35,15 @@ class CannotStart(Exception):
     """The broker cannot run here; the message is one line for the operator."""
 
 
-def serve(settings: Settings) -> int:
-    """Run a broker until it is told to stop. The exit code of the process."""
+def serve(settings: Settings, read_settings: Callable[[], Settings]) -> int:
+    """Run a broker until it is told to stop. The exit code of the process.
+
+    `read_settings` reads them anew, from where these came from.
+    """
     logs.configure(settings.log.level, settings.log.format)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(Process(settings).run())
+            return runner.run(Process(settings, read_settings).run())
     except (CannotStart, StorageError) as error:
         log.error("%s", error)
         return EXIT_CANNOT_START
@@ -46,19 +52,22 @@ def serve(settings: Settings) -> int:
 
 
 class Process:
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, read_settings: Callable[[], Settings]) -> None:
         self.settings = settings
+        self.read_settings = read_settings
         self.stopping = asyncio.Event()
         self.stop_now = asyncio.Event()
+        self.node: Node | None = None
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
         log.info("FlowMQ %s starting, pid %d", __version__, os.getpid())
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
         allow_many_files()
         set_flush_scheduler(loop.call_soon)
-        node = Node(self.settings, loop, open_store(self.settings))
+        self.node = node = self._new_node(loop)
         with storage_errors(Path(self.settings.storage.data_dir)):
             node.start_store()
         # What exists now lives as long as the process: the collector need not look at it again.
@@ -70,10 +79,35 @@ class Process:
             listener.close()
         await self._drain(node)
         if not node.stop_store():
-            log.error("stopped; the disk had failed: see above")
+            log.error("stopped; the disk had failed, or what is on it is damaged: see above")
             return EXIT_DISK_FAILED
         log.info("stopped")
         return EXIT_OK
+
+    def _new_node(self, loop: asyncio.AbstractEventLoop) -> Node:
+        store = open_store(self.settings)
+        try:
+            return Node(self.settings, loop, store)
+        except PolicyError as error:
+            store.close()
+            raise CannotStart(str(error)) from error
+
+    def _reload(self) -> None:
+        """SIGHUP. A file that is wrong changes nothing."""
+        if self.node is None or self.stopping.is_set():
+            return
+        try:
+            settings = self.read_settings()
+            changes = self.node.reload(settings)
+        except (SettingsError, PolicyError) as error:
+            log.error("SIGHUP received: nothing is changed: %s", error)
+            return
+        for name in differences(self.settings, settings):
+            if name not in RELOADED:
+                log.warning("SIGHUP received: %s is different now; it counts from the next start on", name)
+        for change in changes:
+            log.info("SIGHUP received: %s", change)
+        log.info("SIGHUP received: policies changed: %d", len(changes))
 
     async def _listen(self, node: Node, loop: asyncio.AbstractEventLoop) -> list[asyncio.Server]:
         listeners = []

@@ -17,7 +17,7 @@ from flowmq._replay_segment import read_header
 from flowmq.storage.layout import DataDir, StorageError
 
 RECORD_HEAD = struct.Struct("<IIB3x")
-DEFINITIONS_TYPE = 8
+DEFINITIONS_TYPE, SUMMARY_TYPE = 8, 10
 SHOWN_OCTETS_MAX = 64
 
 
@@ -41,6 +41,8 @@ LAYOUTS = {
     7: Layout("definition", struct.Struct(""), ()),
     8: Layout("definitions", struct.Struct(""), ()),
     9: Layout("queue gone", struct.Struct("<I4x"), ("queue_id",)),
+    10: Layout("summary", struct.Struct(""), ()),
+    11: Layout("aside", struct.Struct("<IIQQ"), ("queue_id", "delivery_count", "sequence", "ready_at_ms")),
 }
 
 
@@ -48,9 +50,10 @@ LAYOUTS = {
 
 
 def read_journal(directory: DataDir, *, skip_corrupt: bool = False) -> Replay:
+    """As a start does, or every octet, and on behind what does not check."""
     replay = Replay()
     try:
-        replay.read(directory.segments(), skip_corrupt=skip_corrupt)
+        replay.read(directory.segments(), skip_corrupt=skip_corrupt, trust=not skip_corrupt)
     except OSError as error:
         raise StorageError(f"{error.filename or directory.journal}: {error.strerror}") from error
     return replay
@@ -64,7 +67,7 @@ def overview(directory: DataDir, replay: Replay) -> dict[str, Any]:
         "in_use_by": directory.in_use_by(),
         "end": {"segment": replay.end_segment, "offset": replay.end_offset, "batch": replay.batch_number},
         "cut_octets": replay.cut_octets,
-        "never_begun": [str(path) for path in replay.abandoned],
+        "abandoned": [str(path) for path in replay.abandoned],
         "segments": [segment_summary(segment) for segment in replay.segments()],
         "spares": [file.path.name for file in directory.spares()],
         "definitions": definitions,
@@ -215,9 +218,22 @@ def rest_of(kind: int, values: dict[str, int], rest: bytes) -> dict[str, Any]:
         return {"exchange": exchange, "routing_key": key, "content_header": shown(header), "body": shown(body)}
     if kind == 6:
         return {"settled": [list(interval) for interval in struct.iter_unpack("<QQ", rest)]}
+    if kind == SUMMARY_TYPE:
+        return dict(zip(("batches", "records", "record_octets", "definitions"), leading_numbers(rest), strict=False))
     if kind in (7, DEFINITIONS_TYPE):
         return {"changes": readable(definition_changes(kind, rest))}
     return {}
+
+
+def leading_numbers(octets: bytes) -> Iterator[int]:
+    """Numbers of seven bits to the octet, the lowest first; all but the last octet of each have the eighth set."""
+    value = shift = 0
+    for octet in octets:
+        value |= (octet & 0x7F) << shift
+        shift += 7
+        if not octet & 0x80:
+            yield value
+            value = shift = 0
 
 
 def short_strings(names: bytes) -> tuple[str, str]:
@@ -244,13 +260,13 @@ def as_text(found: dict[str, Any]) -> Iterator[str]:
     yield f"  the journal ends in segment {end['segment']:016x} at offset {end['offset']}, with batch {end['batch']}"
     if found["cut_octets"]:
         yield f"  a torn tail of {found['cut_octets']} octets follows, which was never confirmed"
-    yield from (f"  never begun: {path}" for path in found["never_begun"])
+    yield from (f"  behind the end, nothing in it was ever confirmed: {path}" for path in found["abandoned"])
     yield f"segments: {len(found['segments'])}, spares: {len(found['spares'])}"
     for segment in found["segments"]:
         yield (
             f"  {segment['number']:016x}  batches {segment['batches']}  records {segment['records']}"
             f"  live {segment['live_octets']} octets for {segment['live_targets']} messages"
-            f"  dead {segment['dead_octets']} octets"
+            f"  dead {segment['dead_octets']} octets{read_how(segment)}"
         )
     yield f"definitions: {len(found['definitions'])}"
     yield from (f"  {kind} {name}: {value}" for kind, name, value in found["definitions"])
@@ -260,6 +276,13 @@ def as_text(found: dict[str, Any]) -> Iterator[str]:
         gone = "  gone" if queue["gone"] else ""
         yield f"  id {queue['id']}{name}{gone}  messages {queue['messages']}  body octets {queue['body_bytes']}"
     yield from (fault_line(fault) for fault in found["faults"])
+
+
+def read_how(segment: dict[str, Any]) -> str:
+    """How much of it was looked at."""
+    if segment["trusted"]:
+        return f"  by its summary of {segment['summary_octets']} octets"
+    return "  with a summary" if segment["summary_at"] else ""
 
 
 def fault_line(fault: dict[str, Any]) -> str:

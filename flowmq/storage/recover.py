@@ -67,6 +67,9 @@ def repaired_octets(octets: bytes, segment: SegmentView, before: SegmentView | N
             put(repaired, gap.offset, filler(segment.seed, gap))
         elif gap.what == "record":
             put(repaired, gap.offset, nothing(segment.seed, gap.octets - RECORD_HEAD_OCTETS))
+    if segment.summary_at:
+        # It tells of what is lost, too: without it the segment is read whole.
+        put(repaired, segment.summary_at, filler(segment.seed, summary_gap(segment, repaired)))
     return bytes(repaired)
 
 
@@ -78,8 +81,9 @@ def put(into: bytearray, offset: int, octets: bytes) -> None:
 
 def header(segment: SegmentView, before: SegmentView | None) -> bytes:
     previous, previous_end = (0, 0) if before is None else (before.number, before.end)
-    numbers = (1, segment.seed, segment.number, previous, previous_end, segment.file_octets)
-    octets = b"FLOWMQ\x00\x01" + struct.pack("<IIQQQQ12x", *numbers)
+    previous_summary = 0 if before is None else before.summary_at
+    numbers = (1, segment.seed, segment.number, previous, previous_end, segment.file_octets, previous_summary)
+    octets = b"FLOWMQ\x00\x01" + struct.pack("<IIQQQQQ4x", *numbers)
     return octets + struct.pack("<I", crc32c(octets))
 
 
@@ -91,6 +95,11 @@ def filler(seed: int, gap: Skipped) -> bytes:
     records = nothing(seed, records_octets - RECORD_HEAD_OCTETS) if records_octets else b""
     said = struct.pack("<QIIQQ", gap.batch_number, records_octets, 1 if records else 0, 0, 0)
     return b"BTCH" + struct.pack("<I", crc32c(said, seed)) + said + records
+
+
+def summary_gap(segment: SegmentView, octets: bytes | bytearray) -> Skipped:
+    (batch_number,) = struct.unpack_from("<Q", octets, segment.summary_at + 8)
+    return Skipped("summary", segment.number, segment.summary_at, segment.summary_octets, "", batch_number)
 
 
 def nothing(seed: int, payload_octets: int) -> bytes:

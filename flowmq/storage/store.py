@@ -13,11 +13,13 @@ from typing import Any
 
 import msgpack
 
+from flowmq._compaction import Compaction
 from flowmq._journal import Journal
 from flowmq._order import Order
 from flowmq._queue import Queue
 from flowmq._replay import Replay
 from flowmq._restore import restore_queue
+from flowmq._verification import Verification
 from flowmq.amqp.tables import Table, decode_table, encode_table
 from flowmq.broker.broker import Broker
 from flowmq.broker.definitions import EXCHANGE, QUEUE, Definitions
@@ -50,7 +52,7 @@ class Store(Definitions):
         self.waited_for = 0
         self.orphans: list[tuple[Any, ...]] = []  # memories of nothing, to be given up
         self.replay = Replay()
-        self.replay.read([(file.number, os.fspath(file.path)) for file in data_dir.segments()])
+        self.replay.read([(file.number, os.fspath(file.path)) for file in data_dir.segments()], trust=True)
         self._report()
         for record_type, payload in self.replay.definitions():
             content = msgpack.unpackb(payload, use_list=True)
@@ -59,7 +61,9 @@ class Store(Definitions):
         seen = (queue_id for queue_id in self.replay.queues() if queue_id < FIRST_PAGING_ID)
         self.next_queue_id = max([0, *seen, *self._ids()]) + 1
         self.journal = Journal(os.fspath(data_dir.journal), segment_bytes, self.snapshot)
+        self.compaction = Compaction(self.journal)
         self._adopt()
+        self.verification = Verification(self.journal)
 
     def _report(self) -> None:
         if self.replay.cut_octets:
@@ -70,15 +74,13 @@ class Store(Definitions):
                 self.replay.end_segment,
             )
         for path in self.replay.abandoned:
-            log.warning("journal: %s was never begun, it is dropped", path)
+            log.warning("journal: %s is dropped: nothing in it was ever confirmed", path)
 
     def _adopt(self) -> None:
-        paths = {file.number: file.path for file in self.data_dir.segments()}
-        known = list(self._ids())
-        for segment in self.replay.segments():
-            path = os.fspath(paths[segment.number])
-            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-            self.journal.adopt(segment.number, path, descriptor, segment.seed, segment.file_octets, segment.end, known)
+        paths = {file.number: os.fspath(file.path) for file in self.data_dir.segments()}
+        for segment in self.replay.adoptable():
+            path = paths[segment.number]
+            self.journal.adopt(segment, path, os.open(path, os.O_RDWR | os.O_CLOEXEC))
         self.journal.spares.extend((os.fspath(spare.path), 0) for spare in self.data_dir.spares())
 
     # ----------------------------------------------------------------------------------------------- at the start
@@ -128,7 +130,7 @@ class Store(Definitions):
 
     def _restore_messages(self, queue: Queue, queue_id: int) -> int:
         if queue.priority_max is None:
-            return restore_queue(self.journal, queue, self.journal.log(queue, queue_id), self.replay)
+            return restore_queue(queue, self.journal.log(queue, queue_id), self.replay)
         logs = {}
         known = self.replay.queues()
 
@@ -137,11 +139,12 @@ class Store(Definitions):
 
         queue.tell_lanes(lane_made)
         levels = [level for level in range(queue.priority_max + 1) if queue_id + level in known]
-        return sum(restore_queue(self.journal, queue.lane(level), logs[level], self.replay) for level in levels)
+        return sum(restore_queue(queue.lane(level), logs[level], self.replay) for level in levels)
 
     def start(self, broker: Broker) -> None:
         """Begin to write; what was read back is not needed any more."""
-        for path in self.replay.abandoned:
+        # The last one first: a power cut must not leave a gap in the numbers.
+        for path in reversed(self.replay.abandoned):
             assert not isinstance(path, int), "segments are read by their paths here"
             os.unlink(path)
         self.journal.start(max(self.replay.batch_number, self.replay.batch_number_seen) + BATCH_NUMBER_GAP)

@@ -124,6 +124,33 @@ def test_transactions(peer: Peer) -> None:
         assert channel.basic_get(queue, auto_ack=True) == (None, None, None)
 
 
+@pytest.mark.parametrize("arguments", [{}, {"hash-header": "customer"}])
+def test_consistent_hash_keeps_a_customer_in_one_queue(peer: Peer, name: str, arguments: dict[str, str]) -> None:
+    """Two workers behind x-consistent-hash: each customer's orders arrive at one of them, in order."""
+    with pika.BlockingConnection(parameters(peer)) as connection:
+        channel = connection.channel()
+        channel.exchange_declare(name, "x-consistent-hash", auto_delete=True, arguments=arguments)
+        queues = [channel.queue_declare("", exclusive=True).method.queue for _ in range(2)]
+        for queue in queues:
+            channel.queue_bind(queue, name, routing_key="1")
+        channel.confirm_delivery()
+        for number in range(100):
+            customer = f"customer {number % 20}"
+            properties = pika.BasicProperties(headers={"customer": customer})
+            channel.basic_publish(name, "order" if arguments else customer, b"%d" % number, properties)
+        customers: list[set[str]] = []
+        for queue in queues:
+            orders: dict[str, list[int]] = {}
+            for _ in range(channel.queue_declare(queue, passive=True).method.message_count):
+                _, properties, body = channel.basic_get(queue, auto_ack=True)
+                orders.setdefault(properties.headers["customer"], []).append(int(body))
+            for customer, numbers in orders.items():
+                assert numbers == list(range(int(customer.split()[1]), 100, 20))
+            customers.append(set(orders))
+        assert all(customers)
+        assert sorted(customers[0] | customers[1]) == sorted(f"customer {number}" for number in range(20))
+
+
 def test_errors_arrive_as_pikas_exceptions(peer: Peer, name: str) -> None:
     with pika.BlockingConnection(parameters(peer)) as connection:
         channel = connection.channel()

@@ -138,6 +138,23 @@ def judged(directory: Path, where: str) -> str:
     return "started"
 
 
+def test_after_a_stop_nothing_is_taken_for_a_torn_end(written: Path, tmp_path: Path) -> None:
+    """The last words of a journal that was closed in order say that all before them was on disk."""
+    stopped = tmp_path / "stopped"
+    shutil.copytree(written, stopped)
+    broker = Broker(stopped)
+    with connect(broker.peer) as client:
+        client.channel().put("q", b"last", properties=PERSISTENT)
+    broker.stop()
+    last = max((stopped / "journal").glob("0*.segment"))
+    used = used_octets(last)
+    for back in (60, 90, 110):  # in the last message
+        directory = tmp_path / str(back)
+        subprocess.run(["cp", "-r", "--sparse=always", str(stopped), str(directory)], check=True)
+        flip(max((directory / "journal").glob("0*.segment")), used - back, 3)
+        assert judged(directory, f"octet {used - back} of {used}") == "refused"
+
+
 def test_nothing_changed_is_nothing_found(written: Path, tmp_path: Path) -> None:
     """The same way round without a change, so that the test above is about the change."""
     directory = tmp_path / "data"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flowmq._journal import FAILPOINTS, has_failpoints
+from flowmq._failpoint import FAILPOINTS, has_failpoints
 from tests.crash.__main__ import settings
 from tests.crash.rounds import Campaign
 from tests.support.broker import Broker

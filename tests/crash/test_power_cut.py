@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+import flowmq._compaction
 import flowmq._journal
 import flowmq.storage.store
 from flowmq.storage.layout import DataDir
@@ -363,6 +364,7 @@ class Life:
         self.compacted = 0
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(flowmq._journal, "os", self.recorder)
+            patch.setattr(flowmq._compaction, "os", self.recorder)
             patch.setattr(flowmq.storage.store, "os", self.recorder)
             self._live(steps)
         self.trace.read()
@@ -390,7 +392,7 @@ class Life:
             self._listen(plane, workload)
             assert not workload.unconfirmed, "confirms are missing"
             assert not workload.asked, "answers are missing"
-            self.compacted = plane.journal.compacted_count
+            self.compacted = plane.store.compaction.compacted_count
 
     def _listen(self, plane: DurablePlane, workload: Workload) -> None:
         """What is told now follows from what was on disk when the broker heard of it last."""

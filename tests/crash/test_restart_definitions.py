@@ -7,6 +7,9 @@ from tests.support.wire import Channel
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240 if AGAINST_RABBITMQ else 60)]
 
+OURS = ("x-consistent-hash", "x-modulus-hash", "x-random", "x-local-random")
+KINDS = ("direct", "topic", "fanout", "headers", *(() if AGAINST_RABBITMQ else OURS))
+
 
 def exchange(channel: Channel, name: str, kind: str = "direct", **fields: object) -> None:
     channel.call("exchange.declare", exchange=name, type=kind, **{"durable": True, **fields})
@@ -45,17 +48,17 @@ def refusal(lasting: Lasting, method: str, **fields: object) -> str:
 
 def test_queues_and_exchanges_are_what_they_were(lasting: Lasting) -> None:
     lasting.channel.queue("q", durable=True)
-    for kind in ("direct", "topic", "fanout", "headers"):
+    for kind in KINDS:
         exchange(lasting.channel, f"x-{kind}", kind)
     exchange(lasting.channel, "x-internal", internal=True)
     channel = lasting.restart()
     names = [
         ("queue", "q"),
-        *(("exchange", f"x-{kind}") for kind in ("direct", "topic", "fanout", "headers", "internal")),
+        *(("exchange", f"x-{kind}") for kind in (*KINDS, "internal")),
     ]
     assert not [name for kind, name in names if missing(lasting, kind, name)]
     channel.queue("q", durable=True)
-    for kind in ("direct", "topic", "fanout", "headers"):
+    for kind in KINDS:
         exchange(channel, f"x-{kind}", kind)
     exchange(channel, "x-internal", internal=True)
     assert "inequivalent arg 'durable'" in refusal(lasting, "queue.declare", queue="q")
@@ -213,3 +216,35 @@ def test_nothing_changes_over_idle_restarts(killed: Lasting) -> None:
         killed.restart()
     assert killed.channel.drain("q") == [b"1"]
     assert reaches(killed.channel, "amq.topic", "a.b.c")
+
+
+HASHED_ARGUMENTS: list[dict[str, object]] = [{}, {"hash-header": "h"}, {"x-hash-on": "h", "x-algorithm": "jump"}]
+
+
+@pytest.mark.flowmq_only
+@pytest.mark.parametrize("arguments", HASHED_ARGUMENTS)
+def test_hashed_keys_keep_their_queues(lasting: Lasting, arguments: dict[str, object]) -> None:
+    """Also when the bindings are made anew in another order."""
+    queues = [f"q{number}" for number in range(4)]
+
+    def declare(channel: Channel, order: list[str]) -> None:
+        exchange(channel, "x", "x-consistent-hash", arguments=arguments)
+        for queue in order:
+            bind(channel, "x", channel.queue(queue, durable=True), "2")
+
+    def found(channel: Channel) -> list[list[bytes]]:
+        channel.call("confirm.select")
+        for number in range(100):
+            channel.publish("x", f"user.{number}", b"%d" % number, {"headers": {"h": number}, "delivery_mode": 2})
+        channel.wait_for_confirms(100)
+        return [channel.drain(queue) for queue in queues]
+
+    declare(lasting.channel, queues)
+    before = found(lasting.channel)
+    assert sum(map(len, before)) == 100
+    assert all(before)
+    channel = lasting.restart()
+    assert found(channel) == before
+    channel.call("exchange.delete", exchange="x")
+    declare(channel, queues[::-1])
+    assert found(channel) == before

@@ -9,8 +9,17 @@ from tests.support.wire import plain
 
 CHANNELS = (1, 2, 9)
 QUEUES = ("fuzz-a", "fuzz-b", "fuzz-c")
-EXCHANGES = {"fuzz-direct": "direct", "fuzz-topic": "topic", "fuzz-headers": "headers", "fuzz-fanout": "fanout"}
+EXCHANGES = {
+    "fuzz-direct": "direct",
+    "fuzz-topic": "topic",
+    "fuzz-headers": "headers",
+    "fuzz-fanout": "fanout",
+    "fuzz-hash": "x-consistent-hash",
+    "fuzz-random": "x-random",
+}
+HASHED = {"hash-header": "n"}
 KEYS = ("a", "a.b", "a.*", "#", "", "fuzz-a", "fuzz-b")
+WEIGHTS = ("1", "2", "3000")
 HEADERS: dict[str, Any] = {
     "a": 1,
     "b": "two",
@@ -44,7 +53,9 @@ def opening() -> list[bytes]:
     frames = [codec.method_frame(number, "channel.open") for number in CHANNELS]
     frames += [codec.method_frame(1, "queue.declare", queue=queue, exclusive=True) for queue in QUEUES]
     for exchange, kind in EXCHANGES.items():
-        frames.append(codec.method_frame(1, "exchange.declare", exchange=exchange, type=kind, auto_delete=True))
+        arguments = HASHED if kind == "x-consistent-hash" else {}
+        fields = {"exchange": exchange, "type": kind, "auto_delete": True, "arguments": arguments}
+        frames.append(codec.method_frame(1, "exchange.declare", **fields))
     return frames
 
 
@@ -62,14 +73,20 @@ def _publish(dice: random.Random, number: int) -> list[bytes]:
 def _bind(dice: random.Random, number: int) -> list[bytes]:
     name = dice.choice(["queue.bind", "queue.unbind"])
     arguments = {"x-match": dice.choice(["any", "all", "all-with-x"]), **HEADERS} if dice.random() < 0.5 else {}
-    fields = {"queue": dice.choice(QUEUES), "exchange": dice.choice(list(EXCHANGES)), "routing_key": dice.choice(KEYS)}
+    exchange = dice.choice(list(EXCHANGES))
+    fields = {"queue": dice.choice(QUEUES), "exchange": exchange, "routing_key": _binding_key(dice, exchange)}
     return [codec.method_frame(number, name, arguments=arguments, **fields)]
 
 
 def _bind_exchanges(dice: random.Random, number: int) -> list[bytes]:
     name = dice.choice(["exchange.bind", "exchange.unbind"])
     source, destination = dice.choice(list(EXCHANGES)), dice.choice(list(EXCHANGES))
-    return [codec.method_frame(number, name, source=source, destination=destination, routing_key=dice.choice(KEYS))]
+    key = _binding_key(dice, source)
+    return [codec.method_frame(number, name, source=source, destination=destination, routing_key=key)]
+
+
+def _binding_key(dice: random.Random, exchange: str) -> str:
+    return dice.choice(WEIGHTS if EXCHANGES[exchange] == "x-consistent-hash" else KEYS)
 
 
 def _simple(dice: random.Random, number: int) -> list[bytes]:

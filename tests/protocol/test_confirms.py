@@ -1,6 +1,5 @@
 """Publisher confirms: every publish is answered once, whatever became of it."""
 
-
 from tests.support import codec
 from tests.support.wire import Channel, Client
 

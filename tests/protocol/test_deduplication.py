@@ -20,7 +20,10 @@ def deduplicating(request: pytest.FixtureRequest, channel: Channel, names: Itera
     """Where to publish, and the queue where it arrives; one of the two has the arguments."""
 
     def make(**arguments: Any) -> Target:
-        arguments = {"x-message-deduplication": True, **{f"x-{key.replace('_', '-')}": arguments[key] for key in arguments}}
+        arguments = {
+            "x-message-deduplication": True,
+            **{f"x-{key.replace('_', '-')}": arguments[key] for key in arguments},
+        }
         of_exchange, of_queue = (arguments, {}) if request.param == "exchange" else ({}, arguments)
         exchange = next(names)
         channel.call("exchange.declare", exchange=exchange, type="fanout", auto_delete=True, arguments=of_exchange)

@@ -77,7 +77,9 @@ def test_it_routes_as_its_inner_type_says_when_the_time_has_come(
     assert second.properties["headers"] == {**headers, "x-delay": -150}
 
 
-def test_bindings_count_when_the_time_has_come(channel: Channel, queue: str, names: Iterator[str], delayed: Exchange) -> None:
+def test_bindings_count_when_the_time_has_come(
+    channel: Channel, queue: str, names: Iterator[str], delayed: Exchange
+) -> None:
     exchange = delayed(auto_delete=False)
     later = channel.queue(next(names), exclusive=True)
     bind(channel, exchange, queue, "k")
@@ -95,7 +97,9 @@ def test_without_an_inner_type_that_exists_it_is_refused(
     channel: Channel, name: str, arguments: dict[str, Any]
 ) -> None:
     channel.send("exchange.declare", exchange=name, type="x-delayed-message", arguments=arguments)
-    channel.expect_close(406, "PRECONDITION_FAILED - Invalid argument, 'x-delayed-type' must be an existing exchange type")
+    channel.expect_close(
+        406, "PRECONDITION_FAILED - Invalid argument, 'x-delayed-type' must be an existing exchange type"
+    )
 
 
 def test_the_inner_type_is_part_of_its_declaration(channel: Channel, name: str) -> None:
@@ -120,7 +124,9 @@ def test_mixed_delays_come_in_the_order_of_their_times(channel: Channel, queue: 
 
 
 @pytest.mark.parametrize(
-    "delay", [None, 0, -5, "100", 2.5, True, Typed("V", None)], ids=["none", "0", "negative", "text", "float", "bool", "void"]
+    "delay",
+    [None, 0, -5, "100", 2.5, True, Typed("V", None)],
+    ids=["none", "0", "negative", "text", "float", "bool", "void"],
 )
 def test_what_is_no_delay_passes_at_once_and_unchanged(
     channel: Channel, queue: str, delayed: Exchange, delay: Any
@@ -166,9 +172,7 @@ def test_further_keys_are_kept_for_when_it_goes_on(
         assert delivery.properties["headers"].get("CC") == (["copy"] if name_of_keys == "CC" else None)
 
 
-def test_expiration_counts_from_when_it_goes_on(
-    channel: Channel, names: Iterator[str], delayed: Exchange
-) -> None:
+def test_expiration_counts_from_when_it_goes_on(channel: Channel, names: Iterator[str], delayed: Exchange) -> None:
     """It lives for 150 ms, but only once it has waited for 300."""
     exchange = delayed()
     dead = channel.queue(next(names), exclusive=True)
@@ -213,9 +217,7 @@ def test_from_another_exchange_and_on_to_another(
     assert (delivery.exchange, delivery.properties["headers"]) == (first, {"x-delay": -150})
 
 
-def test_in_a_row_of_delayed_exchanges_it_waits_once(
-    channel: Channel, queue: str, delayed: Exchange
-) -> None:
+def test_in_a_row_of_delayed_exchanges_it_waits_once(channel: Channel, queue: str, delayed: Exchange) -> None:
     first, second = delayed("fanout"), delayed("fanout")
     channel.call("exchange.bind", destination=second, source=first)
     bind(channel, second, queue)
@@ -224,7 +226,9 @@ def test_in_a_row_of_delayed_exchanges_it_waits_once(
     assert channel.expect("basic.deliver").properties["headers"] == {"x-delay": -100}
 
 
-def test_what_waits_goes_with_its_exchange(channel: Channel, queue: str, names: Iterator[str], delayed: Exchange) -> None:
+def test_what_waits_goes_with_its_exchange(
+    channel: Channel, queue: str, names: Iterator[str], delayed: Exchange
+) -> None:
     exchange, clock = delayed(auto_delete=False), delayed()
     ticked = channel.queue(next(names), exclusive=True)
     bind(channel, exchange, queue, "k")

@@ -1,6 +1,5 @@
 """tx: publishes and acknowledgements take effect together at commit, or not at all."""
 
-
 from tests.support.wire import Channel, Client
 
 

@@ -29,6 +29,8 @@ class Channel:
     def __init__(self, client: Client, number: int) -> None:
         self.client, self.number = client, number
         self.confirmed = 0
+        self._confirmed_up_to = 0
+        self._confirmed_beyond: set[int] = set()
 
     def send(self, name: str, **fields: Any) -> None:
         self.client.send(self.number, name, **fields)
@@ -68,10 +70,16 @@ class Channel:
         through.wait_for_confirms(len(bodies))
 
     def wait_for_confirms(self, count: int) -> None:
+        """In any order, as they come when several queues are written to."""
         wanted = self.confirmed + count
         while self.confirmed < wanted:
             ack = self.expect("basic.ack")
-            self.confirmed = ack.delivery_tag if ack.multiple else self.confirmed + 1
+            if ack.multiple:
+                self._confirmed_up_to = ack.delivery_tag
+                self._confirmed_beyond = {tag for tag in self._confirmed_beyond if tag > ack.delivery_tag}
+            else:
+                self._confirmed_beyond.add(ack.delivery_tag)
+            self.confirmed = self._confirmed_up_to + len(self._confirmed_beyond)
 
     def ask(self, name: str, **fields: Any) -> Method:
         """Like `call`, but deliveries that come before the answer are kept for later."""

@@ -5,11 +5,11 @@ and nothing checks what it is told to write: broken journals are written with it
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 HEADER_OCTETS, BATCH_HEAD_OCTETS, RECORD_HEAD_OCTETS = 64, 40, 12
-MESSAGE, TARGET, SETTLED, DELIVERED, RETURNED, STATE, DEFINITION, DEFINITIONS, GONE = range(1, 10)
+MESSAGE, TARGET, SETTLED, DELIVERED, RETURNED, STATE, DEFINITION, DEFINITIONS, GONE, SUMMARY, ASIDE = range(1, 12)
 
 
 def checksum_table() -> list[int]:
@@ -72,6 +72,10 @@ def returned(queue: int, sequence: int, count: int) -> Record:
     return RETURNED, struct.pack("<IIQ", queue, count, sequence)
 
 
+def aside(queue: int, sequence: int, count: int, ready_at_ms: int) -> Record:
+    return ASIDE, struct.pack("<IIQQ", queue, count, sequence, ready_at_ms)
+
+
 def state(queue: int, next_sequence: int, delivered: int, ranges: Iterable[tuple[int, int]] = ()) -> Record:
     intervals = list(ranges)
     fixed = struct.pack("<IIQQ", queue, len(intervals), next_sequence, delivered)
@@ -90,19 +94,95 @@ def gone(queue: int) -> Record:
     return GONE, struct.pack("<II", queue, 0)
 
 
+def summary(octets: bytes) -> Record:
+    return SUMMARY, octets
+
+
 def encode_record(seed: int, record: Record) -> bytes:
     kind, payload = record
     size, behind = struct.pack("<I", len(payload)), struct.pack("<B3x", kind)
     return size + struct.pack("<I", checksum(seed, size + behind + payload)) + behind + payload
 
 
+# ------------------------------------------------------------------------------------------------------ the summary
+
+
+class SummaryReader:
+    """What a summary says: (sequence, offset, body, flags, extra) of the messages of each queue, and facts."""
+
+    def __init__(self, octets: bytes) -> None:
+        self.octets, self.at = octets, 0
+        self.batches, self.records, self.record_octets = self.number(), self.number(), self.number()
+        self.definitions: list[int] = []
+        for _ in range(self.number()):
+            self.definitions.append(sum(self.definitions[-1:]) + self.number())
+        self.expiries: dict[int, list[tuple[int, int, bool]]] = {}  # of each part: first, newest, unevenly
+        self.messages: dict[int, list[tuple[int, ...]]] = {}
+        for _ in range(self.number()):
+            self._part()
+        self.facts = dict(self._facts() for _ in range(self.number()))
+        assert self.at == len(octets)
+
+    def number(self) -> int:
+        value = shift = 0
+        while True:
+            octet = self.octets[self.at]
+            self.at += 1
+            value |= (octet & 0x7F) << shift
+            shift += 7
+            if octet < 0x80:
+                return value
+
+    def _part(self) -> None:
+        queue, count, last, last_offset, record_octets, expires, flags, size = (self.number() for _ in range(8))
+        expires_last = self.number()
+        end, found = self.at + size, list(self._groups(self.at + size))
+        assert self.at == end
+        assert (len(found), found[-1][:2]) == (count, (last, last_offset))
+        assert sum(body + extra if not kind & 1 else 52 for _, _, body, kind, extra in found) == record_octets
+        assert {flags | kind for _, _, _, kind, _ in found} == {flags}
+        self.expiries.setdefault(queue, []).append((expires, expires_last, bool(flags & 4)))
+        self.messages.setdefault(queue, []).extend(found)
+
+    def _groups(self, end: int) -> Iterator[tuple[int, ...]]:
+        sequence = offset = 0
+        while self.at < end:
+            repeat_and_kind, sequence_step, offset_step, body, extra = (self.number() for _ in range(5))
+            for _ in range(repeat_and_kind >> 2):
+                sequence, offset = sequence + sequence_step, offset + offset_step
+                yield sequence, offset, body, repeat_and_kind & 3, extra
+
+    def _facts(self) -> tuple[int, tuple[object, ...]]:
+        queue_and_gone, next_sequence, delivered = self.number(), self.number(), self.number()
+        settled, returned, last = set(), {}, 0
+        for _ in range(self.number()):
+            first = last + self.number()
+            last = first + self.number()
+            settled.update(range(first, last + 1))
+        sequence = 0
+        for _ in range(self.number()):
+            sequence += self.number()
+            returned[sequence] = (self.number(), self.number())
+        return queue_and_gone >> 1, (bool(queue_and_gone & 1), next_sequence, delivered, settled, returned)
+
+
 # ------------------------------------------------------------------------------------------------------ the segments
 
 
 class Segment:
-    def __init__(self, number: int, previous: int = 0, previous_end: int = 0, *, seed: int = 0x5EED, size: int = 4096):
+    def __init__(
+        self,
+        number: int,
+        previous: int = 0,
+        previous_end: int = 0,
+        *,
+        previous_summary: int = 0,
+        seed: int = 0x5EED,
+        size: int = 4096,
+    ):
         self.number, self.seed = number, seed
-        fixed = b"FLOWMQ\x00\x01" + struct.pack("<IIQQQQ12x", 1, seed, number, previous, previous_end, size)
+        numbers = (1, seed, number, previous, previous_end, size, previous_summary)
+        fixed = b"FLOWMQ\x00\x01" + struct.pack("<IIQQQQQ4x", *numbers)
         self.octets = bytearray(fixed + struct.pack("<I", checksum(0, fixed))).ljust(size, b"\0")
         self.end = HEADER_OCTETS
         self.batches: list[int] = []

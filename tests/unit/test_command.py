@@ -30,7 +30,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     """The settings that serve was called with; the process itself is not started."""
     settings: list[Settings] = []
     process: Any = types.ModuleType("flowmq.server.process")
-    process.serve = lambda given: settings.append(given) or 7
+    process.serve = lambda given, read_again: settings.append(given) or 7
     monkeypatch.setitem(sys.modules, "flowmq.server.process", process)
     return settings
 
@@ -116,7 +116,7 @@ def test_help(run, arguments: list[str]) -> None:
 
 
 def test_an_interrupt_while_starting_is_no_traceback(run, monkeypatch) -> None:
-    def interrupted(settings: Settings) -> int:
+    def interrupted(settings: Settings, read_again: Callable[[], Settings]) -> int:
         raise KeyboardInterrupt
 
     process: Any = types.ModuleType("flowmq.server.process")

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from flowmq.server.config import Settings, SettingsError, User, load_settings, parse_address, to_toml
+from flowmq.server.config import Settings, SettingsError, User, differences, load_settings, parse_address, to_toml
 
 
 @pytest.fixture
@@ -85,6 +85,10 @@ def test_users_replace_the_default_user(write) -> None:
     assert users == [User(name="ann", password="a", tags=["monitoring"]), User(name="b", password="", tags=[])]
 
 
+def policy(lines: str, section: str = "policies", pattern: str = "^p") -> str:
+    return f'[[{section}]]\nname = "p"\npattern = "{pattern}"\n{lines}\n'
+
+
 WRONG_FILES = [
     ("[amqp]\nframe_mx = 5\n", "[amqp]: unknown key frame_mx; did you mean frame_max?"),
     ("[amqp]\nFRAME_MAX = 5\n", "[amqp]: unknown key FRAME_MAX; did you mean frame_max?"),
@@ -111,6 +115,37 @@ WRONG_FILES = [
     ('[[users]]\nname = "a"\n', "users: Object missing required field password - at $[0]"),
     ('[[users]]\nname = "a"\npasword = "b"\n', "[[users]]: unknown key pasword; did you mean password?"),
     ('[[users]]\nname = "a"\npassword = "b"\n' * 2, "users: user 'a' is given twice"),
+    ("policies = 5\n", "policies = 5: Expected array, got int"),
+    ('[[policies]]\nname = "p"\n', "policies: Object missing required field pattern - at $[0]"),
+    ("[[policies]]\napply_to = 'all'\n", "[[policies]]: unknown key apply_to; did you mean apply-to?"),
+    (
+        policy("definition = { message-tl = 1 }"),
+        "policies: policy 'p': unknown key 'message-tl'; did you mean message-ttl?",
+    ),
+    (
+        policy("definition = { expires = 0 }"),
+        "policies: policy 'p': expires = 0: must be an integer from 1 to 315360000000",
+    ),
+    (
+        policy("definition = { max-length = true }"),
+        "policies: policy 'p': max-length = True: must be an integer of at least 0",
+    ),
+    (policy("definition = {}"), "policies: policy 'p': the definition is empty"),
+    (policy("definition = 1"), "policies: Expected object, got int - at $[0].definition"),
+    (
+        policy("definition = { expires = 1 }", pattern="["),
+        "policies: policy 'p': pattern '[': unterminated character set",
+    ),
+    (
+        policy("definition = { expires = 1 }\napply-to = 'queue'"),
+        "policies: policy 'p': apply-to = 'queue': must be one of all,",
+    ),
+    (policy("definition = { expires = 1 }\npriority = 1.5"), "policies: Expected int, got float - at $[0].priority"),
+    (policy("definition = { expires = 1 }") * 2, "policies: 'p' is given twice for vhost '/'"),
+    (
+        policy("definition = { dead-letter-exchange = 'x' }", "operator_policies"),
+        "operator_policies: operator policy 'p': dead-letter-exchange cannot be set by an operator policy",
+    ),
     ("[amqp\n", "not TOML: "),
 ]
 
@@ -129,6 +164,7 @@ WRONG_VARIABLES = [
     ("FLOWMQ_AMQP__LISTEN", "localhost", "FLOWMQ_AMQP__LISTEN = 'localhost': 'localhost' is not HOST:PORT"),
     ("FLOWMQ_AMQP__LISTEN", "", "FLOWMQ_AMQP__LISTEN = '': at least one HOST:PORT is needed"),
     ("FLOWMQ_USERS__0", "ann", "FLOWMQ_USERS__0: users can be set in the configuration file only"),
+    ("FLOWMQ_POLICIES__0", "p", "FLOWMQ_POLICIES__0: policies can be set in the configuration file only"),
 ]
 
 
@@ -177,6 +213,43 @@ def test_printed_settings_read_back_the_same_but_for_the_passwords(write) -> Non
     assert "hush" not in printed
     assert tomllib.loads(printed)["users"][0]["password"] == "********"
     assert load_settings(write(printed.replace("********", "hush")), {}, {}) == settings
+
+
+def test_printed_policies_read_back_the_same(write) -> None:
+    given = """
+[[policies]]
+name = "a \\"b\\" é"
+pattern = '^jobs\\.(a|b)$'
+apply-to = "queues"
+priority = -3
+[policies.definition]
+message-ttl = 60000
+dead-letter-exchange = ""
+ha-params = ["one", "two"]
+
+[[operator_policies]]
+name = "bounds"
+pattern = ""
+vhost = "/"
+definition = { max-length = 5, overflow = "reject-publish" }
+"""
+    settings = load_settings(write(given), {}, {})
+    assert [(policy.where, policy.priority, policy.apply_to) for policy in settings.all_policies()] == [
+        ("policy 'a \"b\" é' in vhost '/'", -3, "queues"),
+        ("operator policy 'bounds' in vhost '/'", 0, "all"),
+    ]
+    assert settings.policies[0].pattern == r"^jobs\.(a|b)$"
+    assert settings.policies[0].definition["ha-params"] == ["one", "two"]
+    # A password is printed as stars, which the file that is read back says too.
+    users = [User(name="guest", password="********", tags=["administrator"])]
+    assert load_settings(write(to_toml(settings)), {}, {}) == msgspec.structs.replace(settings, users=users)
+
+
+def test_differences_are_named() -> None:
+    other = load_settings(None, {"FLOWMQ_AMQP__HEARTBEAT": "7", "FLOWMQ_LOG__LEVEL": "debug"}, {})
+    assert differences(Settings(), other) == ["amqp.heartbeat", "log.level"]
+    assert differences(Settings(), msgspec.structs.replace(other, users=[])) == ["amqp.heartbeat", "log.level", "users"]
+    assert differences(other, other) == []
 
 
 def test_a_users_password_is_not_in_its_representation() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from flowmq.server.config import Settings, load_settings
+from flowmq.server.config import LISTS, Settings, load_settings
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "configuration.md").read_text()
 
@@ -15,7 +15,7 @@ def test_every_setting_stands_there_with_its_default() -> None:
     expected = {
         f"{section}.{key}": value
         for section, values in msgspec.to_builtins(Settings()).items()
-        if section != "users"
+        if not isinstance(values, list)
         for key, value in values.items()
     }
     found = {}
@@ -33,5 +33,7 @@ def test_the_example_is_accepted_and_the_environment_says_the_same(tmp_path: Pat
     from_file = load_settings(str(file), {}, {})
     environ = {name: text.strip("'") for name, text in re.findall(r"^export (\w+)=(.*)$", PAGE, re.MULTILINE)}
     from_environment = load_settings(None, environ, {})
-    assert msgspec.structs.replace(from_environment, users=from_file.users) == from_file
+    lists = {name: getattr(from_file, name) for name in LISTS}
+    assert msgspec.structs.replace(from_environment, **lists) == from_file
     assert [user.name for user in from_file.users] == ["orders"]
+    assert [policy.name for policy in from_file.all_policies()] == ["retry", "bounds"]

@@ -89,12 +89,13 @@ def test_of_a_message_written_twice_the_later_counts(tmp_path: Path) -> None:
     first.batch(1, [write.message(1, number, b"old") for number in (1, 2, 3, 4)])
     second = first.follower()
     second.batch(2, [write.message(1, 5), write.message(1, 3, b"newer"), write.message(1, 2, b"new")])
-    second.batch(3, [write.message(1, 3, b"newest"), write.message(1, 6)])
-    replay = read_segments(tmp_path, [first, second])
+    third = second.follower()
+    third.batch(3, [write.message(1, 3, b"newest"), write.message(1, 6)])
+    replay = read_segments(tmp_path, [first, second, third])
     assert [(found.sequence, found.segment, found.body_bytes) for found in replay.messages(1)] == [
-        *((1, 1, 3), (2, 2, 3), (3, 2, 6), (4, 1, 3), (5, 2, 0), (6, 2, 0))
+        *((1, 1, 3), (2, 2, 3), (3, 3, 6), (4, 1, 3), (5, 2, 0), (6, 3, 0))
     ]
-    assert [seen.live_targets for seen in replay.segments()] == [2, 4]
+    assert [seen.live_targets for seen in replay.segments()] == [2, 2, 2]
 
 
 def test_what_was_handed_out_or_came_back_is_redelivered(tmp_path: Path) -> None:
@@ -230,6 +231,46 @@ def test_a_segment_whose_header_never_reached_the_disk_was_never_begun(tmp_path:
         replay = read_segments(tmp_path, [first, recycled])
         assert (sequences(replay), replay.end_segment, replay.end_offset) == ([2], 1, first.end)
         assert replay.abandoned == [tmp_path / "0000000000000002.segment"]
+
+
+def unsynced_segments() -> list[Segment]:
+    """Three in a row, begun one after the other before any of them was on disk."""
+    first = two_batches()
+    second = first.follower(size=600)
+    second.batch(7, [write.message(1, 3)])
+    third = second.follower(seed=0xBEEF, size=600)
+    third.batch(8, [write.message(1, 4)])
+    return [first, second, third]
+
+
+@pytest.mark.parametrize(("torn", "left"), [(0, [1]), (1, [2]), (2, [2, 3])])
+def test_a_cut_before_a_segment_was_on_disk_leaves_out_those_behind_it(
+    tmp_path: Path, torn: int, left: list[int]
+) -> None:
+    segments = unsynced_segments()
+    end = segments[torn].batches[-1]
+    segments[torn].octets[end + 50] ^= 1
+    replay = read_segments(tmp_path, segments)
+    assert (sequences(replay), replay.end_segment, replay.end_offset) == (left, torn + 1, end)
+    assert replay.abandoned == [tmp_path / f"{segment.number:016x}.segment" for segment in segments[torn + 1 :]]
+    assert replay.cut_octets == sum(segment.end - 64 for segment in segments[torn + 1 :]) + segments[torn].end - end
+    assert replay.batch_number_seen == 8
+
+
+def test_a_cut_before_a_header_was_on_disk_leaves_out_those_behind_it(tmp_path: Path) -> None:
+    segments = unsynced_segments()
+    segments[1].octets[:64] = bytes(64)
+    replay = read_segments(tmp_path, segments)
+    assert (sequences(replay), replay.end_segment, len(replay.abandoned)) == ([2], 1, 2)
+
+
+def test_one_word_that_it_was_on_disk_makes_it_corrupt(tmp_path: Path) -> None:
+    for torn in (0, 1):
+        segments = unsynced_segments()
+        segments[2].batch(9, [], (torn + 1, segments[torn].end))
+        segments[torn].octets[segments[torn].batches[-1] + 50] ^= 1
+        with pytest.raises(CorruptJournal, match=f"{torn + 1:016x}"):
+            read_segments(tmp_path, segments)
 
 
 # --------------------------------------------------------------------------------------------------------- corruption

@@ -1,0 +1,2 @@
+FAILPOINTS: tuple[str, ...]
+has_failpoints: bool
