@@ -12,7 +12,7 @@ from random import Random
 
 import pytest
 
-from flowmq._journal import FAILPOINTS, has_failpoints
+from flowmq._failpoint import FAILPOINTS, has_failpoints
 from tests.crash.__main__ import settings
 from tests.crash.test_dead_letter_cuts import CONSUMED, QUEUES
 from tests.crash.test_failpoints import TIMES, TIMES_USUALLY, WAIT_SECONDS
