@@ -132,7 +132,12 @@ def test_a_delayed_message_comes_in_its_time(lasting: Lasting) -> None:
     deliveries += [channel.expect("basic.deliver") for _ in range(2)]
     assert time.monotonic() - begun >= (LATER_MS + 50) / 1000 - 0.01
     assert [delivery.body for delivery in deliveries[2:]] == [b"late", b"last"]
-    assert [delivery.properties["headers"]["x-delay"] for delivery in deliveries] == [-1, -SOON_MS, -LATER_MS, -LATER_MS - 50]
+    assert [delivery.properties["headers"]["x-delay"] for delivery in deliveries] == [
+        -1,
+        -SOON_MS,
+        -LATER_MS,
+        -LATER_MS - 50,
+    ]
     assert channel.settle("q") == []
 
 

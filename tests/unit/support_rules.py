@@ -284,7 +284,7 @@ class NaiveBroker:
             message.exchange = rules.dead_letter_exchange
             message.key = message.key if rules.dead_letter_key is None else rules.dead_letter_key
 
-    # ------------------------------------------------------------------------------------------------------ time, restart
+    # ---------------------------------------------------------------------------------------------------- time, restart
 
     def sweep(self) -> None:
         """What has fallen due is dealt with."""
