@@ -124,6 +124,9 @@ class Stage:
             control.bind_queue(self.queues[binding.queue], self.exchange, binding.key)
 
     def add_consumers(self, connections: contextlib.ExitStack) -> None:
+        if self.scenario.one_connection:
+            self.add_one_consumer(connections)
+            return
         for i, queue in enumerate(self.queues):
             for _ in range(self.scenario.consumers_per_queue):
                 connection = connections.enter_context(Connection(self.address))
@@ -136,6 +139,15 @@ class Stage:
                     group=i if self.scenario.every_queue_gets_all else 0,
                     ack_every=self.scenario.ack_every,
                 )
+
+    def add_one_consumer(self, connections: contextlib.ExitStack) -> None:
+        connection = connections.enter_context(Connection(self.address))
+        if self.scenario.ack_every:
+            connection.prefetch(PREFETCH)
+        for queue in self.queues:
+            connection.consume(queue, no_ack=not self.scenario.ack_every)
+        connection.socket.setblocking(False)
+        self.load.add_consumer(connection.socket.fileno(), group=0, ack_every=self.scenario.ack_every)
 
     def add_publishers(self, connections: contextlib.ExitStack) -> None:
         for number in range(self.scenario.publishers):

@@ -26,6 +26,7 @@ class Scenario:
     batch: int = 64
     publishers: int = 1
     consumers_per_queue: int = 1
+    one_connection: bool = False  # for all consumers, so that queues are compared and not connections
     queues: int = 1
     exchange_type: str = ""  # the default exchange
     bindings: tuple[Binding, ...] = ()
@@ -108,6 +109,12 @@ SCENARIOS = (
         persistent("100-queues-persistent", KIB, 1000),
         title="1 KiB persistent, 100 queues, window 1000",
         queues=100,
+    ),
+    replace(
+        persistent("100-queues-one-consumer", KIB, 1000),
+        title="1 KiB persistent, 100 queues, one consumer's connection, window 1000",
+        queues=100,
+        one_connection=True,
     ),
     replace(
         fanout("fanout-persistent", "1 KiB persistent, fanout to 10, window 1000", KIB),

@@ -9,9 +9,7 @@ from libc.string cimport memmove
 
 from flowmq._frame cimport FLOWMQ_CONTRACT, load_long, load_long_long
 from flowmq._message cimport message_release
-from flowmq._order cimport (
-    EXPIRED, OVER_DELIVERY_LIMIT, OVER_LIMIT, REJECTED, RELEASED, queue_now,
-)
+from flowmq._order cimport OVER_DELIVERY_LIMIT, REJECTED, queue_now
 from flowmq._rewrite cimport (
     HeaderFields, delay_of, exchange_of, expiration_of, header_fields, routing_key_of, with_other_headers,
 )

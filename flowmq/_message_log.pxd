@@ -43,8 +43,8 @@ cdef class MessageLog:
     # so many octets, in so many queues.
     cdef int begin_move(self, Message *message, Py_ssize_t queues) except -1
     cdef int end_move(self) except -1
-    # The first appended message from that sequence number on, with a reference for whoever asks. False when there is none, or it cannot be read yet: then
-    # want() has the queue dispatched once it can.
+    # The first appended message from that sequence number on, with a reference for whoever asks. False when there is
+    # none, or it cannot be read yet: then want() has the queue dispatched once it can.
     cdef bint load(self, uint64_t sequence, Entry *entry) except -1
     cdef int want(self) except -1
     # The queue is gone.

@@ -1,7 +1,7 @@
 # Order: the messages of a queue that wait, in their order; what is paged, what comes back, what falls due.
 #
 # Every message gets the next sequence number. New ones wait in a ring; ones that came back wait in a heap by sequence,
-# which is served first (all in it are older than anything in the ring), so that a requeued message returns to its place.
+# which is served first (all in it are older than anything in the ring), so that a requeued one returns to its place.
 # Ones that came back and are to wait a while stand aside until then. Behind the ring, when that holds a window's worth,
 # messages are only in the log.
 #
@@ -80,7 +80,7 @@ cdef class Order:
     # It came back to its place; or will, at that time.
     cdef int put_back(self, Entry *entry) except -1
     cdef int put_aside(self, Entry *entry, uint64_t due_ms) except -1
-    # Takes the next message out that has not expired, or whichever it is; False when there is none that can be read yet.
+    # Takes the next message out that has not expired, or whichever it is; False when there is none to be read yet.
     cdef bint take_first(self, Entry *entry) except -1
     cdef bint take_oldest(self, Entry *entry) except -1
     # A message that was taken out is done with: the log is told, the reference given up.
@@ -92,7 +92,7 @@ cdef class Order:
 
     # Does the ring hold as much as should be in memory?
     cdef bint is_window_full(self) noexcept
-    # What the log kept over a restart: it stays there until it is needed. When the first of it expires, 0 for never, and
+    # What the log kept over a restart: it stays there until it is needed. When the first of it expires (0: never), and
     # which of it is to wait for its time: a dict of sequence -> when it is ready.
     cdef int restore_backlog(self, uint64_t messages, uint64_t body_bytes, uint64_t next_sequence,
                              uint64_t expires_next_ms, bint expires_unevenly) except -1
@@ -100,7 +100,7 @@ cdef class Order:
     # The newest message is only in the log.
     cdef int leave_to_log(self, uint64_t sequence, uint64_t body_bytes, uint64_t expires_at_ms) except -1
 
-    # The first in ring or log from that number on, with a reference for whoever asks; it stays. False when there is none.
+    # The first in ring or log from that number on, which stays there, with a reference; False when there is none.
     cdef bint peek(self, uint64_t sequence, Entry *entry) except -1
 
     # A message leaves for that reason. Here it is dropped; a queue may know better.

@@ -28,7 +28,7 @@ def set_flush_scheduler(schedule):
 
 
 def set_due_timer(arm):
-    """`arm()` is called when something falls due some time and nobody looks for it; due_timer_ended() when that ends."""
+    """`arm()` is called when something falls due some time and nobody looks for it, until due_timer_ended()."""
     global arm_due_timer, due_timer_armed
     arm_due_timer = arm
     due_timer_armed = False

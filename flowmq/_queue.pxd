@@ -67,7 +67,7 @@ cdef class Queue(Order):
     cdef readonly bint single_active        # one consumer at a time gets messages
     cdef readonly QueueRules rules          # None: none
     cdef bint is_history                    # whatever comes here only has reached no queue, for whoever published it
-    cdef list lanes                         # one Order per priority, or None where none was needed yet; None: no priorities
+    cdef list lanes                         # an Order per priority, None while it is not needed; None: no priorities
     cdef object lane_made                   # called with (level, lane) for every lane that is made; None: nobody
     cdef Py_ssize_t top                     # no lane above has messages
     cdef readonly uint64_t unacked_count

@@ -190,7 +190,7 @@ cdef class Queue(Order):
         consumer.level = None
 
     def choose_active(self):
-        """Of those that may take messages only one at a time: the one there is, or the first of the highest priority."""
+        """Where one at a time may take messages: the one that does, or the first of the highest priority."""
         cdef Consumer consumer
         cdef Consumer chosen = None
         if not self.single_active:

@@ -5,7 +5,8 @@ from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t
 from libc.string cimport memcmp, memcpy
 
 from flowmq._frame cimport (
-    FLOWMQ_CONTRACT, Cursor, load_long, load_long_long, load_short, read_short_string, skip_short_string, store_long_long,
+    FLOWMQ_CONTRACT, Cursor, load_long, load_long_long, load_short, read_short_string, skip_short_string,
+    store_long_long,
 )
 from flowmq._heaps cimport failures_of, returns_of
 from flowmq._message cimport (

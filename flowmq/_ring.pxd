@@ -1,7 +1,7 @@
 # Ring: a queue's messages in the order in which they came, with holes where one was taken out of the middle.
 #
-# Owns no messages: who pushes an entry gives its reference in, who takes it out gets it back. Entries ascend by sequence
-# number. Neither the first nor the last is ever a hole.
+# Owns no messages: who pushes an entry gives its reference in, who takes it out gets it back. Entries ascend by their
+# sequence number. Neither the first nor the last is ever a hole.
 
 from libc.stdint cimport uint64_t
 
@@ -23,7 +23,7 @@ cdef int ring_push(Ring *ring, const Entry *entry) except -1
 cdef void ring_pop(Ring *ring, Entry *entry) noexcept nogil
 # The one at that position, which is no hole.
 cdef void ring_take(Ring *ring, uint64_t position, Entry *entry) noexcept nogil
-# Where that message stands; NOT_IN_RING when it does not. Or the first that is not before it, `tail` when there is none.
+# Where that message stands, NOT_IN_RING when it does not; or the first that is not before it, or else `tail`.
 cdef uint64_t ring_find(const Ring *ring, uint64_t sequence) noexcept nogil
 cdef uint64_t ring_find_from(const Ring *ring, uint64_t sequence) noexcept nogil
 cdef void ring_free(Ring *ring) noexcept nogil

@@ -40,7 +40,7 @@ cdef class QueueRules:
     cdef readonly uint64_t delivery_limit   # failed deliveries
     cdef readonly uint64_t consumer_timeout_ms
     cdef readonly bint limited
-    cdef readonly bint delays               # messages wait here as long as their header x-delay says, and nobody consumes
+    cdef readonly bint delays               # messages wait as long as their header x-delay says; nobody consumes
     cdef readonly bint counts_deliveries    # says in a header how often a message came back
     cdef Overflow overflow
     cdef Retry retry

@@ -54,7 +54,8 @@ cdef class QueueRules:
 
     def __init__(self, *, ttl_ms=None, length_max=None, bytes_max=None, str overflow="drop-head", delivery_limit=None,
                  bint counts_deliveries=False, str retry="disabled", uint64_t retry_min_ms=0, retry_max_ms=None,
-                 consumer_timeout_ms=None, bint delays=False, Undertaker undertaker=None, Deduplication deduplication=None):
+                 consumer_timeout_ms=None, bint delays=False, Undertaker undertaker=None,
+                 Deduplication deduplication=None):
         self.ttl_ms = or_unlimited(ttl_ms)
         self.length_max = or_unlimited(length_max)
         self.bytes_max = or_unlimited(bytes_max)

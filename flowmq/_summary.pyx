@@ -77,7 +77,6 @@ cdef inline uint64_t last_of_group(const Cursor *cursor) noexcept nogil:
     return cursor.sequence + (cursor.group.repeat - cursor.taken) * cursor.group.sequence_step
 
 
-
 cdef class Part:
     """The messages of one queue in one segment, or some of them, ascending."""
 
