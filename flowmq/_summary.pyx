@@ -213,7 +213,7 @@ cdef class Part:
             self.marks = <Cursor *>moved
             self.marks_capacity = capacity
         self.marks[self.marks_count] = self.reading
-        self.marks_count += 1
+        self.marks_count = self.marks_count + 1
 
     cdef Cursor *mark_before(self, uint64_t sequence) noexcept nogil:
         """The last mark that is not behind that message; NULL when there is none."""
