@@ -201,7 +201,7 @@ class LettersLife(Life):
         super()._prepare(store)
         store.journal.thread._hold(False)
 
-    def _reach_the_disk(self, plane: DurablePlane, workload: Workload) -> None:
+    def _reach_the_disk(self, plane: DurablePlane, workload: Any) -> None:
         if self.random.random() < 0.5:
             plane.journal.thread.wait(plane.journal.submitted)
         plane.progress()

@@ -49,7 +49,7 @@ class Publisher(threading.Thread):
 
     def _publish(self) -> None:
         for _ in range(WINDOW):
-            properties = {"delivery_mode": 2, "priority": self.next % 4}
+            properties: dict[str, int | str] = {"delivery_mode": 2, "priority": self.next % 4}
             if self.next % 7 == 0:
                 properties["expiration"] = "20"
             self.channel.publish("", "first", b"%d" % self.next, properties)

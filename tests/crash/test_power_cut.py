@@ -394,7 +394,7 @@ class Life:
             assert not workload.asked, "answers are missing"
             self.compacted = plane.store.compaction.compacted_count
 
-    def _listen(self, plane: DurablePlane, workload: Workload) -> None:
+    def _listen(self, plane: DurablePlane, workload: Any) -> None:
         """What is told now follows from what was on disk when the broker heard of it last."""
         journal = plane.journal
         known = journal.committed if journal.committed in self.trace.done or self.trace_has(journal.committed) else 0
@@ -404,7 +404,7 @@ class Life:
         self.trace.read()
         return number in self.trace.done
 
-    def _reach_the_disk(self, plane: DurablePlane, workload: Workload) -> None:
+    def _reach_the_disk(self, plane: DurablePlane, workload: Any) -> None:
         """The thread goes on for a while, or stays where it is; the names change now and then."""
         if self.random.random() < 0.6:
             plane.journal.thread._hold(False)

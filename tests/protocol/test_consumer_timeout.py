@@ -103,7 +103,7 @@ def test_multiple_covers_what_is_overdue(channel: Channel, consume: Start) -> No
     channel.call("basic.qos", prefetch_count=2)
     queue = consume(channel)
     channel.put(queue, b"1", b"2")
-    _first, second = deliveries(channel, 2)
+    _, second = deliveries(channel, 2)
     again = deliveries(channel, 2)
     assert sorted(delivery.body for delivery in again) == [b"1", b"2"]
     channel.ack(second.delivery_tag, multiple=True)
