@@ -12,7 +12,7 @@ from tests.support.peer import Peer
 from tests.support.wire import Channel, connect
 
 pytestmark = [pytest.mark.slow, pytest.mark.flowmq_only]
-DEATHS = 12_000  # more than the window of a durable queue, and many turns of dead letters
+DEATHS = 9_000  # more than the window of a durable queue, and many turns of dead letters
 DEAD_LETTERED = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
 BODIES = [b"%d" % number for number in range(DEATHS)]
 
