@@ -36,6 +36,7 @@ CONFIRM_SELECT, CONFIRM_SELECT_OK = (85, 10), (85, 11)
 DELIVERY_MODE_FLAG = 0x1000
 HEADERS_FLAG = 0x2000
 PRIORITY_FLAG = 0x0800
+EXPIRATION_FLAG = 0x0100
 PERSISTENT = 2
 
 
@@ -99,6 +100,7 @@ class Properties(NamedTuple):
     persistent: bool = False
     priority: int = 0
     headers: Fields = ()
+    expiration: str = ""
 
     def encode(self) -> bytes:
         flags, values = 0, b""
@@ -108,6 +110,8 @@ class Properties(NamedTuple):
             flags, values = flags | DELIVERY_MODE_FLAG, values + bytes([PERSISTENT])
         if self.priority:
             flags, values = flags | PRIORITY_FLAG, values + bytes([self.priority])
+        if self.expiration:
+            flags, values = flags | EXPIRATION_FLAG, values + short_string(self.expiration)
         return struct.pack(">H", flags) + values
 
 

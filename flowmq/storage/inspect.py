@@ -59,6 +59,12 @@ def read_journal(directory: DataDir, *, skip_corrupt: bool = False) -> Replay:
     return replay
 
 
+class QueueName(NamedTuple):
+    vhost: str | None = None
+    name: str | None = None
+    part: str | None = None  # of a queue with priorities which one; of an exchange or a queue what it remembers
+
+
 def overview(directory: DataDir, replay: Replay) -> dict[str, Any]:
     """What there is, in values that JSON has."""
     definitions, complaints = decoded_definitions(replay)
@@ -81,12 +87,11 @@ def segment_summary(segment: Any) -> dict[str, Any]:
     return {**summary, "dead_octets": segment.record_octets - segment.live_octets}
 
 
-def queue_summaries(replay: Replay, names: dict[int, tuple[str, str]]) -> list[dict[str, Any]]:
+def queue_summaries(replay: Replay, names: dict[int, QueueName]) -> list[dict[str, Any]]:
     return [
         {
             "id": queue_id,
-            "vhost": names.get(queue_id, (None, None))[0],
-            "name": names.get(queue_id, (None, None))[1],
+            **names.get(queue_id, QueueName())._asdict(),
             "gone": queue.gone,
             "messages": queue.count,
             "body_bytes": queue.body_bytes,
@@ -109,7 +114,7 @@ def find_queue(queues: list[dict[str, Any]], wanted: str) -> dict[str, Any]:
     if not found:
         raise StorageError(f"no queue has the name or the id {wanted!r}")
     if len(found) > 1:
-        places = ", ".join(f"id {queue['id']} in vhost {queue['vhost']!r}" for queue in found)
+        places = ", ".join(f"id {queue['id']} in vhost {queue['vhost']!r}{part_of(queue)}" for queue in found)
         raise StorageError(f"several queues have the name {wanted!r}: {places}")
     return found[0]
 
@@ -149,13 +154,25 @@ def apply_change(current: dict[Any, Any], change: list[Any]) -> None:
         current[key] = change
 
 
-def queue_names(definitions: list[Any]) -> dict[int, tuple[str, str]]:
-    """Vhost and name by id, as the definitions of queues tell them."""
-    return {
-        value["id"]: (name[0], name[1])
-        for kind, name, value in definitions
-        if kind == "queue" and isinstance(name, list) and len(name) == 2 and isinstance(value, dict) and "id" in value
-    }
+def queue_names(definitions: list[Any]) -> dict[int, QueueName]:
+    """By id, as the definitions tell them."""
+    names = {}
+    for kind, name, value in definitions:
+        if not isinstance(name, list) or not isinstance(value, dict) or "id" not in value:
+            continue
+        if kind == "queue" and len(name) == 2:
+            lanes = value.get("lanes")
+            for level in range(lanes or 1):
+                part = None if lanes is None else f"priority {level}"
+                names[value["id"] + level] = QueueName(name[0], name[1], part)
+        elif kind == "memory" and len(name) == 4:
+            vhost, owner_kind, owner, purpose = name
+            names[value["id"]] = QueueName(vhost, owner, f"{purpose} of this {owner_kind}")
+    return names
+
+
+def part_of(queue: dict[str, Any]) -> str:
+    return "" if queue["part"] is None else f", {queue['part']}"
 
 
 def readable(value: Any) -> Any:
@@ -272,7 +289,7 @@ def as_text(found: dict[str, Any]) -> Iterator[str]:
     yield from (f"  {kind} {name}: {value}" for kind, name, value in found["definitions"])
     yield f"queues: {len(found['queues'])}"
     for queue in found["queues"]:
-        name = "" if queue["name"] is None else f"  {queue['name']!r} in vhost {queue['vhost']!r}"
+        name = "" if queue["name"] is None else f"  {queue['name']!r} in vhost {queue['vhost']!r}{part_of(queue)}"
         gone = "  gone" if queue["gone"] else ""
         yield f"  id {queue['id']}{name}{gone}  messages {queue['messages']}  body octets {queue['body_bytes']}"
     yield from (fault_line(fault) for fault in found["faults"])

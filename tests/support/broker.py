@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
@@ -154,9 +155,8 @@ def _parent(entry: Path) -> int:
     return int(stat.rpartition(")")[2].split()[1])
 
 
-def until(check: Callable[[], bool], attempts: int = 100_000) -> None:
+def until(check: Callable[[], bool], seconds: float = 40.0) -> None:
     """Ask again until it holds. For what a peer does in its own time; each attempt must be a round trip to it."""
-    for _ in range(attempts):
-        if check():
-            return
-    raise AssertionError("it never came to pass")
+    deadline = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < deadline, "it never came to pass"

@@ -102,6 +102,23 @@ def test_inspect_one_queue(run: Run, data_dir: Path, queue: str) -> None:
     assert (code, output.count("\n")) == (0, 4)
 
 
+def test_parts_of_queues_and_what_exchanges_keep_are_named(run: Run, tmp_path: Path) -> None:
+    segment = Segment(1)
+    definitions = [
+        ["queue", [b"/", b"orders"], {"id": 1, "lanes": 2}],
+        ["memory", [b"/", b"exchange", b"later", b"delayed"], {"id": 3}],
+    ]
+    segment.batch(1, [write.definitions(packed(*definitions)), *(write.message(number, 1) for number in (1, 2, 3))])
+    write.write_data_dir(tmp_path, [segment])
+    assert [(queue["name"], queue["part"]) for queue in inspected(run, tmp_path)["queues"]] == [
+        ("orders", "priority 0"),
+        ("orders", "priority 1"),
+        ("later", "delayed of this exchange"),
+    ]
+    _, output, _ = run("inspect", tmp_path)
+    assert "id 2  'orders' in vhost '/', priority 1  messages 1" in output
+
+
 def test_a_name_in_two_vhosts_is_asked_for_by_id(run: Run, tmp_path: Path) -> None:
     segment = Segment(1)
     queues = [["queue", [vhost, b"orders"], {"id": number}] for number, vhost in enumerate((b"/", b"other"), 1)]
