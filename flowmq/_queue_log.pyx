@@ -120,7 +120,11 @@ cdef class QueueLog(MessageLog):
         if self.gone:
             return 0
         while at < self.runs_count and self.runs[at].first <= last:
-            segment = self.journal.segments[self.runs[at].segment_number]
+            segment = self.journal.segments.get(self.runs[at].segment_number)
+            if segment is None:
+                # Freed: nothing in this run lives, though something before it does.
+                at += 1
+                continue
             segment.live -= self.unsettled_between(max(first, self.runs[at].first), min(last, self.runs[at].last))
             at += 1
         self.settled.add(first, last)
@@ -176,7 +180,10 @@ cdef class QueueLog(MessageLog):
         cdef uint64_t found, offset
         cdef Place place
         while at < self.runs_count:
-            segment = self.journal.segments[self.runs[at].segment_number]
+            segment = self.journal.segments.get(self.runs[at].segment_number)
+            if segment is None:
+                at += 1
+                continue
             found = self.find_in(segment, max(sequence, self.runs[at].first), self.runs[at].last, &offset)
             if found == 0:
                 at += 1
