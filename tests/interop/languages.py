@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -76,7 +75,7 @@ class Library:
 
     @property
     def environ(self) -> dict[str, str]:
-        return self.language.environ
+        return {**self.language.environ, "INTEROP_LIBRARY": self.name}
 
 
 JAVA_LANGUAGE = Language(
@@ -86,6 +85,13 @@ JAVA_LANGUAGE = Language(
     (("mvn", "-q", "-B", "compile", "dependency:copy-dependencies"),),
 )
 
-LIBRARIES = (Library("amqp-client", "5.37.1", JAVA_LANGUAGE, (*JAVA, "interop.AmqpClient")),)
+GO = Language("Go", ("go",), ("golang-go",), (("sh", "setup.sh"),))
 
+LIBRARIES = (
+    Library("amqp-client", "5.37.1", JAVA_LANGUAGE, (*JAVA, "interop.AmqpClient")),
+    Library("amqp091-go", "1.16.0", GO, (f"{WORK}/go/amqp091-go",)),
+    Library("streadway", "1.1.0", GO, (f"{WORK}/go/amqp",)),
+)
+
+# On top of the libraries. What each of them has to do is in runner.TASKS.
 FRAMEWORKS = (Library("spring-amqp", "4.1.2", JAVA_LANGUAGE, (*JAVA, "interop.Spring")),)

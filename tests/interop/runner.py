@@ -71,6 +71,7 @@ PARCEL: dict[str, Any] = {
 }
 Results = dict[str, dict[str, Outcome]]  # by library, then by behaviour
 AT_ONCE = 2
+GIVEN_UP = "ended: missed heartbeats"
 
 
 @contextmanager
@@ -158,11 +159,11 @@ def pause(libraries: tuple[Library, ...], running: Broker) -> Results:
     """All stand still until the broker has given each of them up; then each must notice."""
     programs = [Program(library, "pause", running.peer.url) for library in libraries]
     ready = [program for program in programs if program.wait_until_ready()]
-    given_up = sum("missed heartbeats" in line for line in running.log.lines)
+    given_up = sum(GIVEN_UP in line for line in running.log.lines)
     for program in ready:
         program.stop()
     try:
-        running.log.wait_for_count("missed heartbeats", given_up + len(ready))
+        running.log.wait_for_count(GIVEN_UP, given_up + len(ready))
     finally:
         for program in ready:
             program.go_on()
