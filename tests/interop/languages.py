@@ -86,12 +86,27 @@ JAVA_LANGUAGE = Language(
 )
 
 GO = Language("Go", ("go",), ("golang-go",), (("sh", "setup.sh"),))
+NODE = Language(
+    "Node.js",
+    ("node", "npm"),
+    ("nodejs", "npm"),
+    (
+        ("mkdir", "-p", f"{WORK}/node"),
+        ("cp", "package.json", f"{WORK}/node"),
+        ("npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", f"{WORK}/node"),
+    ),
+    {"NODE_PATH": f"{WORK}/node/node_modules"},
+)
 
 LIBRARIES = (
     Library("amqp-client", "5.37.1", JAVA_LANGUAGE, (*JAVA, "interop.AmqpClient")),
     Library("amqp091-go", "1.16.0", GO, (f"{WORK}/go/amqp091-go",)),
     Library("streadway", "1.1.0", GO, (f"{WORK}/go/amqp",)),
+    Library("amqplib", "2.3.1", NODE, ("node", "amqplib.js")),
 )
 
 # On top of the libraries. What each of them has to do is in runner.TASKS.
-FRAMEWORKS = (Library("spring-amqp", "4.1.2", JAVA_LANGUAGE, (*JAVA, "interop.Spring")),)
+FRAMEWORKS = (
+    Library("spring-amqp", "4.1.2", JAVA_LANGUAGE, (*JAVA, "interop.Spring")),
+    Library("amqp-connection-manager", "5.0.0", NODE, ("node", "amqp_connection_manager.js")),
+)
