@@ -3,12 +3,13 @@
 import os
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 HERE = Path(__file__).parent
 WORK = HERE.parents[1] / ".interop"  # everything fetched and built
-VENV = WORK / "python"
+PIP, INTERPRETER = (WORK / "python" / "bin" / name for name in ("pip", "python"))
 JAVA = ("java", "-Xshare:auto", "-cp", f"{WORK}/java/classes:{WORK}/java/dependency/*")
 
 
@@ -97,16 +98,32 @@ NODE = Language(
     ),
     {"NODE_PATH": f"{WORK}/node/node_modules"},
 )
+PYTHON = Language(
+    "Python",
+    (sys.executable,),
+    (),
+    (
+        (sys.executable, "-m", "venv", str(PIP.parents[1])),
+        (str(PIP), "install", "-q", "--disable-pip-version-check", "-r", "requirements.txt"),
+    ),
+)
 
 LIBRARIES = (
     Library("amqp-client", "5.37.1", JAVA_LANGUAGE, (*JAVA, "interop.AmqpClient")),
     Library("amqp091-go", "1.16.0", GO, (f"{WORK}/go/amqp091-go",)),
     Library("streadway", "1.1.0", GO, (f"{WORK}/go/amqp",)),
     Library("amqplib", "2.3.1", NODE, ("node", "amqplib.js")),
+    Library("pika", "1.4.4", PYTHON, (str(INTERPRETER), "pika_program.py")),
+    Library("aio-pika", "10.2.1", PYTHON, (str(INTERPRETER), "aio_pika_program.py")),
 )
 
 # On top of the libraries. What each of them has to do is in runner.TASKS.
 FRAMEWORKS = (
     Library("spring-amqp", "4.1.2", JAVA_LANGUAGE, (*JAVA, "interop.Spring")),
     Library("amqp-connection-manager", "5.0.0", NODE, ("node", "amqp_connection_manager.js")),
+    Library("Celery", "5.7.0", PYTHON, (str(INTERPRETER), "celery_program.py")),
+    Library("kombu", "5.7.0", PYTHON, (str(INTERPRETER), "kombu_program.py")),
+    Library("dramatiq", "2.2.1", PYTHON, (str(INTERPRETER), "dramatiq_program.py")),
+    Library("FastStream", "0.7.8", PYTHON, (str(INTERPRETER), "faststream_program.py")),
+    Library("taskiq", "0.13.0", PYTHON, (str(INTERPRETER), "taskiq_program.py")),
 )
