@@ -107,6 +107,7 @@ PYTHON = Language(
         (str(PIP), "install", "-q", "--disable-pip-version-check", "-r", "requirements.txt"),
     ),
 )
+RUBY = Language("Ruby", ("ruby", "/usr/share/doc/ruby-bunny"), ("ruby", "ruby-bunny"), ())
 
 LIBRARIES = (
     Library("amqp-client", "5.37.1", JAVA_LANGUAGE, (*JAVA, "interop.AmqpClient")),
@@ -115,6 +116,7 @@ LIBRARIES = (
     Library("amqplib", "2.3.1", NODE, ("node", "amqplib.js")),
     Library("pika", "1.4.4", PYTHON, (str(INTERPRETER), "pika_program.py")),
     Library("aio-pika", "10.2.1", PYTHON, (str(INTERPRETER), "aio_pika_program.py")),
+    Library("bunny", "2.19.0", RUBY, ("ruby", "bunny.rb")),
 )
 
 # On top of the libraries. What each of them has to do is in runner.TASKS.

@@ -27,7 +27,7 @@ func parcel() amqp.Publishing {
 			"text": "Grüße", "small": int32(42), "large": int64(5_000_000_000), "negative": int32(-70_000),
 			"yes": true, "nothing": nil,
 			"nested": amqp.Table{"inner": "value", "deeper": amqp.Table{"level": int32(2)}},
-			"list":   []interface{}{"one", int32(2), true},
+			"list":   []interface{}{"one", int32(2), "three"},
 		},
 		DeliveryMode:  amqp.Persistent,
 		Priority:      7,

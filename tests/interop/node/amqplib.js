@@ -55,7 +55,7 @@ const PARCEL = {
   timestamp: 1_700_000_000, type: 'parcel', userId: 'guest', appId: LIBRARY,
   headers: {
     text: 'Grüße', small: 42, large: 5_000_000_000, negative: -70_000, yes: true, nothing: null,
-    nested: { inner: 'value', deeper: { level: 2 } }, list: ['one', 2, true],
+    nested: { inner: 'value', deeper: { level: 2 } }, list: ['one', 2, 'three'],
   },
 };
 const BODY = Buffer.from(Array.from({ length: 256 }, (_, octet) => octet));

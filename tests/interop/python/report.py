@@ -14,7 +14,7 @@ HEADERS: dict[str, Any] = {
     "yes": True,
     "nothing": None,
     "nested": {"inner": "value", "deeper": {"level": 2}},
-    "list": ["one", 2, True],
+    "list": ["one", 2, "three"],
 }
 TEXTS = {
     "content_type": "application/octet-stream",

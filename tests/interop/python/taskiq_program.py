@@ -8,9 +8,11 @@ from report import SECONDS, say
 from taskiq import SimpleRetryMiddleware
 from taskiq.api import run_receiver_task
 from taskiq.kicker import AsyncKicker
-from taskiq_aio_pika import AioPikaBroker
+from taskiq_aio_pika import AioPikaBroker, Queue
 
-broker = AioPikaBroker(sys.argv[2]).with_middlewares(SimpleRetryMiddleware())
+broker = AioPikaBroker(sys.argv[2], delay_queue=Queue(name="interop.taskiq.delay")).with_middlewares(
+    SimpleRetryMiddleware()
+)
 done: dict[str, asyncio.Event] = {}
 attempts: list[float] = []
 

@@ -31,7 +31,7 @@ final class Parcel {
         headers.put("yes", true);
         headers.put("nothing", null);
         headers.put("nested", Map.of("inner", "value", "deeper", Map.of("level", 2)));
-        headers.put("list", List.of("one", 2, true));
+        headers.put("list", List.of("one", 2, "three"));
         return new BasicProperties.Builder().contentType("application/octet-stream").contentEncoding("identity")
             .headers(headers).deliveryMode(2).priority(7).correlationId("correlation-1").replyTo("replies")
             .expiration("3600000").messageId("message-1").timestamp(new Date(1_700_000_000_000L)).type("parcel")
