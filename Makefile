@@ -14,7 +14,7 @@ PYTHON_FILES = setup.py flowmq tests $(wildcard bench)
 CYTHON_FILES = $(wildcard flowmq/*.pyx flowmq/*.pxd bench/*.pyx)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test check bench debug asan cover fuzz crash wheel clean
+.PHONY: help build run test check bench debug asan cover fuzz crash interop wheel clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "make %-7s %s\n", $$1, $$2 }'
@@ -61,13 +61,16 @@ fuzz: build ## feed the broker broken sessions for FUZZ_SECONDS=60
 crash: build ## kill the broker CRASH_ROUNDS=50 times and look for what it forgot
 	$(BIN)/python -m tests.crash --rounds $(CRASH_ROUNDS) $(ARGS)
 
+interop: build ## every client library, in its own language; ARGS="--only java,go" for some
+	$(BIN)/python -m tests.interop $(ARGS)
+
 wheel: $(READY) ## build a wheel, install it elsewhere, try it there
 	rm -rf dist
 	FLOWMQ_BUILD=release $(BIN)/python -m pip wheel -q --no-deps --wheel-dir dist .
 	$(BIN)/python tests/smoke/wheel.py dist/flowmq-*.whl
 
 clean: ## remove everything that was built, the virtual environment included
-	rm -rf $(VENV) build dist flowmq.egg-info .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .interop build dist flowmq.egg-info .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -f flowmq/*.so flowmq/_*.c bench/*.so bench/_load.c
 	find flowmq tests bench -name __pycache__ -prune -exec rm -rf {} +
 

@@ -52,6 +52,13 @@ class Log:
         assert found, f"no line like {wanted.pattern!r} in the log:\n{self.text}"
         return found
 
+    def wait_for_count(self, part: str, count: int, seconds: float = START_SECONDS) -> None:
+        """Until so many lines hold it."""
+        with self._changed:
+            self._changed.wait_for(lambda: sum(part in line for line in self.lines) >= count or self.ended, seconds)
+            found = sum(part in line for line in self.lines)
+        assert found >= count, f"{found} lines with {part!r} in the log, not {count}:\n{self.text}"
+
     def finish(self) -> None:
         """Until the stream ends, which the end of the process brings about."""
         self._reader.join(STOP_SECONDS)
