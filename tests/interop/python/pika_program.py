@@ -251,13 +251,13 @@ def transactions(channel: Any) -> None:
 
 def refused(code: int, refusal: Callable[[Any], object]) -> Callable[[Any], None]:
     def behaviour(channel: Any) -> None:
+        told = None
         try:
             refusal(channel)
         except ChannelClosedByBroker as error:
-            assert error.reply_code == code
-            assert channel.is_closed
-            return
-        raise AssertionError("it was accepted")
+            told = error.reply_code
+        assert told == code, "it was accepted" if told is None else f"{told} instead of {code}"
+        assert channel.is_closed
 
     return behaviour
 
