@@ -120,6 +120,11 @@ cdef class Channel(ContentReceiver):
                 self.message = NULL
                 return self.transaction.stage_publish(message, routes, self.exchange.deduplication,
                                                       self.expires_at_ms, self.mandatory)
+            if self.exchange.deduplication is not None and routes.count:
+                if self.exchange.deduplication.is_duplicate(message, &commit):
+                    # As good as routed, for whoever published it.
+                    self.mandatory = False
+                    routes = NOWHERE
             routed = self.enqueue(message, routes, self.expires_at_ms, &commit)
         if not routed and self.mandatory:
             self.return_message(message)
@@ -157,11 +162,6 @@ cdef class Channel(ContentReceiver):
             self.names_bytes = self.memo_names_bytes
             self.memo_names_bytes = 0
             self.find_exchange()
-        if self.exchange.deduplication is not None and self.transaction is None:
-            if self.exchange.deduplication.is_duplicate(self.message):
-                # As good as routed, for whoever published it.
-                self.mandatory = False
-                return NOWHERE
         if self.selected_keys is None and self.memo_routes is not None:
             if self.exchange.generation == self.memo_generation:
                 return self.memo_routes
@@ -503,8 +503,9 @@ cdef class Channel(ContentReceiver):
         self.transaction = Transaction()
         for at in range(staged.publishes_count):
             publish = &staged.publishes[at]
-            if publish.deduplication != NULL and (<Deduplication>publish.deduplication).is_duplicate(publish.message):
-                continue
+            if publish.deduplication != NULL and (<RouteSet>publish.routes).count:
+                if (<Deduplication>publish.deduplication).is_duplicate(publish.message, &commit):
+                    continue
             routed = self.enqueue(publish.message, <RouteSet>publish.routes, publish.expires_at_ms, &commit)
             if publish.mandatory and not routed:
                 self.return_message(publish.message)

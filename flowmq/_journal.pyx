@@ -363,6 +363,14 @@ cdef class Journal(RecordWriter):
         """The commit after which all settlements made so far are on disk; 0 when they are."""
         return self.commit_pending()
 
+    cdef uint64_t latest_commit(self) except? 0:
+        if self.error:
+            return never_committed()
+        if self.batch != NULL and self.record_count:
+            self.batch.sync = True
+            return self.next_number
+        return self.submitted if self.submitted > self.committed else 0
+
     cdef uint64_t commit_pending(self) except? 0:
         """Settlements need no sync of their own, but here somebody waits for them. 0 when there are none."""
         cdef QueueLog queue_log

@@ -49,11 +49,13 @@ cdef class SeenBefore(Deduplication):
         self.header = header
         self.seen = {}
 
-    cdef bint is_duplicate(self, Message *message) except -1:
+    cdef bint is_duplicate(self, Message *message, uint64_t *commit) except -1:
         cdef bytes value = header_fields(message).value(self.header)
         if value is None:
             return False
         if value in self.seen:
+            if self.memory.log is not None:
+                commit[0] = max(commit[0], self.memory.log.latest_commit())
             return True
         self.remember(value)
         return False

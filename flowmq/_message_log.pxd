@@ -43,6 +43,8 @@ cdef class MessageLog:
     # so many octets, in so many queues.
     cdef int begin_move(self, Message *message, Py_ssize_t queues) except -1
     cdef int end_move(self) except -1
+    # The commit after which all that was appended to any log so far is on disk; 0 when it is.
+    cdef uint64_t latest_commit(self) except? 0
     # The first appended message from that sequence number on, with a reference for whoever asks. False when there is
     # none, or it cannot be read yet: then want() has the queue dispatched once it can.
     cdef bint load(self, uint64_t sequence, Entry *entry) except -1

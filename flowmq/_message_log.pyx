@@ -55,3 +55,6 @@ cdef class MessageLog:
 
     cdef int end_move(self) except -1:
         raise NotImplementedError("MessageLog.end_move")
+
+    cdef uint64_t latest_commit(self) except? 0:
+        raise NotImplementedError("MessageLog.latest_commit")

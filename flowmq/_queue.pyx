@@ -350,7 +350,7 @@ cdef class Queue(Order):
                     entry.expires_at_ms = expires_at_ms
                     self.bury(self, &entry, OVER_LIMIT)
                 return True
-        if rules.deduplication is not None and rules.deduplication.is_duplicate(message):
+        if rules.deduplication is not None and rules.deduplication.is_duplicate(message, commit):
             self.duplicate_count += 1
             return True
         return False

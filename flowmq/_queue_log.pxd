@@ -31,6 +31,7 @@ cdef class RecordWriter(LogSource):
     # Until the other is called everything that is added stays in one batch, which has so much room.
     cdef int begin_move(self, uint64_t record_bytes) except -1
     cdef int end_move(self) except -1
+    cdef uint64_t latest_commit(self) except? 0
     # Has the queue dispatched once more can be read.
     cdef int feed(self, QueueLog queue_log) except -1
     # What stands in that segment cannot be read back.

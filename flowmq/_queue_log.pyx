@@ -37,6 +37,9 @@ cdef class RecordWriter(LogSource):
     cdef int end_move(self) except -1:
         raise NotImplementedError("RecordWriter.end_move")
 
+    cdef uint64_t latest_commit(self) except? 0:
+        raise NotImplementedError("RecordWriter.latest_commit")
+
     cdef int feed(self, QueueLog queue_log) except -1:
         raise NotImplementedError("RecordWriter.feed")
 
@@ -263,6 +266,9 @@ cdef class QueueLog(MessageLog):
 
     cdef int end_move(self) except -1:
         return self.journal.end_move()
+
+    cdef uint64_t latest_commit(self) except? 0:
+        return 0 if self.until_restart else self.journal.latest_commit()
 
     cdef int touch(self) except -1:
         if not self.touched:

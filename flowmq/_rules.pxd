@@ -31,7 +31,8 @@ cdef class Undertaker:
 
 cdef class Deduplication:
     # True when that message has been seen before, and not too long ago; otherwise it is remembered.
-    cdef bint is_duplicate(self, Message *message) except -1
+    # `commit` becomes what a duplicate has to wait for: the one before it may not be on disk yet.
+    cdef bint is_duplicate(self, Message *message, uint64_t *commit) except -1
 
 cdef class QueueRules:
     cdef readonly uint64_t ttl_ms           # unlimited(), here and below: no such rule

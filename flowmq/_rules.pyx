@@ -28,7 +28,7 @@ cdef class Undertaker:
 cdef class Deduplication:
     """Abstract: remembers which messages have been seen."""
 
-    cdef bint is_duplicate(self, Message *message) except -1:
+    cdef bint is_duplicate(self, Message *message, uint64_t *commit) except -1:
         raise NotImplementedError("Deduplication.is_duplicate")
 
 

@@ -191,3 +191,15 @@ def test_a_wrong_argument_is_refused(channel: Channel, name: str, arguments: dic
     fields = {"x-message-deduplication": True, **arguments}
     channel.send("queue.declare", queue=name, arguments=fields)
     channel.expect_close(406)
+
+
+def test_what_reached_no_queue_has_not_been_there(channel: Channel, names: Iterator[str]) -> None:
+    exchange, arguments = next(names), {"x-message-deduplication": True}
+    channel.call("exchange.declare", exchange=exchange, type="fanout", arguments=arguments)
+    queue = channel.queue(next(names), exclusive=True)
+    put(channel, (exchange, "", queue), b"1", "a")
+    channel.call("queue.bind", queue=queue, exchange=exchange)
+    put(channel, (exchange, "", queue), b"2", "a")
+    put(channel, (exchange, "", queue), b"3", "a")
+    assert channel.drain(queue) == [b"2"]
+    channel.call("exchange.delete", exchange=exchange)
