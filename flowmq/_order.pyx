@@ -281,9 +281,9 @@ cdef class Order:
         return dropped
 
     cdef int settle_paged(self) except -1:
-        """All that is behind the ring is done with, but what stands aside."""
+        """All that is behind the ring is done with, but what stands aside and what is on its way to where it goes."""
         cdef uint64_t first = self.paged_from
-        for sequence in sorted(self.apart or ()):
+        for sequence in sorted((self.apart or set()) | (self.leaving or set())):
             if sequence > first:
                 self.log.settle_range(first, sequence - 1)
             first = max(first, <uint64_t>sequence + 1)
