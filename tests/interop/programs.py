@@ -16,7 +16,7 @@ from typing import IO, Any
 from tests.interop.languages import WORK, Library
 from tests.support.broker import Log
 
-SECONDS = 180.0
+SECONDS = 120.0
 OUTCOME = re.compile(r"^(ok|FAIL|open|none) (\S+) ?(.*)$")
 
 

@@ -1,6 +1,5 @@
 using System;
 using System.Collections;
-using System.Collections.Generic;
 using System.Globalization;
 using System.Linq;
 using System.Text;
@@ -30,21 +29,21 @@ static class Parcel
         return properties;
     }
 
-    public static Dictionary<string, object> Headers()
+    public static Hashtable Headers()
     {
-        var deeper = new Dictionary<string, object> { { "level", 2 } };
-        return new Dictionary<string, object>
+        var deeper = new Hashtable { { "level", 2 } };
+        return new Hashtable
         {
-            { "text", "Grüße" }, { "small", 42 }, { "large", 5000000000L }, { "negative", -70000 }, { "yes", true },
+            { "text", "Grüße" }, { "small", 42 }, { "large", 5000000000L }, { "negative", -5000000000L }, { "yes", true },
             { "nothing", null },
-            { "nested", new Dictionary<string, object> { { "inner", "value" }, { "deeper", deeper } } },
-            { "list", new List<object> { "one", 2, "three" } },
+            { "nested", new Hashtable { { "inner", "value" }, { "deeper", deeper } } },
+            { "list", new ArrayList { "one", 2, "three" } },
         };
     }
 
     public static string Json(IBasicProperties got, byte[] body)
     {
-        return Json(new Dictionary<string, object>
+        return Json(new Hashtable
         {
             { "body", BitConverter.ToString(body).Replace("-", "").ToLowerInvariant() },
             { "content_type", got.ContentType }, { "content_encoding", got.ContentEncoding },
@@ -66,10 +65,10 @@ static class Parcel
             return Json(Encoding.UTF8.GetString((byte[])value));
         if (value is string)
             return "\"" + string.Concat(((string)value).Select(Escaped)) + "\"";
-        var table = value as IDictionary<string, object>;
+        var table = value as IDictionary;
         if (table != null)
         {
-            var names = table.Keys.OrderBy(name => name, StringComparer.Ordinal);
+            var names = table.Keys.Cast<object>().OrderBy(name => name.ToString(), StringComparer.Ordinal);
             return "{" + string.Join(",", names.Select(name => Json(name) + ":" + Json(table[name]))) + "}";
         }
         var list = value as IList;

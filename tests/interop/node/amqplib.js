@@ -54,7 +54,7 @@ const PARCEL = {
   correlationId: 'correlation-1', replyTo: 'replies', expiration: '3600000', messageId: 'message-1',
   timestamp: 1_700_000_000, type: 'parcel', userId: 'guest', appId: LIBRARY,
   headers: {
-    text: 'Grüße', small: 42, large: 5_000_000_000, negative: -70_000, yes: true, nothing: null,
+    text: 'Grüße', small: 42, large: 5_000_000_000, negative: -5_000_000_000, yes: true, nothing: null,
     nested: { inner: 'value', deeper: { level: 2 } }, list: ['one', 2, 'three'],
   },
 };

@@ -8,7 +8,7 @@ LIBRARY = 'bunny'
 SECONDS = 30
 BODY = (0..255).to_a.pack('C*')
 HEADERS = {
-  'text' => 'Grüße', 'small' => 42, 'large' => 5_000_000_000, 'negative' => -70_000, 'yes' => true,
+  'text' => 'Grüße', 'small' => 42, 'large' => 5_000_000_000, 'negative' => -5_000_000_000, 'yes' => true,
   'nothing' => nil, 'nested' => { 'inner' => 'value', 'deeper' => { 'level' => 2 } }, 'list' => ['one', 2, 'three']
 }.freeze
 PROPERTIES = {
@@ -310,7 +310,7 @@ end
 def publish(url)
   channel = connect(url).create_channel
   channel.confirm_select
-  channel.basic_publish(BODY, 'interop.parcels', '', PROPERTIES)
+  channel.basic_publish(BODY, 'interop.parcels', '', PROPERTIES.dup)
   that(channel.wait_for_confirms, 'nacked')
 end
 
