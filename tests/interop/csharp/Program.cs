@@ -18,10 +18,8 @@ static class Program
     static int Main(string[] arguments)
     {
         var address = new Uri(arguments[1]);
-        factory = new ConnectionFactory { HostName = address.Host, Port = address.Port };
-        factory.UserName = address.UserInfo.Split(':')[0];
-        factory.Password = address.UserInfo.Split(':')[1];
-        factory.VirtualHost = "/";
+        string[] credentials = address.UserInfo.Split(':');
+        factory = Factory(address.Host, address.Port, credentials[0], credentials[1]);
         if (arguments[0] == "recover")
         {
             Console.WriteLine("none recovery");
@@ -41,6 +39,14 @@ static class Program
         }
         connection.Close();
         return 0;
+    }
+
+    static ConnectionFactory Factory(string host, int port, string user, string password, string vhost = "/")
+    {
+        var made = new ConnectionFactory { HostName = host, Port = port, UserName = user, Password = password };
+        made.VirtualHost = vhost;
+        made.Protocol = Protocols.AMQP_0_9; // the nearest to 0-9-1 that it has; brokers take it as that
+        return made;
     }
 
     static void Behaviours()
@@ -65,8 +71,8 @@ static class Program
         On("transactions", Transactions);
         Check("declare-406", () => Refused(406, channel =>
         {
-            string queue = Temporary(channel, new Hashtable { { "x-max-length", 10 } });
-            channel.QueueDeclare(queue, false, false, true, false, false, new Hashtable { { "x-max-length", 11 } });
+            foreach (int length in new[] { 10, 11 })
+                Temporary(channel, new Hashtable { { "x-max-length", length } }, "interop." + Library + ".inequivalent");
         }));
         Check("passive-404", () => Refused(404, channel =>
             channel.QueueDeclare("interop.nothing", true, false, false, false, false, null)));
@@ -104,9 +110,9 @@ static class Program
             throw new Exception("got " + got + ", not " + wanted);
     }
 
-    static string Temporary(IModel channel, IDictionary arguments = null)
+    static string Temporary(IModel channel, IDictionary arguments = null, string name = "")
     {
-        return channel.QueueDeclare("", false, false, true, true, false, arguments);
+        return channel.QueueDeclare(name, false, false, true, true, false, arguments);
     }
 
     static void Send(IModel channel, string queue, params string[] texts)
@@ -149,10 +155,8 @@ static class Program
     {
         foreach (bool wrongPassword in new[] { true, false })
         {
-            var wrong = new ConnectionFactory { HostName = factory.HostName, Port = factory.Port };
-            wrong.UserName = "guest";
-            wrong.Password = wrongPassword ? "wrong" : "guest";
-            wrong.VirtualHost = wrongPassword ? "/" : "nowhere";
+            ConnectionFactory wrong = Factory(factory.HostName, factory.Port, "guest",
+                wrongPassword ? "wrong" : "guest", wrongPassword ? "/" : "nowhere");
             try
             {
                 wrong.CreateConnection();
@@ -358,9 +362,7 @@ static class Program
 
     static void Heartbeat()
     {
-        var quick = new ConnectionFactory { HostName = factory.HostName, Port = factory.Port };
-        quick.UserName = factory.UserName;
-        quick.Password = factory.Password;
+        ConnectionFactory quick = Factory(factory.HostName, factory.Port, factory.UserName, factory.Password);
         quick.RequestedHeartbeat = 1;
         using (IConnection idle = quick.CreateConnection())
         {

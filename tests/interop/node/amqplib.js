@@ -165,7 +165,6 @@ const BEHAVIOURS = {
     await channel.assertQueue(name, { maxLength: 10 });
     await channel.bindQueue(name, name, 'key');
     channel.publish(name, 'key', Buffer.from('kept'), { persistent: true });
-    assert.equal(await ready(channel, name), 1);
     await channel.unbindQueue(name, name, 'key');
     assert.equal((await channel.purgeQueue(name)).messageCount, 1);
     await channel.deleteQueue(name, { ifUnused: true, ifEmpty: true });
@@ -250,7 +249,8 @@ const BEHAVIOURS = {
     });
   },
   'declare-406': refused(406, async (channel) => {
-    const queue = await temporary(channel, { maxLength: 10 });
+    const queue = `interop.${LIBRARY}.inequivalent`;
+    await channel.assertQueue(queue, { exclusive: true, maxLength: 10 });
     await channel.assertQueue(queue, { exclusive: true, maxLength: 11 });
   }),
   'passive-404': refused(404, (channel) => channel.checkQueue('interop.nothing')),

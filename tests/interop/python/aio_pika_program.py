@@ -132,10 +132,10 @@ async def mandatory_return(_channel: Any, connection: Any) -> None:
         await (await channel.get_exchange("amq.direct")).publish(Message(b"lost"), "nobody")
     except DeliveryError as error:
         returned = error.message
-        assert returned.delivery.reply_code == 312, returned.delivery
-        assert returned.body == b"lost"
-        return
-    raise AssertionError("it did not come back")
+    else:
+        raise AssertionError("it did not come back")
+    assert returned.delivery.reply_code == 312, returned.delivery
+    assert returned.body == b"lost"
 
 
 def confirms(batches: int, size: int) -> Behaviour:
@@ -274,8 +274,9 @@ def refused(expected: type[Exception], refusal: Callable[[Any], Awaitable[object
 
 
 async def inequivalent(channel: Any) -> None:
-    queue = await temporary(channel, **{"x-max-length": 10})
-    await channel.declare_queue(queue.name, exclusive=True, arguments={"x-max-length": 11})
+    for length in (10, 11):
+        name = f"interop.{LIBRARY}.inequivalent"
+        await channel.declare_queue(name, exclusive=True, arguments={"x-max-length": length})
 
 
 BEHAVIOURS: dict[str, Behaviour] = {
