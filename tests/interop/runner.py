@@ -181,4 +181,6 @@ def restart(libraries: tuple[Library, ...], running: Broker) -> tuple[Results, B
     port = running.port
     again = running.again()
     again.port = port
+    for program in programs:
+        program.tell("restarted")
     return {program.library.name: program.outcomes(("recovery",)) for program in programs}, again

@@ -1,6 +1,7 @@
 // amqplib: one mode a run.
 'use strict';
 const assert = require('node:assert/strict');
+const { once } = require('node:events');
 const { setTimeout: sleep } = require('node:timers/promises');
 const amqp = require('amqplib');
 
@@ -309,9 +310,33 @@ const MODES = {
     console.log('ready');
     await check('paused-client', () => closed);
   },
-  async recover() {
-    console.log('none recovery');
+  async recover(url) {
+    const queue = `interop.recover.${LIBRARY}`;
+    let channel;
+    let arrived = () => {};
+    const bodies = [];
+    const received = (body) => arrival((resolve) => {
+      arrived = () => bodies.includes(body) && resolve();
+      arrived();
+    });
+    const setup = async (model) => {
+      channel = await model.createChannel();
+      await channel.assertQueue(queue);
+      await channel.consume(queue, (message) => {
+        bodies.push(message.content.toString());
+        arrived();
+      }, { noAck: true });
+    };
+    const connection = await amqp.connect(url, { recovery: { initialDelay: 200, factor: 1, setup } });
+    channel.sendToQueue(queue, Buffer.from('before'));
+    await received('before');
+    const back = once(connection, 'disconnect').then(() => once(connection, 'connect'));
     console.log('ready');
+    await check('recovery', async () => {
+      await back;
+      channel.sendToQueue(queue, Buffer.from('after'));
+      await received('after');
+    });
   },
 };
 

@@ -1,6 +1,5 @@
 """kombu: producers and consumers, and a connection that is revived."""
 
-import socket
 import sys
 from typing import Any
 
@@ -80,7 +79,7 @@ def recover(url: str) -> None:
             while True:
                 try:
                     program.connection.drain_events(timeout=SECONDS)
-                except socket.timeout:
+                except TimeoutError:
                     raise AssertionError("the broker did not go") from None
         except program.connection.recoverable_connection_errors:
             program.connection.ensure_connection(max_retries=100, interval_start=0.2, interval_step=0)
