@@ -10,6 +10,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 WORK = HERE.parents[1] / ".interop"  # everything fetched and built
 PIP, INTERPRETER = (WORK / "python" / "bin" / name for name in ("pip", "python"))
+MONO_CLIENT = "/usr/lib/mono/4.5/RabbitMQ.Client.dll"
 JAVA = ("java", "-Xshare:auto", "-cp", f"{WORK}/java/classes:{WORK}/java/dependency/*")
 
 
@@ -108,6 +109,15 @@ PYTHON = Language(
     ),
 )
 RUBY = Language("Ruby", ("ruby", "/usr/share/doc/ruby-bunny"), ("ruby", "ruby-bunny"), ())
+CSHARP = Language(
+    "C#",
+    ("mcs", "mono", MONO_CLIENT),
+    ("mono-mcs", "mono-runtime", "libmono-rabbitmq4.0-cil"),
+    (
+        ("mkdir", "-p", f"{WORK}/csharp"),
+        ("mcs", f"-r:{MONO_CLIENT}", f"-out:{WORK}/csharp/program.exe", "Program.cs", "Parcel.cs"),
+    ),
+)
 
 LIBRARIES = (
     Library("amqp-client", "5.37.1", JAVA_LANGUAGE, (*JAVA, "interop.AmqpClient")),
@@ -117,6 +127,7 @@ LIBRARIES = (
     Library("pika", "1.4.4", PYTHON, (str(INTERPRETER), "pika_program.py")),
     Library("aio-pika", "10.2.1", PYTHON, (str(INTERPRETER), "aio_pika_program.py")),
     Library("bunny", "2.19.0", RUBY, ("ruby", "bunny.rb")),
+    Library("RabbitMQ.Client", "Mono 6.8", CSHARP, ("mono", f"{WORK}/csharp/program.exe")),
 )
 
 # On top of the libraries. What each of them has to do is in runner.TASKS.

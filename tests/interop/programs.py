@@ -5,6 +5,7 @@ broker cannot do yet and `none NAME` for what the library does not have. Besides
 to do something to it, and `parcel JSON`, the message it has received.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -16,7 +17,7 @@ from typing import IO, Any
 from tests.interop.languages import WORK, Library
 from tests.support.broker import Log
 
-SECONDS = 180.0
+SECONDS = 120.0
 OUTCOME = re.compile(r"^(ok|FAIL|open|none) (\S+) ?(.*)$")
 
 
@@ -39,7 +40,7 @@ class Program:
                 [*library.command, mode, *arguments],
                 cwd=library.directory,
                 env={**os.environ, **library.environ},
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
@@ -53,6 +54,13 @@ class Program:
         except AssertionError:
             return False
         return True
+
+    def tell(self, line: str) -> None:
+        """On its standard input. Programs whose library reports what happens to the connection do not listen."""
+        assert self.process.stdin
+        with contextlib.suppress(BrokenPipeError):  # it has ended, and `outcomes` says how
+            self.process.stdin.write(f"{line}\n")
+            self.process.stdin.flush()
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGSTOP)

@@ -45,7 +45,7 @@ BEHAVIOURS = (
 TASKS = ("task", "retry", "dead-letter")
 EXCHANGE = "interop.parcels"
 # No fraction among the headers: pika cannot write one, and reads 0.5 as 0.
-# No number that fits an octet is negative: streadway/amqp reads signed octets as unsigned.
+# The negative number needs 64 bits: streadway/amqp reads one octet, and bunny 32 bits, as unsigned.
 # No truth value in the list: bunny drops it.
 PARCEL: dict[str, Any] = {
     "body": bytes(range(256)).hex(),
@@ -55,7 +55,7 @@ PARCEL: dict[str, Any] = {
         "text": "Grüße",
         "small": 42,
         "large": 5_000_000_000,
-        "negative": -70_000,
+        "negative": -5_000_000_000,
         "yes": True,
         "nothing": None,
         "nested": {"inner": "value", "deeper": {"level": 2}},
@@ -181,4 +181,6 @@ def restart(libraries: tuple[Library, ...], running: Broker) -> tuple[Results, B
     port = running.port
     again = running.again()
     again.port = port
+    for program in programs:
+        program.tell("restarted")
     return {program.library.name: program.outcomes(("recovery",)) for program in programs}, again

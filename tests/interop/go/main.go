@@ -38,9 +38,7 @@ func run(mode, url string) error {
 	case "pause":
 		return pause(url)
 	case "recover":
-		fmt.Println("none recovery")
-		fmt.Println("ready")
-		return nil
+		return recoverConnection(url)
 	}
 	return fmt.Errorf("no mode %s", mode)
 }

@@ -24,7 +24,7 @@ func parcel() amqp.Publishing {
 		ContentType:     "application/octet-stream",
 		ContentEncoding: "identity",
 		Headers: amqp.Table{
-			"text": "Grüße", "small": int32(42), "large": int64(5_000_000_000), "negative": int32(-70_000),
+			"text": "Grüße", "small": int32(42), "large": int64(5_000_000_000), "negative": int64(-5_000_000_000),
 			"yes": true, "nothing": nil,
 			"nested": amqp.Table{"inner": "value", "deeper": amqp.Table{"level": int32(2)}},
 			"list":   []interface{}{"one", int32(2), "three"},

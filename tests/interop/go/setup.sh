@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds the program twice: as it is, and with the import path of streadway/amqp.
+# Builds the program twice: as it is, and with the import path of streadway/amqp and the files in streadway/.
 set -eu
 work=../../../.interop/go
 mkdir -p "$work/streadway"
@@ -7,7 +7,6 @@ go build -o "$work/amqp091-go" .
 for file in *.go; do
   sed 's|github.com/rabbitmq/amqp091-go|github.com/streadway/amqp|' "$file" >"$work/streadway/$file"
 done
-cp streadway.mod "$work/streadway/go.mod"
-cp streadway.sum "$work/streadway/go.sum"
+cp streadway/* "$work/streadway"
 cd "$work/streadway"
 go build -o ../amqp .

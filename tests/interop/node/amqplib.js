@@ -1,6 +1,7 @@
 // amqplib: one mode a run.
 'use strict';
 const assert = require('node:assert/strict');
+const { once } = require('node:events');
 const { setTimeout: sleep } = require('node:timers/promises');
 const amqp = require('amqplib');
 
@@ -54,7 +55,7 @@ const PARCEL = {
   correlationId: 'correlation-1', replyTo: 'replies', expiration: '3600000', messageId: 'message-1',
   timestamp: 1_700_000_000, type: 'parcel', userId: 'guest', appId: LIBRARY,
   headers: {
-    text: 'Grüße', small: 42, large: 5_000_000_000, negative: -70_000, yes: true, nothing: null,
+    text: 'Grüße', small: 42, large: 5_000_000_000, negative: -5_000_000_000, yes: true, nothing: null,
     nested: { inner: 'value', deeper: { level: 2 } }, list: ['one', 2, 'three'],
   },
 };
@@ -165,7 +166,6 @@ const BEHAVIOURS = {
     await channel.assertQueue(name, { maxLength: 10 });
     await channel.bindQueue(name, name, 'key');
     channel.publish(name, 'key', Buffer.from('kept'), { persistent: true });
-    assert.equal(await ready(channel, name), 1);
     await channel.unbindQueue(name, name, 'key');
     assert.equal((await channel.purgeQueue(name)).messageCount, 1);
     await channel.deleteQueue(name, { ifUnused: true, ifEmpty: true });
@@ -250,7 +250,8 @@ const BEHAVIOURS = {
     });
   },
   'declare-406': refused(406, async (channel) => {
-    const queue = await temporary(channel, { maxLength: 10 });
+    const queue = `interop.${LIBRARY}.inequivalent`;
+    await channel.assertQueue(queue, { exclusive: true, maxLength: 10 });
     await channel.assertQueue(queue, { exclusive: true, maxLength: 11 });
   }),
   'passive-404': refused(404, (channel) => channel.checkQueue('interop.nothing')),
@@ -309,9 +310,33 @@ const MODES = {
     console.log('ready');
     await check('paused-client', () => closed);
   },
-  async recover() {
-    console.log('none recovery');
+  async recover(url) {
+    const queue = `interop.recover.${LIBRARY}`;
+    let channel;
+    let arrived = () => {};
+    const bodies = [];
+    const received = (body) => arrival((resolve) => {
+      arrived = () => bodies.includes(body) && resolve();
+      arrived();
+    });
+    const setup = async (model) => {
+      channel = await model.createChannel();
+      await channel.assertQueue(queue);
+      await channel.consume(queue, (message) => {
+        bodies.push(message.content.toString());
+        arrived();
+      }, { noAck: true });
+    };
+    const connection = await amqp.connect(url, { recovery: { initialDelay: 200, factor: 1, setup } });
+    channel.sendToQueue(queue, Buffer.from('before'));
+    await received('before');
+    const back = once(connection, 'disconnect').then(() => once(connection, 'connect'));
     console.log('ready');
+    await check('recovery', async () => {
+      await back;
+      channel.sendToQueue(queue, Buffer.from('after'));
+      await received('after');
+    });
   },
 };
 

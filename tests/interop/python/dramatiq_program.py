@@ -10,7 +10,7 @@ from report import SECONDS, check, say
 QUEUE = "interop.dramatiq"
 broker = RabbitmqBroker(url=sys.argv[2], confirm_delivery=True)
 dramatiq.set_broker(broker)
-done = {name: threading.Event() for name in ("add", "stubborn")}
+done = {name: threading.Event() for name in ("add", "before", "after", "stubborn")}
 attempts: list[str] = []
 
 
@@ -59,6 +59,11 @@ def dead_letter() -> None:
     broker.channel.cancel()
 
 
+def after_restart() -> None:
+    add.send("after")
+    wait("after")
+
+
 if __name__ == "__main__":
     worker = dramatiq.Worker(broker, worker_threads=1, worker_timeout=100)
     worker.start()
@@ -69,6 +74,9 @@ if __name__ == "__main__":
         worker.stop()
         broker.close()
     else:
-        say("none recovery")  # its worker connects anew after three seconds; there is nothing to wait for
+        add.send("before")
+        wait("before")
         say("ready")
+        sys.stdin.readline()
+        check("recovery", after_restart)
         worker.stop()

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 
+from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 from faststream.exceptions import NackMessage, RejectMessage
 from faststream.rabbit import RabbitBroker, RabbitMessage, RabbitQueue
 from report import SECONDS, say
@@ -22,6 +23,8 @@ attempts: list[str] = []
 async def work(body: str, message: RabbitMessage) -> str:
     if body == "hopeless":
         raise RejectMessage
+    if body == "again":
+        done["recovery"].set_result(True)
     if body == "stubborn":
         attempts.append(body)
         if len(attempts) < 3:
@@ -35,10 +38,23 @@ async def bury(message: RabbitMessage) -> None:
     done["dead-letter"].set_result(message.headers["x-death"][0]["reason"])
 
 
+async def publish_when_back(body: str) -> None:
+    """Its connection tries again every five seconds; until then publishing fails."""
+    for _ in range(SECONDS):
+        try:
+            await broker.publish(body, QUEUE)
+            return
+        except (AMQPError, ChannelInvalidStateError):
+            await asyncio.sleep(1)
+    raise AssertionError("it never came back")
+
+
 async def check(name: str, expected: object, body: str) -> None:
     done[name] = asyncio.get_running_loop().create_future()
     try:
-        if name == "task":
+        if name == "recovery":
+            await publish_when_back(body)
+        elif name == "task":
             done[name].set_result(await (await broker.request(body, QUEUE, timeout=SECONDS)).decode())
         else:
             await broker.publish(body, QUEUE)
@@ -58,9 +74,17 @@ async def tasks() -> None:
         await check("dead-letter", "rejected", "hopeless")
 
 
+async def recover() -> None:
+    async with broker:
+        await broker.start()
+        await broker.request("before", QUEUE, timeout=SECONDS)
+        say("ready")
+        await asyncio.to_thread(sys.stdin.readline)
+        await check("recovery", True, "again")
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "tasks":
         asyncio.run(tasks())
     else:
-        say("none recovery")  # its connection is aio-pika's
-        say("ready")
+        asyncio.run(recover())

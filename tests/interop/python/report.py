@@ -10,7 +10,7 @@ HEADERS: dict[str, Any] = {
     "text": "Grüße",
     "small": 42,
     "large": 5_000_000_000,
-    "negative": -70_000,
+    "negative": -5_000_000_000,
     "yes": True,
     "nothing": None,
     "nested": {"inner": "value", "deeper": {"level": 2}},

@@ -3,10 +3,13 @@
 import asyncio
 import sys
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from report import SECONDS, say
 from taskiq import SimpleRetryMiddleware
 from taskiq.api import run_receiver_task
+from taskiq.exceptions import SendTaskError
 from taskiq.kicker import AsyncKicker
 from taskiq_aio_pika import AioPikaBroker, Queue
 
@@ -30,11 +33,23 @@ async def stubborn() -> None:
     done["retry"].set()
 
 
+async def kick(kicker: AsyncKicker, *arguments: str) -> None:
+    """Its connection tries again every five seconds; until then sending fails."""
+    for _ in range(SECONDS):
+        try:
+            await kicker.kiq(*arguments)
+            return
+        except SendTaskError as failure:
+            last = failure
+            await asyncio.sleep(1)
+    raise last
+
+
 async def check(name: str, kicker: AsyncKicker, *arguments: str, seconds_min: float = 0.0) -> None:
     done[name] = asyncio.Event()
     began = time.monotonic()
     try:
-        await kicker.kiq(*arguments)
+        await kick(kicker, *arguments)
         await asyncio.wait_for(done[name].wait(), SECONDS)
         assert time.monotonic() - began >= seconds_min, "it came too early"
     except Exception as failure:
@@ -43,21 +58,36 @@ async def check(name: str, kicker: AsyncKicker, *arguments: str, seconds_min: fl
         say(f"ok {name}")
 
 
-async def tasks() -> None:
+@asynccontextmanager
+async def worker() -> AsyncIterator[None]:
     broker.is_worker_process = True
     await broker.startup()
     receiver = asyncio.create_task(run_receiver_task(broker))
-    await check("task", work.kicker(), "task")
-    await check("retry", stubborn.kicker())
-    await check("dead-letter", work.kicker().with_labels(delay=1), "dead-letter", seconds_min=1.0)
+    yield
     receiver.cancel()
     await asyncio.gather(receiver, return_exceptions=True)
     await broker.shutdown()
+
+
+async def tasks() -> None:
+    async with worker():
+        await check("task", work.kicker(), "task")
+        await check("retry", stubborn.kicker())
+        await check("dead-letter", work.kicker().with_labels(delay=1), "dead-letter", seconds_min=1.0)
+
+
+async def recover() -> None:
+    async with worker():
+        done["before"] = asyncio.Event()
+        await work.kiq("before")
+        await done["before"].wait()
+        say("ready")
+        await asyncio.to_thread(sys.stdin.readline)
+        await check("recovery", work.kicker(), "recovery")
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "tasks":
         asyncio.run(tasks())
     else:
-        say("none recovery")  # its connection is aio-pika's
-        say("ready")
+        asyncio.run(recover())

@@ -136,7 +136,6 @@ final class Behaviours {
         channel.queueDeclare("interop.amqp-client.durable", true, false, false, Map.of("x-max-length", 10));
         channel.queueBind("interop.amqp-client.durable", "interop.amqp-client.durable", "key");
         channel.basicPublish("interop.amqp-client.durable", "key", MessageProperties.PERSISTENT_BASIC, "kept".getBytes());
-        equal(channel.messageCount("interop.amqp-client.durable"), 1L);
         channel.queueUnbind("interop.amqp-client.durable", "interop.amqp-client.durable", "key");
         equal(channel.queuePurge("interop.amqp-client.durable").getMessageCount(), 1);
         channel.queueDelete("interop.amqp-client.durable", true, true);

@@ -27,7 +27,7 @@ final class Parcel {
         headers.put("text", "Grüße");
         headers.put("small", 42);
         headers.put("large", 5_000_000_000L);
-        headers.put("negative", -70_000);
+        headers.put("negative", -5_000_000_000L);
         headers.put("yes", true);
         headers.put("nothing", null);
         headers.put("nested", Map.of("inner", "value", "deeper", Map.of("level", 2)));
