@@ -38,6 +38,11 @@ class Definitions:
 
     def memory_gone(self, vhost: str, kind: str, name: str, purpose: str) -> None: ...
 
+    def put(self, kind: str, name: tuple[str, ...], value: object) -> None:
+        """Something whose place in the model is its kind and name is there, with that value, or has another one."""
+
+    def delete(self, kind: str, name: tuple[str, ...]) -> None: ...
+
     def policy_set(self, policy: Policy) -> None:
         """It is new, or replaces the one of the same kind, virtual host and name."""
 

@@ -7,7 +7,7 @@ is whoever an exclusive queue belongs to, compared by identity only.
 import logging
 import secrets
 from base64 import urlsafe_b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from flowmq._order import told_ms
 from flowmq._queue import Consumer, Queue
@@ -48,6 +48,8 @@ class VHost:
         definitions: Definitions | None = None,
     ) -> None:
         self.name = name
+        self.description = ""
+        self.tags: tuple[str, ...] = ()
         self.definitions = definitions or Definitions()
         self.consumer_cancelled = consumer_cancelled
         self.exchanges: dict[bytes, Exchange] = {}  # what channels publish to
@@ -171,6 +173,11 @@ class VHost:
         if is_left_over(source):
             self._remove_exchange(source)
 
+    def check_not_reserved_queue(self, name: str) -> None:
+        """One that is there already may have such a name."""
+        if name not in self.queues:
+            self._check_not_reserved("queue", name)
+
     def _check_not_default(self, name: str) -> None:
         if not name:
             raise AccessRefused("operation not permitted on the default exchange")
@@ -194,6 +201,7 @@ class VHost:
         name: str,
         owner: object,
         *,
+        named_by_server: bool = False,
         durable: bool = False,
         exclusive: bool = False,
         auto_delete: bool = False,
@@ -209,7 +217,7 @@ class VHost:
             )
             self.leases.used(existing, told_ms())
             return existing
-        if name:
+        if name and not named_by_server:
             self._check_not_reserved("queue", name)
         name = name or server_named()
         where = f"queue '{name}' in vhost '{self.name}'"
@@ -332,6 +340,21 @@ class VHost:
     def _unbind(self, source: DeclaredExchange, target: Queue | Exchange, key: str, arguments: Table) -> None:
         if source.exchange.unbind(target, octets(key), canonical(arguments)):
             self._bindings_gone(source)
+
+    # -------------------------------------------------------------------------------------------------- the end
+
+    def emptied(self) -> Iterator[None]:
+        """It was deleted, and nobody uses it any more: all that is in it goes, a piece at each step."""
+        self.policies.delete_all()
+        yield
+        for declared in list(self.queues.values()):
+            if self.queues.get(declared.name) is declared:
+                self.delete_queue(declared)
+                yield
+        for name in [name for name in self.declared_exchanges if name]:
+            if name in self.declared_exchanges:
+                self._remove_exchange(self.declared_exchanges[name])
+                yield
 
     # ------------------------------------------------------------------------------------------- after a restart
 

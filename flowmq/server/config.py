@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 import msgspec
 from msgspec import Meta, Struct, field
 
+from flowmq.broker import passwords
+from flowmq.broker.permissions import AccessError, Permission, checked_tags
 from flowmq.broker.policies import Policy
 
 ENVIRONMENT_PREFIX = "FLOWMQ_"
@@ -55,13 +57,38 @@ class LogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     format: Literal["text", "json"] = "text"
 
 
+class PermissionSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    vhost: Text = "/"
+    configure: str = ""
+    write: str = ""
+    read: str = ""
+
+
+EVERYTHING = PermissionSettings(configure=".*", write=".*", read=".*")
+
+
 class User(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: Text
-    password: str
+    password: str | None = None
+    password_hash: str | None = None
     tags: list[str] = field(default_factory=list)
+    permissions: list[PermissionSettings] = field(default_factory=lambda: [EVERYTHING])
 
     def __repr__(self) -> str:
         return f"User(name={self.name!r}, tags={self.tags!r})"
+
+    def password_kept(self) -> passwords.Password:
+        if (self.password is None) == (self.password_hash is None):
+            raise AccessError(f"user {self.name!r} needs either a password or a password_hash")
+        if self.password is None:
+            return passwords.from_hash(self.password_hash or "")
+        return passwords.plain(self.password)
+
+    def permissions_by_vhost(self) -> dict[str, Permission]:
+        found = {each.vhost: Permission(each.configure, each.write, each.read) for each in self.permissions}
+        if len(found) < len(self.permissions):
+            raise AccessError(f"user {self.name!r} has two permissions for one vhost")
+        return found
 
 
 class PolicySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
@@ -81,7 +108,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     storage: StorageSettings = field(default_factory=StorageSettings)
     limits: LimitsSettings = field(default_factory=LimitsSettings)
     log: LogSettings = field(default_factory=LogSettings)
-    users: list[User] = field(default_factory=lambda: [User(name="guest", password="guest", tags=["administrator"])])
+    users: list[User] = field(default_factory=list)
     policies: list[PolicySettings] = field(default_factory=list)
     operator_policies: list[PolicySettings] = field(default_factory=list)
 
@@ -159,6 +186,10 @@ def check_users(users: list[User]) -> None:
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
         raise ValueError(f"user {repeated!r} is given twice")
+    for user in users:
+        checked_tags(user.tags)
+        user.password_kept()
+        user.permissions_by_vhost()
 
 
 def check_policies(policies: list[PolicySettings], *, operator: bool) -> None:
@@ -299,20 +330,30 @@ def differences(before: Settings, after: Settings) -> list[str]:
 def to_toml(settings: Settings) -> str:
     """The settings as a configuration file, without the passwords."""
     blocks = [toml_block(f"[{section}]", getattr(settings, section)) for section in sections()]
-    blocks += [toml_block("[[users]]", msgspec.structs.replace(user, password="********")) for user in settings.users]
+    blocks += [toml_block("[[users]]", masked(user)) for user in settings.users]
     for name in ("policies", "operator_policies"):
         blocks += [toml_block(f"[[{name}]]", policy) for policy in getattr(settings, name)]
     return "\n".join(blocks)
 
 
+def masked(user: User) -> User:
+    """A password or its hash, whichever is there, must not be shown."""
+    given = "password" if user.password is not None else "password_hash"
+    return msgspec.structs.replace(user, **{given: "********"})
+
+
 def toml_block(title: str, section: Struct) -> str:
     values = zip(keys_of(type(section)), msgspec.structs.astuple(section), strict=True)
-    lines = (f"{key} = {toml_value(value)}\n" for key, value in values)
+    lines = (f"{key} = {toml_value(value)}\n" for key, value in values if value is not None)
     return f"{title}\n{''.join(lines)}"
 
 
 def toml_value(value: object) -> str:
+    if isinstance(value, Struct):
+        return toml_value(msgspec.structs.asdict(value))
+    if isinstance(value, list):
+        return f"[{', '.join(toml_value(item) for item in value)}]"
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{toml_value(key)} = {toml_value(item)}" for key, item in value.items()) + " }"
-    # JSON's scalars and arrays of them are TOML's, but for one control character that JSON leaves as it is.
+    # JSON's scalars are TOML's, but for one control character that JSON leaves as it is.
     return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")

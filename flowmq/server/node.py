@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from flowmq._channel import Channel
@@ -15,6 +16,8 @@ from flowmq._queue import Consumer
 from flowmq._rules import are_timeouts_used
 from flowmq.broker.broker import Broker
 from flowmq.broker.users import User, Users
+from flowmq.broker.vhost import VHost
+from flowmq.server.authentication import Authenticator, configured_user
 from flowmq.server.config import Settings
 from flowmq.server.memory import memory_limit
 from flowmq.storage.store import Store
@@ -42,14 +45,21 @@ class Node:
         self.settings = settings
         self.loop = loop
         self.store = store
-        users = [User(user.name, user.password, tuple(user.tags)) for user in settings.users]
-        self.broker = Broker(
-            Users(users, default_user_loopback_only=settings.limits.default_user_loopback_only),
-            self.consumer_cancelled,
-            store,
-        )
-        self.broker.configure_policies(settings.all_policies())
         self.sessions: set[Session] = set()
+        users = Users(
+            [configured_user(user) for user in settings.users],
+            default_user_loopback_only=settings.limits.default_user_loopback_only,
+            definitions=store,
+            changed=self.user_changed,
+            deleted=self.user_deleted,
+        )
+        self.authenticator = Authenticator(users, loop)
+        self.broker = Broker(users, self.consumer_cancelled, store, self.vhost_deleted)
+        if store is None:
+            self.broker.make_first()
+        else:
+            store.restore_access(self.broker)
+        self.broker.configure_policies(settings.all_policies())
         self.blocked: set[Session] = set()
         self.memory_limit_bytes = memory_limit(settings.limits.memory_bytes_max)
         self.empty: asyncio.Future[None] | None = None
@@ -70,6 +80,7 @@ class Node:
             return
         messages = self.store.restore(self.broker)
         self.store.start(self.broker)
+        self.broker.make_first()
         set_journal(self.store.journal)
         self.loop.add_reader(self.store.journal.wake_fd, disk_progressed)
         queues = sum(1 for _ in self.broker.queues())
@@ -79,6 +90,7 @@ class Node:
 
     def stop_store(self) -> bool:
         """Write what there is and close. False when the disk had failed, or something on it does not check."""
+        self.authenticator.close()
         if self.store is None:
             return True
         for timer in (self.maintenance_timer, self.verification_timer):
@@ -140,6 +152,22 @@ class Node:
         assert isinstance(channel.peer, Connection)
         session = channel.peer.session
         session.consumer_cancelled(channel, consumer.tag)
+
+    def user_changed(self, user: User) -> None:
+        for session in list(self.sessions):
+            if session.user is user:
+                session.access_changed()
+
+    def user_deleted(self, user: User) -> None:
+        self.end_sessions(lambda session: session.user is user, f"user '{user.name}' is deleted")
+
+    def vhost_deleted(self, vhost: VHost) -> None:
+        self.end_sessions(lambda session: session.vhost is vhost, f"vhost '{vhost.name}' is deleted")
+
+    def end_sessions(self, is_meant: Callable[["Session"], bool], reason: str) -> None:
+        for session in list(self.sessions):
+            if is_meant(session):
+                session.force(reason)
 
     async def drain(self, reason: str, seconds: float) -> None:
         """Ask every client to go, and wait until all have gone or the time is over."""

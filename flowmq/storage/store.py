@@ -21,11 +21,12 @@ from flowmq._replay import Replay
 from flowmq._restore import restore_queue
 from flowmq._verification import Verification
 from flowmq.amqp.tables import Table, decode_table, encode_table
-from flowmq.broker.broker import Broker
+from flowmq.broker.broker import FIRST, VHOST, Broker
 from flowmq.broker.definitions import EXCHANGE, QUEUE, Definitions
 from flowmq.broker.memories import MemoryName
 from flowmq.broker.names import octets, text
 from flowmq.broker.policies import OPERATOR_POLICY, POLICY, Policy
+from flowmq.broker.users import PERMISSION, TOPIC_PERMISSION, USER
 from flowmq.storage.layout import DataDir
 
 BINDING, MEMORY = "binding", "memory"
@@ -85,8 +86,22 @@ class Store(Definitions):
 
     # ----------------------------------------------------------------------------------------------- at the start
 
+    def restore_access(self, broker: Broker) -> None:
+        """Virtual hosts, users and permissions: before anything is put into a virtual host."""
+        restoring: dict[str, Callable[..., None]] = {
+            FIRST: broker.restore_first,
+            VHOST: broker.restore_vhost,
+            USER: broker.users.restore,
+            PERMISSION: broker.users.restore_permission,
+            TOPIC_PERMISSION: broker.users.restore_topic_permission,
+        }
+        for wanted, restore in restoring.items():
+            for (kind, name), value in self.items.items():
+                if kind == wanted:
+                    restore(*name, value)
+
     def restore(self, broker: Broker) -> int:
-        """Declare again what was durable, and give queues their messages; returns how many messages."""
+        """Declare again what was durable, and give queues their messages; returns how many. After restore_access()."""
         for host in broker.vhosts.values():
             host.memories.is_restoring = True
         for (kind, name), value in self.items.items():
@@ -241,6 +256,12 @@ class Store(Definitions):
 
     def unbound(self, vhost: str, source: str, kind: str, destination: str, key: str, arguments: bytes) -> None:
         self._delete(BINDING, (vhost, source, kind, destination, key, arguments))
+
+    def put(self, kind: str, name: tuple[str, ...], value: object) -> None:
+        self._put(kind, name, value)
+
+    def delete(self, kind: str, name: tuple[str, ...]) -> None:
+        self._delete(kind, name)
 
     def policy_set(self, policy: Policy) -> None:
         self._put(policy.kind, (policy.vhost, policy.name), policy.as_record())
