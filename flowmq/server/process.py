@@ -16,6 +16,7 @@ from flowmq._peer import set_flush_scheduler
 from flowmq.broker.policy_keys import PolicyError
 from flowmq.server import logs
 from flowmq.server.config import Settings, SettingsError, differences, parse_address
+from flowmq.server.control.service import ControlService
 from flowmq.server.handshake import address
 from flowmq.server.node import Node
 from flowmq.server.session import Session
@@ -72,12 +73,14 @@ class Process:
             node.start_store()
         # What exists now lives as long as the process: the collector need not look at it again.
         gc.freeze()
+        control = await start_control(node)
         listeners = await self._listen(node, loop)
         log.info("Server startup complete")
         await self.stopping.wait()
         for listener in listeners:
             listener.close()
         await self._drain(node)
+        await control.stop()
         if not node.stop_store():
             log.error("stopped; the disk had failed, or what is on it is damaged: see above")
             return EXIT_DISK_FAILED
@@ -140,6 +143,17 @@ class Process:
             return
         log.info("%s received: stopping", signal.Signals(number).name)
         self.stopping.set()
+
+
+async def start_control(node: Node) -> ControlService:
+    control = ControlService(node)
+    try:
+        await control.start()
+    except OSError as error:
+        raise CannotStart(f"cannot listen on the control socket {control.path}: {error.strerror}") from error
+    except KeyError:
+        raise CannotStart(f"control.group: there is no group {control.group!r}") from None
+    return control
 
 
 def allow_many_files() -> None:
