@@ -14,7 +14,7 @@ from flowmq._frame cimport (
     FLOWMQ_CONTRACT, FRAME_METHOD, FRAME_PREFIX_BYTES, load_long_long, output_reserve, put_frame_prefix, store_long,
     store_long_long, store_short,
 )
-from flowmq._message cimport message_names, message_release, message_retain
+from flowmq._message cimport count_size, message_names, message_release, message_retain
 from flowmq._peer cimport Peer, current_journal
 from flowmq._order cimport queue_now
 from flowmq._queue cimport publish_refused
@@ -30,29 +30,6 @@ check_contract(FLOWMQ_CONTRACT)
 
 cdef enum:
     DELIVER_TAIL_BYTES = 9      # delivery tag and redelivered, between consumer tag and exchange
-
-cdef enum:
-    SMALL_BYTES = 100           # what most messages do not exceed has a counter of its own
-    SIZES = 9                   # and those of larger ones the last of these
-
-cdef uint64_t[SIZES] SIZE_LIMITS = [SMALL_BYTES, 1000, 10000, 100000, 1000000, 10000000, 50000000, 100000000, 2 ** 63]
-cdef uint64_t[SIZES] size_counts
-cdef uint64_t small_count = 0
-memset(size_counts, 0, sizeof(size_counts))
-
-
-def message_sizes() -> list:
-    """How many messages were published in this process, by the octets of their bodies: (at most so many, how many)."""
-    return [(SIZE_LIMITS[at], size_counts[at] if at else small_count) for at in range(SIZES)]
-
-
-cdef int count_size(uint64_t body_bytes) noexcept:
-    cdef int at = 1
-    while body_bytes > SIZE_LIMITS[at]:
-        at += 1
-    size_counts[at] += 1
-    return 0
-
 
 cdef bytes REPLY_KEY_PREFIX = b"amq.rabbitmq.reply-to."
 cdef bytes RETURN_PREFIX = b"\x01\x00\x00\x00\x00\x00\x00" + b"\x00\x3c\x00\x32" + b"\x01\x38" + b"\x08NO_ROUTE"
@@ -129,7 +106,6 @@ cdef class Channel(ContentReceiver):
     # --------------------------------------------------------------------------------- passing it to its queues
 
     cdef int finish_publish(self) except -1:
-        global small_count
         cdef Message *message = self.message
         cdef RouteSet routes
         cdef uint64_t commit = 0
@@ -138,10 +114,7 @@ cdef class Channel(ContentReceiver):
         self.published_count += 1
         self.exchange.published_count += 1
         self.exchange.published_bytes += message.body_bytes
-        if message.body_bytes > SMALL_BYTES:
-            count_size(message.body_bytes)
-        else:
-            small_count += 1
+        count_size(message.body_bytes)
         if self.memo_names[0] == 0 and self.is_reply():
             routed = self.deliver_reply()
         else:

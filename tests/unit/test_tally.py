@@ -2,7 +2,7 @@
 
 import pytest
 
-from flowmq._channel import message_sizes
+from flowmq._message import message_sizes
 from flowmq._tally import (
     EXCHANGE_COUNTERS,
     QUEUE_COUNTERS,
