@@ -56,6 +56,11 @@ class LogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     format: Literal["text", "json"] = "text"
 
 
+class ControlSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    socket: str = ""
+    group: str = ""
+
+
 class User(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: Text
     password: str
@@ -83,6 +88,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     storage: StorageSettings = field(default_factory=StorageSettings)
     limits: LimitsSettings = field(default_factory=LimitsSettings)
     log: LogSettings = field(default_factory=LogSettings)
+    control: ControlSettings = field(default_factory=ControlSettings)
     users: list[User] = field(default_factory=lambda: [User(name="guest", password="guest", tags=["administrator"])])
     tls_hosts: list[TLSHost] = field(default_factory=list)
     policies: list[PolicySettings] = field(default_factory=list)

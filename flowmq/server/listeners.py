@@ -87,8 +87,10 @@ class Listeners:
 
     def close(self) -> None:
         """Nobody new gets in, and those who are at the door must go."""
-        for opened in (*self.servers, *self.doors):
-            opened.close()
+        for server in self.servers:
+            server.close()
+        for door in self.doors:
+            door.close()
 
 
 async def bound_sockets(loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[socket.socket]:
@@ -237,10 +239,10 @@ def without_tls(octets: bytes) -> str:
 
 async def peek(loop: asyncio.AbstractEventLoop, connected: socket.socket, count: int) -> bytes:
     """What the client has said first; it stays to be read. Nothing when it has left."""
-    readable = loop.create_future()
-    loop.add_reader(connected, lambda: readable.done() or readable.set_result(None))
+    readable = asyncio.Event()
+    loop.add_reader(connected, readable.set)
     try:
-        await readable
+        await readable.wait()
     finally:
         loop.remove_reader(connected)
     return connected.recv(count, socket.MSG_PEEK)

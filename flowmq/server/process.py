@@ -16,6 +16,7 @@ from flowmq._peer import set_flush_scheduler
 from flowmq.broker.policy_keys import PolicyError
 from flowmq.server import logs
 from flowmq.server.config import Settings, SettingsError, differences
+from flowmq.server.control.service import ControlService
 from flowmq.server.listeners import CannotListen, Listeners
 from flowmq.server.node import Node
 from flowmq.server.tls import RELOADED_TLS
@@ -73,11 +74,13 @@ class Process:
             node.start_store()
         # What exists now lives as long as the process: the collector need not look at it again.
         gc.freeze()
+        control = await start_control(node)
         self.listeners = listeners = await self._listen(node)
         log.info("Server startup complete")
         await self.stopping.wait()
         listeners.close()
         await self._drain(node)
+        await control.stop()
         if not node.stop_store():
             log.error("stopped; the disk had failed, or what is on it is damaged: see above")
             return EXIT_DISK_FAILED
@@ -135,6 +138,17 @@ class Process:
             return
         log.info("%s received: stopping", signal.Signals(number).name)
         self.stopping.set()
+
+
+async def start_control(node: Node) -> ControlService:
+    control = ControlService(node)
+    try:
+        await control.start()
+    except OSError as error:
+        raise CannotStart(f"cannot listen on the control socket {control.path}: {error.strerror}") from error
+    except KeyError:
+        raise CannotStart(f"control.group: there is no group {control.group!r}") from None
+    return control
 
 
 def allow_many_files() -> None:
