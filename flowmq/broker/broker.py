@@ -9,11 +9,12 @@ from typing import Any
 
 from flowmq._queue import Consumer, Queue
 from flowmq.amqp.errors import NotAllowed
-from flowmq.broker.definitions import Definitions
+from flowmq.broker.definitions import VHOST, Definitions
 from flowmq.broker.passwords import rabbitmq_hashed
 from flowmq.broker.permissions import (
     ALL,
     AccessError,
+    AlreadyThere,
     NoSuchVHost,
     Permission,
     TopicPermission,
@@ -27,7 +28,7 @@ from flowmq.broker.vhost import VHost, no_one_to_tell
 
 DEFAULT_VHOST = "/"
 DEFAULT_PASSWORD = "guest"
-VHOST, FIRST = "vhost", "first"  # FIRST: what the first start makes was made, and is not made again
+FIRST = "first"  # what the first start makes was made, and is not made again
 
 
 def nothing_happens(vhost: VHost) -> None:
@@ -62,7 +63,7 @@ class Broker:
     def create_vhost(self, name: str, *, description: str = "", tags: Iterable[str] = ()) -> VHost:
         check_name(VHOST, name)
         if name in self.vhosts:
-            raise AccessError(f"vhost '{name}' is there already")
+            raise AlreadyThere(f"vhost '{name}' is there already")
         if name in self._going:
             raise AccessError(f"vhost '{name}' is still being deleted")
         vhost = self._add_vhost(name, description=description, tags=checked_tags(tags))
@@ -87,8 +88,18 @@ class Broker:
         return self._emptied(vhost)
 
     def _emptied(self, vhost: VHost) -> Iterator[None]:
-        yield from vhost.emptied()
-        self.definitions.delete(VHOST, (vhost.name,))
+        """Nobody uses it any more: all that is in it goes, a piece at each step."""
+        vhost.policies.delete_all()
+        yield
+        for queue in list(vhost.queues.values()):
+            if vhost.queues.get(queue.name) is queue:
+                vhost.delete_queue(queue)
+                yield
+        for name in [name for name in vhost.declared_exchanges if name]:
+            if name in vhost.declared_exchanges:
+                vhost.remove_exchange(vhost.declared_exchanges[name])
+                yield
+        self.definitions.vhost_emptied(vhost.name)
         self._going.discard(vhost.name)
 
     def existing_vhost(self, name: str) -> VHost:

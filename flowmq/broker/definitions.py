@@ -8,7 +8,7 @@ from flowmq._queue import Queue
 from flowmq.amqp.tables import Table
 from flowmq.broker.policies import Policy
 
-QUEUE, EXCHANGE = "queue", "exchange"
+QUEUE, EXCHANGE, VHOST = "queue", "exchange", "vhost"
 
 
 class Definitions:
@@ -42,6 +42,9 @@ class Definitions:
         """Something whose place in the model is its kind and name is there, with that value, or has another one."""
 
     def delete(self, kind: str, name: tuple[str, ...]) -> None: ...
+
+    def vhost_emptied(self, vhost: str) -> None:
+        """Nothing is left in a virtual host that was deleted, and it goes itself."""
 
     def policy_set(self, policy: Policy) -> None:
         """It is new, or replaces the one of the same kind, virtual host and name."""

@@ -26,6 +26,10 @@ class AccessError(ValueError):
     """What was asked of users, virtual hosts or permissions cannot be done; one line for the operator."""
 
 
+class AlreadyThere(AccessError):
+    """What was to be new."""
+
+
 class NoSuchUser(AccessError):
     def __init__(self, name: str) -> None:
         super().__init__(f"there is no user '{name}'")

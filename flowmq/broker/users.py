@@ -13,6 +13,7 @@ from flowmq.broker.definitions import Definitions
 from flowmq.broker.passwords import NO_PASSWORD, Password
 from flowmq.broker.permissions import (
     AccessError,
+    AlreadyThere,
     NoSuchUser,
     Permission,
     TopicPermission,
@@ -82,6 +83,13 @@ class Users:
             raise NoSuchUser(name)
         return user
 
+    def changeable(self, name: str) -> User:
+        """One that can be changed here."""
+        user = self.user(name)
+        if user.is_configured:
+            raise AccessError(f"user '{name}' is set by the configuration file: change it there")
+        return user
+
     def may_log_in(self, user: User, *, from_loopback: bool) -> bool:
         """With the right password."""
         return from_loopback or user.name != LOOPBACK_ONLY_USER or not self.default_user_loopback_only
@@ -89,9 +97,7 @@ class Users:
     # ------------------------------------------------------------------------------------------------- users
 
     def add(self, name: str, password: Password, tags: Iterable[str] = ()) -> User:
-        if name in self.by_name:
-            raise AccessError(f"user '{name}' is there already")
-        check_name("user", name)
+        self.check_new(name, tags)
         user = User(name, password, checked_tags(tags))
         # One of that name may have been in the file once.
         self._forget_idle(lambda vhost, owner: owner == name)
@@ -99,9 +105,15 @@ class Users:
         self._record(user)
         return user
 
+    def check_new(self, name: str, tags: Iterable[str] = ()) -> None:
+        check_name("user", name)
+        checked_tags(tags)
+        if name in self.by_name:
+            raise AlreadyThere(f"user '{name}' is there already")
+
     def delete(self, name: str) -> None:
         """Their permissions go too, and their connections are closed."""
-        user = self._changeable(name)
+        user = self.changeable(name)
         for vhost in list(user.permissions):
             self._forget(PERMISSION, vhost, name)
         for vhost, exchanges in user.topic_permissions.items():
@@ -116,12 +128,12 @@ class Users:
 
     def set_password(self, name: str, password: Password) -> None:
         """Connections that are open stay so."""
-        user = self._changeable(name)
+        user = self.changeable(name)
         user.password = password
         self._record(user)
 
     def set_tags(self, name: str, tags: Iterable[str]) -> None:
-        user = self._changeable(name)
+        user = self.changeable(name)
         user.tags = checked_tags(tags)
         self._record(user)
         self.changed(user)
@@ -168,7 +180,8 @@ class Users:
         """Whoever makes one of the same name later must not find these."""
         self._forget_idle(lambda of, owner: of == vhost)
         for user in self.by_name.values():
-            if user.permissions.pop(vhost, None) is not None:
+            # What the file says counts for the next one of that name.
+            if vhost not in (user.configured_in or ()) and user.permissions.pop(vhost, None) is not None:
                 self._forget(PERMISSION, vhost, user.name)
             for exchange in user.topic_permissions.pop(vhost, {}):
                 self._forget(TOPIC_PERMISSION, vhost, user.name, exchange)
@@ -197,12 +210,6 @@ class Users:
             user.topic_permissions.setdefault(vhost, {})[exchange] = TopicPermission(*patterns)
 
     # ---------------------------------------------------------------------------------------------- leaves
-
-    def _changeable(self, name: str) -> User:
-        user = self.user(name)
-        if user.is_configured:
-            raise AccessError(f"user '{name}' is set by the configuration file: change it there")
-        return user
 
     def _permitted_by_us(self, name: str, vhost: str) -> User:
         user = self.user(name)

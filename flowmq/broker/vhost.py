@@ -7,11 +7,12 @@ is whoever an exclusive queue belongs to, compared by identity only.
 import logging
 import secrets
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from flowmq._order import told_ms
 from flowmq._queue import Consumer, Queue
 from flowmq._router import DefaultExchange, Exchange
+from flowmq._tally import ExchangeTally, QueueTally
 from flowmq.amqp.errors import AccessRefused, NotFound, PreconditionFailed
 from flowmq.amqp.tables import Table, encode_table
 from flowmq.broker.arguments import check_exchange_arguments, check_queue_arguments, check_queue_type, queue_type
@@ -60,6 +61,9 @@ class VHost:
         self.rules = VHostRules(self)
         self.leases = Leases()
         self.memories = Memories(name, self.definitions)
+        # What those counted that are not there any more.
+        self.queues_gone, self.exchanges_gone = QueueTally(), ExchangeTally()
+        self.queues_declared = self.queues_created = self.queues_deleted = 0
         self.default_exchange = DefaultExchange()
         self._add_exchange(DeclaredExchange("", self.default_exchange, "direct"))
         for exchange_name, kind in PREDECLARED.items():
@@ -113,7 +117,7 @@ class VHost:
             return
         if if_unused and declared.exchange.binding_count:
             raise PreconditionFailed(f"exchange '{name}' in vhost '{self.name}' in use")
-        self._remove_exchange(declared)
+        self.remove_exchange(declared)
 
     def check_default_untouched(self, *names: str) -> None:
         """The default exchange is bound to every queue and to nothing else, for ever."""
@@ -143,7 +147,7 @@ class VHost:
             if other.alternate_name == added.name and other.alternate_name is not None:
                 other.exchange.alternate = added.exchange
 
-    def _remove_exchange(self, declared: DeclaredExchange) -> None:
+    def remove_exchange(self, declared: DeclaredExchange) -> None:
         """Auto-delete exchanges that lose their last binding by it go too, and so on: chains can be long."""
         going = [declared]
         while going:
@@ -163,6 +167,7 @@ class VHost:
             if other.alternate_name == declared.name:
                 other.exchange.alternate = None
         declared.exchange.delete()
+        self.exchanges_gone.add(declared.exchange)
         self.memories.forget(EXCHANGE, declared.name)
         if declared.durable:
             self.definitions.exchange_deleted(self.name, declared.name)
@@ -171,7 +176,7 @@ class VHost:
     def _bindings_gone(self, source: DeclaredExchange) -> None:
         """An auto-delete exchange goes when the last binding from it goes."""
         if is_left_over(source):
-            self._remove_exchange(source)
+            self.remove_exchange(source)
 
     def check_not_reserved_queue(self, name: str) -> None:
         """One that is there already may have such a name."""
@@ -209,6 +214,7 @@ class VHost:
     ) -> DeclaredQueue:
         name = without_line_breaks(name)
         arguments = Table() if arguments is None else arguments
+        self.queues_declared += 1
         existing = self.queues.get(name)
         if existing is not None:
             existing.check_access(owner)
@@ -250,6 +256,7 @@ class VHost:
 
     def _add_queue(self, declared: DeclaredQueue) -> DeclaredQueue:
         self.queues[declared.name] = declared
+        self.queues_created += 1
         self.default_exchange.add(declared.queue)
         declared.apply(self.policies.queue_settings(declared.name, declared.arguments))
         return declared
@@ -262,6 +269,8 @@ class VHost:
         for source in sources:
             source.exchange.unbind_target(declared.queue)
         dropped = declared.queue.delete()
+        self.queues_gone.keep(declared.queue)
+        self.queues_deleted += 1
         self.leases.end(declared)
         self.memories.forget(QUEUE, declared.name)
         if declared.durable:
@@ -340,21 +349,6 @@ class VHost:
     def _unbind(self, source: DeclaredExchange, target: Queue | Exchange, key: str, arguments: Table) -> None:
         if source.exchange.unbind(target, octets(key), canonical(arguments)):
             self._bindings_gone(source)
-
-    # -------------------------------------------------------------------------------------------------- the end
-
-    def emptied(self) -> Iterator[None]:
-        """It was deleted, and nobody uses it any more: all that is in it goes, a piece at each step."""
-        self.policies.delete_all()
-        yield
-        for declared in list(self.queues.values()):
-            if self.queues.get(declared.name) is declared:
-                self.delete_queue(declared)
-                yield
-        for name in [name for name in self.declared_exchanges if name]:
-            if name in self.declared_exchanges:
-                self._remove_exchange(self.declared_exchanges[name])
-                yield
 
     # ------------------------------------------------------------------------------------------- after a restart
 

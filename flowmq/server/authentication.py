@@ -16,7 +16,7 @@ from functools import partial
 from flowmq.broker.names import octets
 from flowmq.broker.passwords import NO_PASSWORD, Password, hashed, verified, waste_time
 from flowmq.broker.users import User, Users
-from flowmq.server import config as settings
+from flowmq.server import user_settings
 
 THREADS_MAX = 2
 REMEMBERED_MAX = 10_000
@@ -28,7 +28,7 @@ CHANGED = "the user was changed or deleted meanwhile"
 Answer = Callable[[User | str], None]  # the user, or why not: for the log alone, never for the client
 
 
-def configured_user(given: settings.User) -> User:
+def configured_user(given: user_settings.User) -> User:
     """One of the configuration file, which has checked it."""
     permissions = given.permissions_by_vhost()
     return User(given.name, given.password_kept(), tuple(given.tags), permissions, configured_in=frozenset(permissions))

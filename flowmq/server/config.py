@@ -14,9 +14,9 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 import msgspec
 from msgspec import Meta, Struct, field
 
-from flowmq.broker import passwords
-from flowmq.broker.permissions import AccessError, Permission, checked_tags
 from flowmq.broker.policies import Policy
+from flowmq.server.listener_settings import TLSHost, TLSSettings, check_hosts, contradiction
+from flowmq.server.user_settings import User, check_users
 
 ENVIRONMENT_PREFIX = "FLOWMQ_"
 
@@ -57,38 +57,9 @@ class LogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     format: Literal["text", "json"] = "text"
 
 
-class PermissionSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    vhost: Text = "/"
-    configure: str = ""
-    write: str = ""
-    read: str = ""
-
-
-EVERYTHING = PermissionSettings(configure=".*", write=".*", read=".*")
-
-
-class User(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    name: Text
-    password: str | None = None
-    password_hash: str | None = None
-    tags: list[str] = field(default_factory=list)
-    permissions: list[PermissionSettings] = field(default_factory=lambda: [EVERYTHING])
-
-    def __repr__(self) -> str:
-        return f"User(name={self.name!r}, tags={self.tags!r})"
-
-    def password_kept(self) -> passwords.Password:
-        if (self.password is None) == (self.password_hash is None):
-            raise AccessError(f"user {self.name!r} needs either a password or a password_hash")
-        if self.password is None:
-            return passwords.from_hash(self.password_hash or "")
-        return passwords.plain(self.password)
-
-    def permissions_by_vhost(self) -> dict[str, Permission]:
-        found = {each.vhost: Permission(each.configure, each.write, each.read) for each in self.permissions}
-        if len(found) < len(self.permissions):
-            raise AccessError(f"user {self.name!r} has two permissions for one vhost")
-        return found
+class ControlSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    socket: str = ""
+    group: str = ""
 
 
 class PolicySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
@@ -105,10 +76,13 @@ class PolicySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     amqp: AMQPSettings = field(default_factory=AMQPSettings)
+    tls: TLSSettings = field(default_factory=TLSSettings)
     storage: StorageSettings = field(default_factory=StorageSettings)
     limits: LimitsSettings = field(default_factory=LimitsSettings)
     log: LogSettings = field(default_factory=LogSettings)
+    control: ControlSettings = field(default_factory=ControlSettings)
     users: list[User] = field(default_factory=list)
+    tls_hosts: list[TLSHost] = field(default_factory=list)
     policies: list[PolicySettings] = field(default_factory=list)
     operator_policies: list[PolicySettings] = field(default_factory=list)
 
@@ -161,7 +135,12 @@ def sections() -> dict[str, type[Struct]]:
 
 
 # Sections of which there may be any number: they are written [[name]], in the file only.
-LISTS: dict[str, type[Struct]] = {"users": User, "policies": PolicySettings, "operator_policies": PolicySettings}
+LISTS: dict[str, type[Struct]] = {
+    "users": User,
+    "tls_hosts": TLSHost,
+    "policies": PolicySettings,
+    "operator_policies": PolicySettings,
+}
 
 
 def keys_of(section: type[Struct]) -> dict[str, Any]:
@@ -174,22 +153,9 @@ def environment_names() -> dict[str, str]:
     return {ENVIRONMENT_PREFIX + name.replace(".", "__").upper(): name for name in names}
 
 
-def check_listen(addresses: list[str]) -> None:
-    if not addresses:
-        raise ValueError("at least one HOST:PORT is needed")
+def check_addresses(addresses: list[str]) -> None:
     for address in addresses:
         parse_address(address)
-
-
-def check_users(users: list[User]) -> None:
-    names = [user.name for user in users]
-    repeated = next((name for name in names if names.count(name) > 1), None)
-    if repeated is not None:
-        raise ValueError(f"user {repeated!r} is given twice")
-    for user in users:
-        checked_tags(user.tags)
-        user.password_kept()
-        user.permissions_by_vhost()
 
 
 def check_policies(policies: list[PolicySettings], *, operator: bool) -> None:
@@ -202,8 +168,10 @@ def check_policies(policies: list[PolicySettings], *, operator: bool) -> None:
 
 
 CHECKS: dict[str, Callable[[Any], None]] = {
-    "amqp.listen": check_listen,
+    "amqp.listen": check_addresses,
+    "tls.listen": check_addresses,
     "users": check_users,
+    "tls_hosts": check_hosts,
     "policies": partial(check_policies, operator=False),
     "operator_policies": partial(check_policies, operator=True),
 }
@@ -284,7 +252,11 @@ def build(assignments: Assignments) -> Settings:
         section: kind(**converted(assignments, f"{section}.", keys_of(kind))) for section, kind in sections().items()
     }
     lists = converted(assignments, "", {name: list[kind] for name, kind in LISTS.items()})  # type: ignore[valid-type]
-    return Settings(**values, **lists)
+    settings = Settings(**values, **lists)
+    wrong = contradiction(settings.amqp.listen, settings.tls)
+    if wrong:
+        raise SettingsError(wrong)
+    return settings
 
 
 def converted(assignments: Assignments, prefix: str, types: Mapping[str, Any]) -> dict[str, Any]:
@@ -330,16 +302,10 @@ def differences(before: Settings, after: Settings) -> list[str]:
 def to_toml(settings: Settings) -> str:
     """The settings as a configuration file, without the passwords."""
     blocks = [toml_block(f"[{section}]", getattr(settings, section)) for section in sections()]
-    blocks += [toml_block("[[users]]", masked(user)) for user in settings.users]
-    for name in ("policies", "operator_policies"):
+    blocks += [toml_block("[[users]]", user.masked()) for user in settings.users]
+    for name in ("tls_hosts", "policies", "operator_policies"):
         blocks += [toml_block(f"[[{name}]]", policy) for policy in getattr(settings, name)]
     return "\n".join(blocks)
-
-
-def masked(user: User) -> User:
-    """A password or its hash, whichever is there, must not be shown."""
-    given = "password" if user.password is not None else "password_hash"
-    return msgspec.structs.replace(user, **{given: "********"})
 
 
 def toml_block(title: str, section: Struct) -> str:

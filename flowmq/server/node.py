@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from flowmq._channel import Channel
@@ -30,6 +30,7 @@ OVERDUE_MS = 1000  # between two looks at what consumers have held for too long
 DUE_SECONDS = 0.003  # for what falls due or dies, before anything else gets a turn
 DUE_MESSAGES = 100  # between two looks at the clock
 DUE_SECONDS_MIN, DUE_SECONDS_MAX = 0.001, 0.05  # between two looks at what falls due
+STEPS_SECONDS = 0.002
 MAINTENANCE_SECONDS = 0.25
 MAINTENANCE_BUSY_SECONDS = 0.002
 VERIFICATION_SECONDS = 0.02
@@ -46,6 +47,7 @@ class Node:
         self.loop = loop
         self.store = store
         self.sessions: set[Session] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
         users = Users(
             [configured_user(user) for user in settings.users],
             default_user_loopback_only=settings.limits.default_user_loopback_only,
@@ -91,6 +93,8 @@ class Node:
     def stop_store(self) -> bool:
         """Write what there is and close. False when the disk had failed, or something on it does not check."""
         self.authenticator.close()
+        for task in self.tasks:
+            task.cancel()
         if self.store is None:
             return True
         for timer in (self.maintenance_timer, self.verification_timer):
@@ -163,6 +167,25 @@ class Node:
 
     def vhost_deleted(self, vhost: VHost) -> None:
         self.end_sessions(lambda session: session.vhost is vhost, f"vhost '{vhost.name}' is deleted")
+
+    async def delete_vhost(self, name: str) -> None:
+        """Whoever waits for it may go away: it is finished all the same."""
+        steps = self.broker.delete_vhost(name)
+        task = asyncio.ensure_future(self._take_steps(steps))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        await asyncio.shield(task)
+
+    async def _take_steps(self, steps: Iterator[None]) -> None:
+        """A little at a time, with everything else in between."""
+        more = True
+        while more:
+            set_clock()
+            ends = time.perf_counter() + STEPS_SECONDS
+            while more and time.perf_counter() < ends:
+                more = next(steps, self) is not self
+            flush()
+            await asyncio.sleep(0)
 
     def end_sessions(self, is_meant: Callable[["Session"], bool], reason: str) -> None:
         for session in list(self.sessions):
