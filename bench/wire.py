@@ -190,6 +190,16 @@ class Connection:
             raise ProtocolError(f"the broker closed: {code} {arguments[3 : 3 + arguments[2]].decode(errors='replace')}")
         raise ProtocolError(f"method {came} came instead of {method}")
 
+    def expect_content(self, method: tuple[int, int]) -> bytes:
+        """The body that comes with the next method, which has to be this one."""
+        self.expect(method)
+        _, header = self.read_frame()
+        (missing,) = struct.unpack(">Q", header[4:12])
+        body = b""
+        while len(body) < missing:
+            body += self.read_frame()[1]
+        return body
+
     def read_method(self) -> tuple[tuple[int, int], bytes]:
         kind, payload = self.read_frame()
         while kind == FRAME_HEARTBEAT:
