@@ -19,6 +19,7 @@ except ModuleNotFoundError as missing:
     sys.exit("the load generator is not built: FLOWMQ_BENCH=1 python setup.py build_ext --inplace")
 
 from bench import disk, report
+from bench._dialogue import DialogueError
 from bench._load import LoadError
 from bench.broker import (
     BROKER_CORES,
@@ -41,9 +42,9 @@ REPEATS = 3
 QUICK_BACKLOG = 100_000
 OWN, PEER, RABBITMQ = "FlowMQ", "peer", "RabbitMQ"
 ROWS = (*SCENARIOS, *CONTROL_ROWS)
-NAMES = [row.name for row in (*ROWS, *SCALE_ROWS)]
+NAMES = [*(row.name for row in ROWS), *(row.name for row in SCALE_ROWS)]
 
-FAILURES = (LoadError, ProtocolError, BrokerError, OSError)
+FAILURES = (LoadError, DialogueError, ProtocolError, BrokerError, OSError)
 
 Row = Scenario | ControlRow
 
@@ -224,7 +225,8 @@ def main(
 def chosen(only: tuple[str, ...], scale: bool) -> list[Row]:
     if not only:
         return list(SCALE_ROWS if scale else ROWS)
-    return [row for row in (*ROWS, *SCALE_ROWS) if row.name in only]
+    rows: list[Row] = [*ROWS, *SCALE_ROWS]
+    return [row for row in rows if row.name in only]
 
 
 def play_all(bench: Bench, rows: list[Row]) -> None:
