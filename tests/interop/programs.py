@@ -1,7 +1,8 @@
 """Starts the programs and reads what they say.
 
 A program says one line per behaviour on its standard output: `ok NAME`, `FAIL NAME reason`, and `none NAME` for what
-the library does not have. Besides: `ready`, when it waits for the runner to do something to it, and `parcel JSON`, the message it has received.
+the library does not have. Besides: `ready`, when it waits for the runner to do something to it, and `parcel JSON`, the
+message it has received.
 """
 
 import contextlib
