@@ -120,6 +120,10 @@ cdef class Channel(ContentReceiver):
                 self.message = NULL
                 return self.transaction.stage_publish(message, routes, self.exchange.deduplication,
                                                       self.expires_at_ms, self.mandatory)
+            if self.peer.holding:
+                self.message = NULL
+                return self.peer.hold_publish(self, message, routes, self.exchange.deduplication, self.expires_at_ms,
+                                              self.mandatory, 0 if self.ledger is None else self.ledger.publish())
             if self.exchange.deduplication is not None and routes.count:
                 if self.exchange.deduplication.is_duplicate(message, &commit):
                     # As good as routed, for whoever published it.
@@ -129,14 +133,12 @@ cdef class Channel(ContentReceiver):
         if not routed and self.mandatory:
             self.return_message(message)
         if self.ledger is not None:
-            self.confirm(commit)
+            self.confirm(self.ledger.publish(), commit)
         self.message = NULL
         message_release(message)
         return 0
 
-    cdef int confirm(self, uint64_t commit) except -1:
-        """Answer the publish just taken: at the end of this read, or when its commit is on disk."""
-        cdef uint64_t sequence = self.ledger.publish()
+    cdef int confirm(self, uint64_t sequence, uint64_t commit) except -1:
         if commit == 0 or commit >= publish_refused():
             self.ledger.resolve(sequence, commit == 0)
             return self.owe()
