@@ -9,15 +9,16 @@ CORE_TESTS = $(wildcard tests/unit tests/protocol tests/fuzz)
 FUZZ_SECONDS ?= 60
 CRASH_ROUNDS ?= 50
 BUILD = $(BIN)/python setup.py -q build_ext --inplace
+BUILD_WITH_BENCH = FLOWMQ_BUILD=release FLOWMQ_BENCH=1 $(BUILD)
 PYTEST = $(BIN)/python -m pytest -q
 PYTHON_FILES = setup.py flowmq tests $(wildcard bench)
 CYTHON_FILES = $(wildcard flowmq/*.pyx flowmq/*.pxd bench/*.pyx)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test check bench debug asan cover fuzz crash interop wheel clean
+.PHONY: help build run test check bench bench-compare bench-peers debug asan cover fuzz crash interop wheel clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "make %-7s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "make %-13s %s\n", $$1, $$2 }'
 
 build: $(READY) ## compile the extensions into the tree
 	FLOWMQ_BUILD=release $(BUILD)
@@ -25,7 +26,8 @@ build: $(READY) ## compile the extensions into the tree
 run: build ## start a broker: AMQP on port 5672, data in ./data
 	exec $(BIN)/python -m flowmq serve
 
-test: build ## run all tests
+test: $(READY) ## run all tests
+	$(BUILD_WITH_BENCH)
 	$(PYTEST)
 
 check: $(READY) ## formatting, lint, types, layers
@@ -36,8 +38,15 @@ check: $(READY) ## formatting, lint, types, layers
 	$(PYTEST) tests/test_architecture.py
 
 bench: $(READY) ## measure this broker; PEER=amqp://... measures another one beside it; ARGS="..." for the rest
-	FLOWMQ_BUILD=release FLOWMQ_BENCH=1 $(BUILD)
+	$(BUILD_WITH_BENCH)
 	$(BIN)/python -m bench $(if $(PEER),--peer '$(PEER)') $(ARGS)
+
+bench-compare: $(READY) ## two runs side by side, written by `make bench ARGS="--json FILE"`: A=FILE B=FILE
+	$(BIN)/python -m bench.compare '$(A)' '$(B)'
+
+bench-peers: $(READY) ## measure this broker and Debian's rabbitmq-server in turn, and PEER=amqp://... if it is given
+	$(BUILD_WITH_BENCH)
+	$(BIN)/python -m bench --rabbitmq $(if $(PEER),--peer '$(PEER)') $(ARGS)
 
 debug: $(READY) ## core tests with index checks, asserts and counters; warnings are errors
 	FLOWMQ_BUILD=debug $(BUILD)

@@ -1,7 +1,8 @@
-"""python -m bench: FlowMQ under every load, beside a peer if one is named. Exit code 1 when a message went wrong."""
+"""python -m bench: FlowMQ under every load, beside others if they are named. Exit code 1 when a message went wrong."""
 
 import contextlib
 import dataclasses
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,36 +19,52 @@ except ModuleNotFoundError as missing:
 
 from bench import disk, report
 from bench._load import LoadError
-from bench.broker import BrokerError, NotStarted, OwnBroker, PeerBroker
+from bench.broker import (
+    BROKER_CORES,
+    GENERATOR_CORES,
+    Broker,
+    BrokerError,
+    NotStarted,
+    OwnBroker,
+    OwnRabbitMQ,
+    PeerBroker,
+)
+from bench.control import CONTROL_ROWS, ControlRow, Figures
+from bench.results import AnyRun, Results, median_figures
 from bench.scenarios import SCENARIOS, Scenario
 from bench.wire import ProtocolError
 
 SECONDS, QUICK_SECONDS = 3.0, 0.5
 REPEATS = 3
 QUICK_BACKLOG = 100_000
-OWN, PEER = "FlowMQ", "peer"
+OWN, PEER, RABBITMQ = "FlowMQ", "peer", "RabbitMQ"
+ROWS = (*SCENARIOS, *CONTROL_ROWS)
 
 FAILURES = (LoadError, ProtocolError, BrokerError, OSError)
 
-Brokers = dict[str, OwnBroker | PeerBroker]
+Row = Scenario | ControlRow
 
 
 class Bench:
-    def __init__(self, peer_url: str | None, *, own: bool, seconds: float, repeats: int, backlog_repeats: int) -> None:
-        self.peer_url = peer_url
+    def __init__(
+        self, peers: dict[str, PeerBroker], *, own: bool, seconds: float, repeats: int, backlog_repeats: int
+    ) -> None:
+        self.peers = peers
         self.own = own
         self.seconds = seconds
         self.repeats = repeats
         self.backlog_repeats = backlog_repeats
-        self.results: list[dict[str, object]] = []
+        self.results = Results()
         self.failed = False
 
-    def play(self, scenario: Scenario) -> None:
-        with self.telling_failures(scenario):
-            if scenario.backlog:
-                self.play_backlog(scenario)
+    def play(self, row: Row) -> None:
+        with self.telling_failures(row):
+            if isinstance(row, ControlRow):
+                self.play_control(row)
+            elif row.backlog:
+                self.play_backlog(row)
             else:
-                self.play_traffic(scenario)
+                self.play_traffic(row)
 
     def play_traffic(self, scenario: Scenario) -> None:
         """All repeats on all brokers in turn, so that what else the machine does meets them alike."""
@@ -56,7 +73,12 @@ class Bench:
             for _ in range(self.repeats):
                 for name, broker in brokers.items():
                     runs.setdefault(name, []).append(measure.measure(scenario, broker, self.seconds))
-        self.show(scenario, runs)
+        for name, of_broker in runs.items():
+            median = measure.median_of(of_broker)
+            click.echo(report.row(scenario, name, median))
+            self.failed = self.failed or median.faults > 0
+            self.results.add(scenario.name, name, median, of_broker)
+        self.conclude(scenario, runs)
 
     def play_backlog(self, scenario: Scenario) -> None:
         """A fresh FlowMQ for every run: what one has freed is not above the idle broker of the next."""
@@ -65,48 +87,55 @@ class Bench:
             with self.brokers() as brokers:
                 for name, broker in brokers.items():
                     runs.setdefault(name, []).append(Backlog(scenario, broker).measure())
-        self.show_backlog(scenario, runs)
+        click.echo("\n" + report.backlog_header())
+        for name, of_broker in runs.items():
+            median = median_of(of_broker)
+            click.echo(report.backlog_row(scenario, name, median))
+            self.failed = self.failed or median.faults > 0
+            self.results.add(scenario.name, name, median, of_broker)
+        self.conclude(scenario, runs)
+
+    def play_control(self, row: ControlRow) -> None:
+        """A fresh FlowMQ for every run, so that memory can be seen to grow."""
+        runs: dict[str, list[Figures]] = {}
+        for _ in range(self.repeats):
+            with self.brokers() as brokers:
+                for name, broker in brokers.items():
+                    runs.setdefault(name, []).append(row.play(broker, self.seconds))
+        for name, of_broker in runs.items():
+            median = median_figures(of_broker)
+            click.echo(report.control_row(row.title, name, median))
+            self.results.add(row.name, name, median, of_broker)
+        self.conclude(row, runs)
+
+    def conclude(self, row: Row, runs: dict[str, list[AnyRun]]) -> None:
+        """How FlowMQ did beside each peer, pair by pair, and beside its own budgets."""
+        for name in self.peers:
+            if self.own:
+                click.echo(report.ratio_line(name, runs[OWN], runs[name]))
+        if self.own:
+            for verdict in self.results.judge(row.name, OWN, row.budgets):
+                click.echo(f"  {verdict}")
 
     @contextlib.contextmanager
-    def telling_failures(self, scenario: Scenario) -> Iterator[None]:
+    def telling_failures(self, row: Row) -> Iterator[None]:
         try:
             yield
         except FAILURES as error:
             self.failed = True
-            click.echo("\n".join([scenario.title, *(f"  ! failed: {text}" for text in story(error))]))
+            click.echo("\n".join([row.title, *(f"  ! failed: {text}" for text in story(error))]))
 
     @contextlib.contextmanager
-    def brokers(self) -> Iterator[Brokers]:
+    def brokers(self) -> Iterator[dict[str, Broker]]:
         """A fresh FlowMQ for every scenario, so that the memory seen is this scenario's."""
-        brokers: Brokers = {}
-        if self.own:
-            brokers[OWN] = OwnBroker()
+        if not self.own:
+            yield dict(self.peers)
+            return
+        own = OwnBroker()
         try:
-            if self.peer_url:
-                brokers[PEER] = PeerBroker(self.peer_url)
-            yield brokers
+            yield {OWN: own, **self.peers}
         finally:
-            if self.own:
-                brokers[OWN].stop()
-
-    def show(self, scenario: Scenario, runs: dict[str, list[measure.Run]]) -> None:
-        medians = {name: measure.median_of(of_broker) for name, of_broker in runs.items()}
-        for name, median in medians.items():
-            click.echo(report.row(scenario, name, median))
-            self.failed = self.failed or median.faults > 0
-            self.results.append(report.as_json(scenario, name, median, runs[name]))
-        if len(medians) > 1:
-            click.echo(report.ratio_row(scenario, medians[OWN], medians[PEER]))
-
-    def show_backlog(self, scenario: Scenario, runs: dict[str, list[BacklogRun]]) -> None:
-        medians = {name: median_of(of_broker) for name, of_broker in runs.items()}
-        click.echo("\n" + report.backlog_header())
-        for name, median in medians.items():
-            click.echo(report.backlog_row(scenario, name, median))
-            self.failed = self.failed or median.faults > 0
-            self.results.append(report.as_json(scenario, name, median, runs[name]))
-        if len(medians) > 1:
-            click.echo(report.backlog_ratio_row(medians[OWN], medians[PEER]))
+            own.stop()
 
 
 def story(error: BaseException | None) -> list[str]:
@@ -116,24 +145,39 @@ def story(error: BaseException | None) -> list[str]:
     return [*story(error.__cause__ or error.__context__), str(error) or type(error).__name__]
 
 
-def with_backlog(scenario: Scenario, messages: int | None) -> Scenario:
-    return dataclasses.replace(scenario, backlog=messages) if messages and scenario.backlog else scenario
+def with_backlog(row: Row, messages: int | None) -> Row:
+    if isinstance(row, Scenario) and row.backlog and messages:
+        return dataclasses.replace(row, backlog=messages)
+    return row
+
+
+def started_peers(url: str | None, rabbitmq: bool, at_the_end: contextlib.ExitStack) -> dict[str, PeerBroker]:
+    peers = {}
+    if url:
+        peers[PEER] = PeerBroker(url)
+    if rabbitmq:
+        peers[RABBITMQ] = OwnRabbitMQ()
+    for peer in peers.values():
+        at_the_end.callback(peer.stop)
+    return peers
 
 
 @click.command()
 @click.option("--peer", metavar="URL", help="Another broker, amqp://user:password@host:port/vhost, for the same loads.")
-@click.option("--peer-only", is_flag=True, help="Measure the peer alone.")
-@click.option("--only", multiple=True, type=click.Choice([each.name for each in SCENARIOS]), help="Only this scenario.")
+@click.option("--rabbitmq", is_flag=True, help="Start Debian's rabbitmq-server for the same loads.")
+@click.option("--peer-only", is_flag=True, help="Measure the peers alone.")
+@click.option("--only", multiple=True, type=click.Choice([each.name for each in ROWS]), help="Only this row.")
 @click.option("--quick", is_flag=True, help=f"Runs of {QUICK_SECONDS} s instead of {SECONDS} s, each once.")
 @click.option(
-    "--repeats", type=click.IntRange(min=1), help=f"Runs per scenario ({REPEATS}, or 1 when quick or of a backlog)."
+    "--repeats", type=click.IntRange(min=1), help=f"Runs per row ({REPEATS}, or 1 when quick or of a backlog)."
 )
-@click.option("--backlog", type=click.IntRange(min=1), help="Messages of a backlog, instead of what its scenario has.")
+@click.option("--backlog", type=click.IntRange(min=1), help="Messages of a backlog, instead of what its row has.")
 @click.option(
     "--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Also write the figures here."
 )
 def main(
     peer: str | None,
+    rabbitmq: bool,
     peer_only: bool,
     only: tuple[str, ...],
     quick: bool,
@@ -142,31 +186,42 @@ def main(
     json_path: Path | None,
 ) -> None:
     """Put FlowMQ under load in a process of its own and print what it did."""
-    if peer_only and not peer:
-        raise click.UsageError("--peer-only needs --peer")
+    if peer_only and not (peer or rabbitmq):
+        raise click.UsageError("--peer-only needs --peer or --rabbitmq")
     seconds = QUICK_SECONDS if quick else SECONDS
-    bench = Bench(
-        peer,
-        own=not peer_only,
-        seconds=seconds,
-        repeats=repeats or (1 if quick else REPEATS),
-        backlog_repeats=repeats or 1,
-    )
+    backlog = backlog or (QUICK_BACKLOG if quick else None)
+    rows = [with_backlog(each, backlog) for each in ROWS if not only or each.name in only]
     click.echo(report.machine_line())
-    syncs_us = [disk.sync_latencies_us()]
-    click.echo(report.disk_line("before", syncs_us[0]))
-    click.echo(report.header())
-    try:
-        for scenario in SCENARIOS:
-            if not only or scenario.name in only:
-                bench.play(with_backlog(scenario, backlog or (QUICK_BACKLOG if quick else None)))
-    except NotStarted as error:
-        sys.exit(str(error))
-    syncs_us.append(disk.sync_latencies_us())
-    click.echo("\n" + report.disk_line("after", syncs_us[1]))
+    click.echo(report.cores_line(GENERATOR_CORES, BROKER_CORES))
+    os.sched_setaffinity(0, GENERATOR_CORES)
+    with contextlib.ExitStack() as at_the_end:
+        try:
+            peers = started_peers(peer, rabbitmq, at_the_end)
+            bench = Bench(
+                peers,
+                own=not peer_only,
+                seconds=seconds,
+                repeats=repeats or (1 if quick else REPEATS),
+                backlog_repeats=repeats or 1,
+            )
+            play_all(bench, rows)
+        except NotStarted as error:
+            sys.exit(str(error))
     if json_path:
-        report.write_json(json_path, seconds, syncs_us, bench.results)
+        bench.results.write(json_path, seconds)
     sys.exit(1 if bench.failed else 0)
+
+
+def play_all(bench: Bench, rows: list[Row]) -> None:
+    bench.results.add_disk("before", latencies := disk.sync_latencies_us())
+    click.echo(report.disk_line("before", latencies))
+    click.echo(report.header())
+    for row in rows:
+        bench.play(row)
+    bench.results.add_disk("after", latencies := disk.sync_latencies_us())
+    click.echo("\n" + report.disk_line("after", latencies))
+    if bench.own:
+        click.echo(bench.results.summary())
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ cdef enum:
     INBOX_BYTES = 524288        # one recv at most, and more than the largest frame
     ACKS_BYTES = 524288
     ACKS_BYTES_FULL = 262144    # above it a consumer reads no further: one read can yield that many octets more
+    PACED_READ_BYTES = 16384    # what a slow consumer reads at a tick
     SENDS_PER_TURN = 16
     OCTETS_PER_TURN = 262144
     EVENTS_PER_WAIT = 256
@@ -36,16 +37,22 @@ cdef struct Publisher:
     uint64_t confirmed
     uint64_t oldest         # every publish before this one is confirmed
     uint8_t *confirms       # ring by sequence number: 1 when confirmed
+    uint64_t *sent_ns       # ring by sequence number: when its batch was sent
     uint64_t confirms_mask
-    uint64_t due            # at a limited rate: publishes whose time has come
+    bint paced              # at a limited rate, if there is one
+    uint64_t due            # if paced: publishes whose time has come
     uint64_t seen_bits      # the room in each group's bitmap of this publisher
 
 cdef struct Consumer:
     Py_ssize_t group
     uint64_t ack_every      # 0: auto-ack
+    bint paced              # reads a little at each tick and no more, while messages are published
+    bint due                # if paced: its time has come
     uint64_t unacked
     uint64_t delivery_tag   # the last one
-    int64_t *last           # by publisher: the highest sequence number seen here
+    Py_ssize_t lanes        # queues it consumes from; with several, the consumer tag of each is its number from 0
+    Py_ssize_t lane         # the last delivery's
+    int64_t *last           # by lane and publisher: the highest sequence number seen here
     char *acks
     size_t acks_bytes
 

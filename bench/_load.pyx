@@ -62,7 +62,9 @@ cdef class Load:
     cdef bint publishing
     cdef bint draining
     cdef uint64_t now_ns
-    cdef Latencies latencies
+    cdef Latencies latencies            # from before send() to after recv(), of deliveries
+    cdef Latencies confirm_latencies    # the same of confirms
+    cdef int64_t watched                # the publisher whose latencies count; -1: all of them
     cdef char trouble[TROUBLE_BYTES]
     cdef readonly uint64_t published
     cdef readonly uint64_t consumed
@@ -77,6 +79,7 @@ cdef class Load:
 
     def __cinit__(self, *, Py_ssize_t publishers, Py_ssize_t groups, size_t body_bytes, uint64_t backlog_max):
         self.epoll = self.timer = -1
+        self.watched = -1
         if body_bytes < STAMP_BYTES:
             raise ValueError(f"a body needs {STAMP_BYTES} octets for its stamp")
         self.publishers_max = publishers
@@ -123,7 +126,7 @@ cdef class Load:
             raise OSError(errno, "epoll_ctl")
         return link
 
-    def add_publisher(self, int descriptor, *, list images, Py_ssize_t batch, uint64_t window=0):
+    def add_publisher(self, int descriptor, *, list images, Py_ssize_t batch, uint64_t window=0, bint paced=True):
         """`images` are (octets of one publish, where in them the body begins), sent in turn, `batch` to a send."""
         cdef Publisher *publisher
         if self.publisher_count == self.publishers_max:
@@ -137,15 +140,22 @@ cdef class Load:
         publisher.index = <uint64_t>self.publisher_count
         publisher.batch = batch
         publisher.window = window
+        publisher.paced = paced
         fill_images(publisher, images)
         self.publishers[self.publisher_count] = publisher
         self.publisher_count += 1
         if window:
             publisher.confirms_mask = (<uint64_t>1 << (window + batch).bit_length()) - 1
             publisher.confirms = <uint8_t *>zeroed(publisher.confirms_mask + 1, 1)
+            publisher.sent_ns = <uint64_t *>zeroed(publisher.confirms_mask + 1, sizeof(uint64_t))
 
-    def add_consumer(self, int descriptor, *, Py_ssize_t group, uint64_t ack_every):
-        """`ack_every` 0 for auto-ack, 1 for an ack each, n for a multiple ack after every n messages."""
+    def add_consumer(self, int descriptor, *, Py_ssize_t group, uint64_t ack_every, Py_ssize_t lanes=1,
+                     bint paced=False):
+        """`ack_every` 0 for auto-ack, 1 for an ack each, n for a multiple ack after every n messages.
+
+        With several lanes it consumes from as many queues, whose order among each other is nobody's concern.
+        A paced one reads a little at each tick of the limited rate: a slow consumer.
+        """
         cdef Consumer *consumer
         cdef Py_ssize_t i
         if not 0 <= group < self.groups:
@@ -154,9 +164,11 @@ cdef class Load:
         self.add_link(descriptor).consumer = consumer
         consumer.group = group
         consumer.ack_every = ack_every
+        consumer.paced = paced
+        consumer.lanes = lanes
         consumer.acks = <char *>zeroed(ACKS_BYTES, 1)
-        consumer.last = <int64_t *>zeroed(self.publishers_max, sizeof(int64_t))
-        for i in range(self.publishers_max):
+        consumer.last = <int64_t *>zeroed(self.publishers_max * lanes, sizeof(int64_t))
+        for i in range(self.publishers_max * lanes):
             consumer.last[i] = -1
 
     def detach(self):
@@ -172,7 +184,7 @@ cdef class Load:
             link.outgoing_bytes = 0
 
     def limit_rate(self, uint64_t interval_ns):
-        """From now on every publisher sends one batch per interval."""
+        """From now on every paced publisher sends one batch per interval."""
         cdef epoll_event event
         cdef itimerspec schedule
         self.timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)
@@ -185,6 +197,10 @@ cdef class Load:
         if timerfd_settime(self.timer, 0, &schedule, NULL) < 0 or \
                 epoll_ctl(self.epoll, EPOLL_CTL_ADD, self.timer, &event) < 0:
             raise OSError(errno, "timerfd_settime")
+
+    def watch(self, int64_t publisher):
+        """Only the latencies of this publisher's messages are of interest, by its number from 0."""
+        self.watched = publisher
 
     # ------------------------------------------------------------------------------------------------ running
 
@@ -259,15 +275,22 @@ cdef class Load:
         cdef Py_ssize_t i
         for i in range(self.link_count):
             link = &self.links[i]
-            if link.readable and not acks_full(link):
+            if link.readable and self.may_read(link):
                 self.read_link(link)
             if link.writable:
                 if link.publisher != NULL:
                     self.publish(link)
                 else:
                     self.send_acks(link)
-            busy = busy or (link.readable and not acks_full(link)) or self.has_output(link)
+            busy = busy or (link.readable and self.may_read(link)) or self.has_output(link)
         return busy
+
+    cdef bint may_read(self, Link *link) noexcept nogil:
+        if link.consumer == NULL:
+            return True
+        if link.consumer.paced and not link.consumer.due and self.publishing:
+            return False
+        return link.consumer.acks_bytes <= ACKS_BYTES_FULL
 
     cdef bint has_output(self, Link *link) noexcept nogil:
         if not link.writable:
@@ -309,6 +332,8 @@ cdef class Load:
         for i in range(self.link_count):
             if self.links[i].publisher != NULL:
                 self.links[i].publisher.due += expirations * <uint64_t>self.links[i].publisher.batch
+            if self.links[i].consumer != NULL:
+                self.links[i].consumer.due = True
 
     cdef bint may_publish(self, Publisher *publisher) noexcept nogil:
         cdef uint64_t batch = <uint64_t>publisher.batch
@@ -316,7 +341,7 @@ cdef class Load:
             return False
         if publisher.window and publisher.published + batch > publisher.oldest + publisher.window:
             return False
-        if self.timer >= 0 and publisher.due < batch:
+        if self.timer >= 0 and publisher.paced and publisher.due < batch:
             return False
         if self.published * <uint64_t>self.groups > self.consumed + self.backlog_max:
             self.held_back = True
@@ -353,12 +378,15 @@ cdef class Load:
             store_long_long(publisher.images + publisher.stamps[i], word)
             store_long_long(publisher.images + publisher.stamps[i] + 8, now_ns)
             word += 1
+        if publisher.window:
+            for i in range(publisher.batch):
+                publisher.sent_ns[(publisher.published + <uint64_t>i) & publisher.confirms_mask] = now_ns
         link.outgoing = publisher.images + publisher.starts[first]
         link.outgoing_bytes = publisher.starts[end] - publisher.starts[first]
         publisher.image_next = 0 if end == publisher.image_count else end
         publisher.published += <uint64_t>publisher.batch
         self.published += <uint64_t>publisher.batch
-        if self.timer >= 0:
+        if self.timer >= 0 and publisher.paced:
             publisher.due -= <uint64_t>publisher.batch
         return True
 
@@ -406,6 +434,8 @@ cdef class Load:
         # A multiple ack may sweep over publishes that had an ack of their own.
         if not publisher.confirms[sequence & publisher.confirms_mask]:
             publisher.confirms[sequence & publisher.confirms_mask] = 1
+            if self.watched < 0 or <uint64_t>self.watched == publisher.index:
+                add_latency(&self.confirm_latencies, publisher.sent_ns[sequence & publisher.confirms_mask], self.now_ns)
             publisher.confirmed += 1
             self.confirmed += 1
 
@@ -413,7 +443,11 @@ cdef class Load:
 
     cdef void read_link(self, Link *link) noexcept nogil:
         cdef size_t room = INBOX_BYTES - link.inbox_bytes
-        cdef ssize_t received = recv(link.descriptor, link.inbox + link.inbox_bytes, room, 0)
+        cdef ssize_t received
+        if link.consumer != NULL and link.consumer.paced and self.publishing:
+            room = min(room, <size_t>PACED_READ_BYTES)
+            link.consumer.due = False
+        received = recv(link.descriptor, link.inbox + link.inbox_bytes, room, 0)
         if received > 0:
             # Less than asked for means the socket is empty: the next octet will be an edge.
             link.readable = link.hung or <size_t>received == room
@@ -467,6 +501,8 @@ cdef class Load:
             if size < tag_at + 8:
                 self.fail("a basic.deliver cut short")
                 return
+            if link.consumer.lanes > 1:
+                self.find_lane(link.consumer, fields + 1, tag_at - 1)
             link.consumer.delivery_tag = load_long_long(fields + tag_at)
             link.returned = False
             link.expected = HEADER_NEXT
@@ -485,6 +521,16 @@ cdef class Load:
             self.fail("the broker cancelled the consumer")
         elif method != CONNECTION_BLOCKED and method != CONNECTION_UNBLOCKED:
             self.fail_method(method)
+
+    cdef void find_lane(self, Consumer *consumer, const char *tag, uint32_t size) noexcept nogil:
+        cdef Py_ssize_t lane = 0
+        cdef uint32_t i
+        for i in range(size):
+            lane = lane * 10 + <uint8_t>tag[i] - 48
+        if 0 <= lane < consumer.lanes:
+            consumer.lane = lane
+        else:
+            self.fail("a consumer tag of nobody's")
 
     cdef void take_close(self, uint32_t method, const char *fields, uint32_t size) noexcept nogil:
         cdef uint32_t text_bytes = <uint8_t>fields[2] if size > 2 else 0
@@ -521,21 +567,24 @@ cdef class Load:
         cdef uint64_t index = word >> SEQUENCE_BITS
         cdef uint64_t sequence = word & ((<uint64_t>1 << SEQUENCE_BITS) - 1)
         cdef uint64_t *bitmap
+        cdef int64_t *last
         if index >= <uint64_t>self.publisher_count:
             self.fail_number("a body of nobody's, publisher", index)
             return
         if sequence >= self.publishers[index].published:
             self.fail_number("a body that was never sent, number", sequence)
             return
+        last = &consumer.last[consumer.lane * self.publishers_max + <Py_ssize_t>index]
         bitmap = self.seen[consumer.group * self.publishers_max + <Py_ssize_t>index]
         if bitmap[sequence >> 6] >> (sequence & 63) & 1:
             self.duplicated += 1
-        elif <int64_t>sequence < consumer.last[index]:
+        elif <int64_t>sequence < last[0]:
             self.out_of_order += 1
         else:
-            consumer.last[index] = <int64_t>sequence
+            last[0] = <int64_t>sequence
         bitmap[sequence >> 6] |= <uint64_t>1 << (sequence & 63)
-        latencies_add(&self.latencies, self.now_ns - sent_ns if self.now_ns > sent_ns else 0)
+        if self.watched < 0 or <uint64_t>self.watched == index:
+            add_latency(&self.latencies, sent_ns, self.now_ns)
 
     # ------------------------------------------------------------------------------------------- acknowledging
 
@@ -617,14 +666,23 @@ cdef class Load:
 
     def forget_latencies(self):
         latencies_clear(&self.latencies)
+        latencies_clear(&self.confirm_latencies)
 
     def latency_us(self, double quantile):
         """The latency that this share of the deliveries stayed below, or None when there was none."""
-        return latencies_quantile(&self.latencies, quantile) / 1000 if self.latencies.total else None
+        return quantile_us(&self.latencies, quantile)
+
+    def confirm_latency_us(self, double quantile):
+        """The same of the confirms."""
+        return quantile_us(&self.confirm_latencies, quantile)
 
 
-cdef bint acks_full(Link *link) noexcept nogil:
-    return link.consumer != NULL and link.consumer.acks_bytes > ACKS_BYTES_FULL
+cdef void add_latency(Latencies *latencies, uint64_t sent_ns, uint64_t now_ns) noexcept nogil:
+    latencies_add(latencies, now_ns - sent_ns if now_ns > sent_ns else 0)
+
+
+cdef quantile_us(const Latencies *latencies, double quantile):
+    return latencies_quantile(latencies, quantile) / 1000 if latencies.total else None
 
 
 cdef int fill_images(Publisher *publisher, list images) except -1:
@@ -653,6 +711,7 @@ cdef void free_link(Link *link) noexcept:
         free(link.publisher.starts)
         free(link.publisher.stamps)
         free(link.publisher.confirms)
+        free(link.publisher.sent_ns)
         free(link.publisher)
     if link.consumer != NULL:
         free(link.consumer.acks)

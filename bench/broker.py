@@ -13,11 +13,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
 from bench.wire import Address
+from tests.crash.rabbitmq import RabbitMQ
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 30.0
@@ -26,6 +27,23 @@ LISTENING = re.compile(r"AMQP listener started on 127\.0\.0\.1:(\d+)")
 READY = "Server startup complete"
 STATE_LISTEN = "0A"
 LOG_LINES_SHOWN = 30
+
+
+# Where there are two cores the load generator has the first to itself; brokers that are started here have the others.
+CORES = sorted(os.sched_getaffinity(0))
+GENERATOR_CORES = set(CORES[:1])
+BROKER_CORES = set(CORES[1:]) or GENERATOR_CORES
+
+
+@contextlib.contextmanager
+def on_cores(cores: set[int]) -> Iterator[None]:
+    """This thread, and the processes it starts meanwhile."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 class BrokerError(Exception):
@@ -122,29 +140,32 @@ class OwnBroker:
 
     def start(self) -> None:
         self.lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self.popen = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "flowmq", "serve"),
-                *("--listen", "127.0.0.1:0", "--data-dir", self.directory.name),
-            ],
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-        )
+        started = time.monotonic()
+        with on_cores(BROKER_CORES):
+            self.popen = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "flowmq", "serve"),
+                    *("--listen", "127.0.0.1:0", "--data-dir", self.directory.name),
+                ],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+            )
         assert self.popen.stderr is not None
         threading.Thread(target=self.follow_log, args=(self.popen.stderr, self.lines), daemon=True).start()
         self.address = Address("127.0.0.1", self.wait_until_ready())
+        self.ready_seconds = time.monotonic() - started
         self.process = Process(self.popen.pid)
+        self.idle_rss_bytes = self.process.rss_bytes()
 
     def restart_after_kill(self) -> float:
         """End it without warning, start it on the same data directory; seconds from the start until it was ready."""
         self.popen.kill()
         self.popen.wait()
-        started = time.monotonic()
         self.start()
-        return time.monotonic() - started
+        return self.ready_seconds
 
     def follow_log(self, stream: IO[str], lines: "queue.SimpleQueue[str | None]") -> None:
         for line in stream:
@@ -201,3 +222,24 @@ class PeerBroker:
 
     def stop(self) -> None:
         """Not ours to stop."""
+
+
+class OwnRabbitMQ(PeerBroker):
+    """Debian's rabbitmq-server with a directory, a name and ports of its own, gone afterwards."""
+
+    def __init__(self) -> None:
+        self.directory = tempfile.TemporaryDirectory(prefix="flowmq-bench-rabbitmq-")
+        try:
+            with on_cores(BROKER_CORES):
+                self.node = RabbitMQ(Path(self.directory.name))
+        except (AssertionError, OSError) as error:
+            self.directory.cleanup()
+            raise NotStarted(f"RabbitMQ did not start: {error}") from error
+        super().__init__(f"amqp://guest:guest@127.0.0.1:{self.node.port}/")
+
+    def stop(self) -> None:
+        self.node.stop()
+        self.directory.cleanup()
+
+
+Broker = OwnBroker | PeerBroker

@@ -18,6 +18,7 @@ from bench.wire import Address, Connection, Properties, publish_image
 
 WARM_UP_SHARE = 0.15
 QUIET_SECONDS = 5.0
+FLOOD_BATCH = 64
 # Publishers pause while so much waits in the broker: a broker that does not keep up must not exhaust the machine.
 BACKLOG_BYTES_MAX = 1 << 30
 BACKLOG_BYTES_PER_MESSAGE = 264
@@ -33,7 +34,11 @@ class Run:
     generator_cpu_us: float
     latency_p50_us: float | None
     latency_p99_us: float | None
+    latency_p999_us: float | None
+    confirm_p50_us: float | None
+    confirm_p99_us: float | None
     rss_bytes: float | None
+    rss_growth_bytes: float | None  # above the broker when nothing was declared yet; None of a peer
     lost: int
     duplicated: int
     out_of_order: int
@@ -55,7 +60,11 @@ MEDIANS = (
     "generator_cpu_us",
     "latency_p50_us",
     "latency_p99_us",
+    "latency_p999_us",
+    "confirm_p50_us",
+    "confirm_p99_us",
     "rss_bytes",
+    "rss_growth_bytes",
 )
 SUMS = ("lost", "duplicated", "out_of_order", "returned", "nacked", "unconfirmed")
 
@@ -111,6 +120,8 @@ class Stage:
             self.add_publishers(connections)
             if self.scenario.rate:
                 self.load.limit_rate(self.scenario.batch * 1_000_000_000 // self.scenario.rate)
+            if self.scenario.flooders:
+                self.load.watch(0)
             yield self.load
 
     def declare(self, control: Connection, cleanup: contextlib.ExitStack) -> None:
@@ -120,8 +131,8 @@ class Stage:
         for queue in self.queues:
             control.declare_queue(queue, durable=self.scenario.persistent, arguments=self.scenario.queue_arguments)
             cleanup.callback(control.delete_queue, queue)
-        for binding in self.scenario.bindings:
-            control.bind_queue(self.queues[binding.queue], self.exchange, binding.key)
+        bindings = [(self.queues[binding.queue], binding.key) for binding in self.scenario.bindings]
+        control.bind_queues(self.exchange, bindings)
 
     def add_consumers(self, connections: contextlib.ExitStack) -> None:
         if self.scenario.one_connection:
@@ -138,16 +149,19 @@ class Stage:
                     connection.socket.fileno(),
                     group=i if self.scenario.every_queue_gets_all else 0,
                     ack_every=self.scenario.ack_every,
+                    paced=self.scenario.slow_consumers and self.is_flooder(i),
                 )
 
     def add_one_consumer(self, connections: contextlib.ExitStack) -> None:
         connection = connections.enter_context(Connection(self.address))
         if self.scenario.ack_every:
             connection.prefetch(PREFETCH)
-        for queue in self.queues:
-            connection.consume(queue, no_ack=not self.scenario.ack_every)
+        for lane, queue in enumerate(self.queues):
+            connection.consume(queue, no_ack=not self.scenario.ack_every, consumer_tag=str(lane))
         connection.socket.setblocking(False)
-        self.load.add_consumer(connection.socket.fileno(), group=0, ack_every=self.scenario.ack_every)
+        self.load.add_consumer(
+            connection.socket.fileno(), group=0, ack_every=self.scenario.ack_every, lanes=len(self.queues)
+        )
 
     def add_publishers(self, connections: contextlib.ExitStack) -> None:
         for number in range(self.scenario.publishers):
@@ -159,14 +173,20 @@ class Stage:
             self.load.add_publisher(
                 connection.socket.fileno(),
                 images=images,
-                batch=self.scenario.batch,
+                batch=len(images) if self.is_flooder(number) else self.scenario.batch,
                 window=self.scenario.confirm_window,
+                paced=not self.is_flooder(number),
             )
+
+    def is_flooder(self, number: int) -> bool:
+        return number >= self.scenario.publishers - self.scenario.flooders
 
     def images(self, publisher: int) -> list[tuple[bytes, int]]:
         """Whole batches, in which every routing key has its turn."""
         keys = self.scenario.routing_keys or self.queues
-        batches = -(-len(keys) // self.scenario.batch)
+        if self.scenario.own_queues:
+            keys = self.queues[publisher : publisher + 1]
+        batches = FLOOD_BATCH if self.is_flooder(publisher) else -(-len(keys) // self.scenario.batch)
         body = bytes(self.scenario.body_bytes)
         properties = Properties(
             self.scenario.persistent,
@@ -189,7 +209,8 @@ def measure(scenario: Scenario, broker: OwnBroker | PeerBroker, seconds: float) 
         load.run(seconds)
         elapsed = time.monotonic() - started
         published, consumed = load.published - published, load.consumed - consumed
-        latencies = load.latency_us(0.5), load.latency_us(0.99)
+        latencies = load.latency_us(0.5), load.latency_us(0.99), load.latency_us(0.999)
+        confirms = load.confirm_latency_us(0.5), load.confirm_latency_us(0.99)
         rss_bytes = broker.process.rss_bytes() if broker.process else None
         load.drain(QUIET_SECONDS)
         deliveries = max(load.consumed, 1)
@@ -202,7 +223,11 @@ def measure(scenario: Scenario, broker: OwnBroker | PeerBroker, seconds: float) 
             generator_cpu_us=generator_ns / 1000 / deliveries,
             latency_p50_us=latencies[0],
             latency_p99_us=latencies[1],
+            latency_p999_us=latencies[2],
+            confirm_p50_us=confirms[0],
+            confirm_p99_us=confirms[1],
             rss_bytes=rss_bytes,
+            rss_growth_bytes=growth(broker, rss_bytes),
             lost=load.lost,
             duplicated=load.duplicated,
             out_of_order=load.out_of_order,
@@ -211,3 +236,7 @@ def measure(scenario: Scenario, broker: OwnBroker | PeerBroker, seconds: float) 
             unconfirmed=load.published - load.confirmed if scenario.confirm_window else 0,
             held_back=load.held_back,
         )
+
+
+def growth(broker: OwnBroker | PeerBroker, rss_bytes: int | None) -> int | None:
+    return rss_bytes - broker.idle_rss_bytes if isinstance(broker, OwnBroker) and rss_bytes is not None else None

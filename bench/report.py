@@ -1,26 +1,46 @@
-"""What a bench run says: the machine, a table row per scenario and broker, ratios to the peer, the same as JSON."""
+"""What a bench run says: the machine, a line per row and broker, ratios to the peers."""
 
 import dataclasses
-import functools
-import json
-import os
-import platform
+import statistics
 import tempfile
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Generic, TypeVar
 
 from bench.backlog import BacklogRun
 from bench.disk import SYNCS, WRITE_BYTES
+from bench.machine import machine
 from bench.measure import Run
+from bench.results import AnyRun, figures_of
 from bench.scenarios import Scenario
 
-TITLE_WIDTH = 48
-BROKER_WIDTH = 7
+TITLE_WIDTH = 54
+BROKER_WIDTH = 8
 KEPT_UP_MIN = 0.8
 
 
 Figures = TypeVar("Figures", bound=Run | BacklogRun)
+
+# How the brokers are compared: the figure, and in which words.
+RATIOS = (
+    ("consumed_per_second", "consumed/s"),
+    ("filled_per_second", "filled/s"),
+    ("drained_per_second", "drained/s"),
+    ("per_second", "per second"),
+    ("broker_cpu_us", "CPU"),
+    ("latency_p50_us", "p50"),
+    ("latency_p99_us", "p99"),
+    ("confirm_p50_us", "confirm p50"),
+    ("confirm_p99_us", "confirm p99"),
+    ("rss_bytes", "RSS"),
+    ("rss_each_bytes", "RSS each"),
+)
+CONTROL_FIGURES = (
+    ("per_second", "per second", ",.0f", 1),
+    ("broker_cpu_us", "CPU us", ",.1f", 1),
+    ("client_cpu_us", "client's CPU us", ",.1f", 1),
+    ("rss_each_bytes", "RSS KiB each", ",.2f", 1024),
+    ("ready_seconds", "s until ready", ".3f", 1),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +66,8 @@ COLUMNS: tuple[Column[Run], ...] = (
     Column("generator", 9, lambda run, _: number(run.generator_cpu_us, ".3f")),
     Column("p50 us", 9, lambda run, _: number(run.latency_p50_us, ",.0f")),
     Column("p99 us", 9, lambda run, _: number(run.latency_p99_us, ",.0f")),
+    Column("conf. p50", 9, lambda run, _: number(run.confirm_p50_us, ",.0f")),
+    Column("conf. p99", 9, lambda run, _: number(run.confirm_p99_us, ",.0f")),
     Column("lost/dup/order", 14, lambda run, _: checked(run)),
     Column("RSS MiB", 7, lambda run, _: mebibytes(run.rss_bytes, ".0f")),
 )
@@ -98,6 +120,15 @@ def row_of(
     return "\n".join([line, *(f"  ! {remark}" for remark in remarks)])
 
 
+def control_row(title: str, broker: str, figures: dict[str, float | None]) -> str:
+    texts = [
+        f"{figures[name] / unit:{form}} {text}"  # type: ignore[operator]
+        for name, text, form, unit in CONTROL_FIGURES
+        if figures.get(name) is not None
+    ]
+    return f"{title.ljust(TITLE_WIDTH)} {broker.ljust(BROKER_WIDTH)} {', '.join(texts)}"
+
+
 def refusals(run: Run | BacklogRun) -> list[str]:
     found = []
     if run.nacked:
@@ -121,50 +152,6 @@ def remarks(run: Run, scenario: Scenario) -> list[str]:
     return found
 
 
-def ratio_row(scenario: Scenario, own: Run, peer: Run) -> str:
-    texts = []
-    if not scenario.rate:
-        texts.append(f"{own.consumed_per_second / max(peer.consumed_per_second, 1.0):.1f} x the peer's consumed/s")
-    if own.broker_cpu_us and peer.broker_cpu_us:
-        texts.append(f"{own.broker_cpu_us / peer.broker_cpu_us:.3f} of its CPU per message")
-    if own.latency_p99_us and peer.latency_p99_us:
-        texts.append(f"{own.latency_p99_us / peer.latency_p99_us:.3f} of its p99")
-    return "  = " + ", ".join(texts)
-
-
-def backlog_ratio_row(own: BacklogRun, peer: BacklogRun) -> str:
-    filled = own.filled_per_second / max(peer.filled_per_second, 1.0)
-    drained = own.drained_per_second / max(peer.drained_per_second, 1.0)
-    return f"  = {filled:.1f} x the peer's filled/s, {drained:.1f} x its drained/s"
-
-
-@functools.cache
-def machine() -> dict[str, Any]:
-    """As it was before the first load."""
-    return {
-        "cores": len(os.sched_getaffinity(0)),
-        "cpu": cpu_model(),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        "load_average": [round(load, 2) for load in os.getloadavg()],
-    }
-
-
-def cpu_model() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
-
-
-def machine_line() -> str:
-    facts = machine()
-    return (
-        f"{facts['cores']} cores, {facts['cpu']}, Linux {facts['kernel']}, Python {facts['python']}, "
-        f"load average {' '.join(f'{load:.2f}' for load in facts['load_average'])}"
-    )
-
-
 def disk_line(when: str, latencies_us: tuple[float, float]) -> str:
     return (
         f"fdatasync of {WRITE_BYTES} octets in {tempfile.gettempdir()}, {when}: "
@@ -172,17 +159,25 @@ def disk_line(when: str, latencies_us: tuple[float, float]) -> str:
     )
 
 
-def write_json(
-    path: Path, seconds: float, syncs_us: list[tuple[float, float]], results: list[dict[str, object]]
-) -> None:
-    document = {"machine": machine(), "fdatasync_us": syncs_us, "seconds": seconds, "results": results}
-    path.write_text(json.dumps(document, indent=2) + "\n")
+def machine_line() -> str:
+    facts = machine()
+    return (
+        f"{facts['cores']} cores, {facts['cpu']}, Linux {facts['kernel']}, Python {facts['python']}, "
+        f"load average {' '.join(f'{load:.2f}' for load in facts['load_average'])}, commit {facts['commit']}"
+    )
 
 
-def as_json(scenario: Scenario, broker: str, median: Figures, runs: list[Figures]) -> dict[str, object]:
-    return {
-        "scenario": scenario.name,
-        "broker": broker,
-        "median": dataclasses.asdict(median),
-        "runs": [dataclasses.asdict(run) for run in runs],
-    }
+def cores_line(generator: Iterable[int], brokers: Iterable[int]) -> str:
+    numbers = (", ".join(str(core) for core in sorted(cores)) for cores in (generator, brokers))
+    return "core {} for the load generator, {} for the brokers that are started here".format(*numbers)
+
+
+def ratio_line(peer: str, own: Sequence[AnyRun], of_peer: Sequence[AnyRun]) -> str:
+    """Of each figure the median of the pairs' ratios, FlowMQ's divided by the peer's."""
+    texts = []
+    pairs = [(figures_of(one), figures_of(other)) for one, other in zip(own, of_peer, strict=True)]
+    for name, title in RATIOS:
+        ratios = [one[name] / other[name] for one, other in pairs if one.get(name) and other.get(name)]
+        if ratios:
+            texts.append(f"{title} {statistics.median(ratios):.3g}")
+    return f"  = x {peer}: {', '.join(texts)}"

@@ -6,6 +6,8 @@ Run with `python -m pytest bench`; the window of a publisher makes its publishes
 import re
 import socket
 import struct
+import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -24,6 +26,8 @@ from bench.wire import (
 _load = pytest.importorskip("bench._load", reason="build it: FLOWMQ_BENCH=1 python setup.py build_ext --inplace")
 
 BODY_BYTES = 40
+COST_US_MAX = 0.1  # of one message that is published and delivered
+COST_ROUNDS = 5
 COUNT = 4
 MOMENT = 0.002
 ACK, NACK, DELIVER, RETURN = (60, 80), (60, 120), (60, 60), (60, 50)
@@ -92,8 +96,8 @@ def content(body: bytes) -> bytes:
     return frame(FRAME_HEADER, CHANNEL, header) + b"".join(frame(FRAME_BODY, CHANNEL, cut) for cut in cuts)
 
 
-def delivery(tag: int, body: bytes) -> bytes:
-    fields = b"\x03tag" + struct.pack(">QB", tag, 0) + b"\0" + b"\x05queue"
+def delivery(tag: int, body: bytes, consumer_tag: bytes = b"tag") -> bytes:
+    fields = bytes([len(consumer_tag)]) + consumer_tag + struct.pack(">QB", tag, 0) + b"\0" + b"\x05queue"
     return method_frame(CHANNEL, DELIVER, fields) + content(body)
 
 
@@ -310,3 +314,122 @@ def test_a_limited_rate_is_kept(lay: Callable[..., Table]) -> None:
     table.load.limit_rate(3_600_000_000_000)
     table.load.run(MOMENT)
     assert table.load.published == 0
+
+
+def test_a_limited_rate_is_not_kept_by_who_is_not_paced(lay: Callable[..., Table]) -> None:
+    table = lay()
+    descriptor, flooded = table.pair()
+    load = _load.Load(publishers=1, groups=1, body_bytes=BODY_BYTES, backlog_max=1 << 20)
+    image = publish_image("", "queue", bytes(BODY_BYTES), Properties())
+    load.add_publisher(descriptor, images=[image], batch=1, window=COUNT, paced=False)
+    load.limit_rate(3_600_000_000_000)
+    load.run(MOMENT)
+    assert load.published == COUNT
+    assert len(flooded.recv(1 << 16)) == COUNT * len(image[0])
+
+
+def test_a_slow_consumer_reads_only_when_its_time_has_come(lay: Callable[..., Table]) -> None:
+    table = lay()
+    bodies = table.bodies()
+    table.confirm()
+    table.load.run(MOMENT, publish=False)
+    table.load.detach()
+    descriptor, broker = table.pair()
+    table.load.add_consumer(descriptor, group=0, ack_every=0, paced=True)
+    table.load.limit_rate(3_600_000_000_000)
+    broker.sendall(b"".join(delivery(tag, body) for tag, body in enumerate(bodies, 1)))
+    table.load.run(MOMENT)
+    assert table.load.consumed == 0
+    assert table.load.drain(1), "what is left is read at the end without a wait"
+    assert table.figures() == (0, 0, 0)
+
+
+def test_the_order_of_several_queues_among_each_other_is_no_fault(lay: Callable[..., Table]) -> None:
+    table = lay()
+    first, second, third, fourth = table.bodies()
+    table.confirm()
+    table.load.run(MOMENT, publish=False)
+    table.load.detach()
+    descriptor, broker = table.pair()
+    table.load.add_consumer(descriptor, group=0, ack_every=0, lanes=12)
+    broker.sendall(delivery(1, second, b"11") + delivery(2, first, b"3"))
+    broker.sendall(delivery(3, fourth, b"11") + delivery(4, third, b"11"))
+    assert table.load.drain(1)
+    assert table.figures() == (0, 0, 1)
+
+
+def test_only_the_latencies_of_who_is_watched_count(lay: Callable[..., Table]) -> None:
+    table = lay()
+    table.load.watch(1)
+    table.deliver(*table.bodies())
+    table.confirm()
+    assert table.load.drain(1)
+    assert table.load.latency_us(0.5) is None
+    assert table.load.confirm_latency_us(0.5) is None
+
+
+def test_confirms_have_latencies_of_their_own(lay: Callable[..., Table]) -> None:
+    table = lay()
+    table.bodies()
+    time.sleep(0.005)
+    table.confirm()
+    table.load.run(MOMENT, publish=False)
+    assert table.load.latency_us(0.5) is None
+    assert 5000 <= table.load.confirm_latency_us(0.5) < 5_000_000
+
+
+def test_it_costs_less_than_what_it_measures() -> None:
+    """Processor time of this thread for publishing a message of 16 octets and for reading its delivery."""
+    publishing_us, reading_us = (
+        min(cost() for _ in range(COST_ROUNDS)) for cost in (cost_of_publishing_us, cost_of_reading_us)
+    )
+    assert publishing_us + reading_us < COST_US_MAX
+
+
+def cost_of_publishing_us() -> float:
+    load = _load.Load(publishers=1, groups=1, body_bytes=16, backlog_max=1 << 30)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        image = publish_image("", "queue", bytes(16), Properties())
+        load.add_publisher(ours.fileno(), images=[image] * 64, batch=64)
+        reader = threading.Thread(target=read_all, args=(theirs,), daemon=True)
+        reader.start()
+        started = time.thread_time_ns()
+        load.run(0.05)
+        cost_ns = time.thread_time_ns() - started
+        ours.shutdown(socket.SHUT_WR)
+        reader.join()
+    return cost_ns / 1000 / int(load.published)
+
+
+def read_all(connection: socket.socket) -> None:
+    buffer = bytearray(1 << 18)
+    while connection.recv_into(buffer):
+        pass
+
+
+def cost_of_reading_us() -> float:
+    """Of messages that were published before; all fit into the socket's buffers."""
+    load = _load.Load(publishers=1, groups=1, body_bytes=16, backlog_max=1 << 30)
+    ours, theirs = socket.socketpair()
+    publisher, broker = socket.socketpair()
+    with ours, theirs, publisher, broker:
+        for one in (ours, theirs, publisher):
+            one.setblocking(one is theirs)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        image = publish_image("", "queue", bytes(16), Properties())
+        load.add_publisher(publisher.fileno(), images=[image] * 64, batch=64, window=1024)
+        load.run(MOMENT)
+        count = int(load.published)
+        assert count == 1024
+        load.detach()
+        load.add_consumer(ours.fileno(), group=0, ack_every=0)
+        now_ns = time.monotonic_ns()
+        head = method_frame(CHANNEL, DELIVER, b"\x03tag" + bytes(8) + b"\0\0\x05queue")
+        head += frame(FRAME_HEADER, CHANNEL, struct.pack(">HHQH", 60, 0, 16, 0))
+        theirs.sendall(b"".join(head + frame(FRAME_BODY, CHANNEL, struct.pack(">QQ", i, now_ns)) for i in range(count)))
+        started = time.thread_time_ns()
+        while load.consumed < count:
+            load.run(0.0001, publish=False)
+        return (time.thread_time_ns() - started) / 1000 / count

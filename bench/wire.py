@@ -7,6 +7,7 @@ be handed to the load generator at any moment with nothing left behind in a buff
 import contextlib
 import socket
 import struct
+from collections.abc import Sequence
 from types import TracebackType
 from typing import NamedTuple, Self
 from urllib.parse import unquote, urlsplit
@@ -16,14 +17,15 @@ FRAME_END = b"\xce"
 FRAME_OVERHEAD_BYTES = 8
 FRAME_BYTES_MAX = 131072
 CHANNEL = 1
-TIMEOUT_SECONDS = 20.0
+TIMEOUT_SECONDS = 60.0
+REQUESTS_IN_FLIGHT = 500  # their answers fit the socket's buffers
 
 CONNECTION_START, CONNECTION_START_OK = (10, 10), (10, 11)
 CONNECTION_TUNE, CONNECTION_TUNE_OK = (10, 30), (10, 31)
 CONNECTION_OPEN, CONNECTION_OPEN_OK = (10, 40), (10, 41)
 CONNECTION_CLOSE, CONNECTION_CLOSE_OK = (10, 50), (10, 51)
 CHANNEL_OPEN, CHANNEL_OPEN_OK = (20, 10), (20, 11)
-CHANNEL_CLOSE = (20, 40)
+CHANNEL_CLOSE, CHANNEL_CLOSE_OK = (20, 40), (20, 41)
 EXCHANGE_DECLARE, EXCHANGE_DECLARE_OK = (40, 10), (40, 11)
 EXCHANGE_DELETE, EXCHANGE_DELETE_OK = (40, 20), (40, 21)
 QUEUE_DECLARE, QUEUE_DECLARE_OK = (50, 10), (50, 11)
@@ -125,13 +127,24 @@ def publish_image(exchange: str, routing_key: str, body: bytes, properties: Prop
     return head + b"".join(frame(FRAME_BODY, CHANNEL, cut) for cut in cuts), len(head) + 7
 
 
+def queue_declare(queue: str, durable: bool, arguments: Fields = ()) -> bytes:
+    return b"\0\0" + short_string(queue) + bytes([durable << 1]) + field_table(arguments)
+
+
+def queue_bind(queue: str, exchange: str, key: str) -> bytes:
+    names = short_string(queue) + short_string(exchange) + short_string(key)
+    return b"\0\0" + names + b"\0" + long_string(b"")
+
+
 class Connection:
     """A blocking connection with channel 1 open."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, *, with_channel: bool = True) -> None:
         self.socket = socket.create_connection((address.host, address.port), TIMEOUT_SECONDS)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.open(address)
+        if with_channel:
+            self.open_channel()
 
     def __enter__(self) -> Self:
         return self
@@ -153,7 +166,12 @@ class Connection:
         self.send(0, CONNECTION_TUNE_OK, struct.pack(">HIH", channel_max, FRAME_BYTES_MAX, 0))
         self.send(0, CONNECTION_OPEN, short_string(address.vhost) + b"\0\0")
         self.expect(CONNECTION_OPEN_OK)
+
+    def open_channel(self) -> None:
         self.call(CHANNEL_OPEN, b"\0", CHANNEL_OPEN_OK)
+
+    def close_channel(self) -> None:
+        self.call(CHANNEL_CLOSE, struct.pack(">H", 200) + short_string("") + bytes(4), CHANNEL_CLOSE_OK)
 
     def send(self, channel: int, method: tuple[int, int], arguments: bytes) -> None:
         self.socket.sendall(method_frame(channel, method, arguments))
@@ -197,9 +215,24 @@ class Connection:
             octets += more
         return octets
 
+    def pipeline(self, requests: Sequence[bytes], answer: tuple[int, int]) -> None:
+        """Send them without waiting for each one's answer; every one must be this method."""
+        for start in range(0, len(requests), REQUESTS_IN_FLIGHT):
+            some = requests[start : start + REQUESTS_IN_FLIGHT]
+            self.socket.sendall(b"".join(some))
+            for _ in some:
+                self.expect(answer)
+
     def declare_queue(self, queue: str, *, durable: bool = False, arguments: Fields = ()) -> None:
-        octets = b"\0\0" + short_string(queue) + bytes([durable << 1]) + field_table(arguments)
-        self.call(QUEUE_DECLARE, octets, QUEUE_DECLARE_OK)
+        self.call(QUEUE_DECLARE, queue_declare(queue, durable, arguments), QUEUE_DECLARE_OK)
+
+    def declare_queues(self, queues: Sequence[str], *, durable: bool = False) -> None:
+        requests = [method_frame(CHANNEL, QUEUE_DECLARE, queue_declare(queue, durable)) for queue in queues]
+        self.pipeline(requests, QUEUE_DECLARE_OK)
+
+    def delete_queues(self, queues: Sequence[str]) -> None:
+        deletes = (b"\0\0" + short_string(queue) + b"\0" for queue in queues)
+        self.pipeline([method_frame(CHANNEL, QUEUE_DELETE, each) for each in deletes], QUEUE_DELETE_OK)
 
     def delete_queue(self, queue: str) -> None:
         self.call(QUEUE_DELETE, b"\0\0" + short_string(queue) + b"\0", QUEUE_DELETE_OK)
@@ -212,14 +245,18 @@ class Connection:
         self.call(EXCHANGE_DELETE, b"\0\0" + short_string(exchange) + b"\0", EXCHANGE_DELETE_OK)
 
     def bind_queue(self, queue: str, exchange: str, key: str) -> None:
-        names = short_string(queue) + short_string(exchange) + short_string(key)
-        self.call(QUEUE_BIND, b"\0\0" + names + b"\0" + long_string(b""), QUEUE_BIND_OK)
+        self.call(QUEUE_BIND, queue_bind(queue, exchange, key), QUEUE_BIND_OK)
+
+    def bind_queues(self, exchange: str, bindings: Sequence[tuple[str, str]]) -> None:
+        """Of each the queue and the binding key."""
+        requests = [method_frame(CHANNEL, QUEUE_BIND, queue_bind(queue, exchange, key)) for queue, key in bindings]
+        self.pipeline(requests, QUEUE_BIND_OK)
 
     def prefetch(self, count: int) -> None:
         self.call(BASIC_QOS, struct.pack(">IHB", 0, count, 0), BASIC_QOS_OK)
 
-    def consume(self, queue: str, *, no_ack: bool) -> None:
-        arguments = b"\0\0" + short_string(queue) + short_string("") + bytes([no_ack << 1]) + long_string(b"")
+    def consume(self, queue: str, *, no_ack: bool, consumer_tag: str = "") -> None:
+        arguments = b"\0\0" + short_string(queue) + short_string(consumer_tag) + bytes([no_ack << 1]) + long_string(b"")
         self.call(BASIC_CONSUME, arguments, BASIC_CONSUME_OK)
 
     def select_confirms(self) -> None:

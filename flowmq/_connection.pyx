@@ -18,8 +18,7 @@ from flowmq._journal cimport Journal
 from flowmq._peer cimport begin_turn, current_journal, flush_dirty
 from flowmq._order cimport queue_clock, queue_memory
 from flowmq._queue cimport Outlet
-from flowmq._router cimport RouteSet
-from flowmq._rules cimport Deduplication
+from flowmq._router cimport Exchange, RouteSet
 
 import logging
 
@@ -233,9 +232,9 @@ cdef class Connection(Peer):
     def end_holding(self):
         self.holding = self.holds_too_much = False
 
-    cdef int hold_publish(self, Outlet channel, Message *message, RouteSet routes, Deduplication deduplication,
+    cdef int hold_publish(self, Outlet channel, Message *message, Exchange exchange, RouteSet routes,
                           uint64_t expires_at_ms, bint mandatory, uint64_t sequence) except -1:
-        return hold_back_publish(<Channel>channel, message, routes, deduplication, expires_at_ms, mandatory, sequence)
+        return hold_back_publish(<Channel>channel, message, exchange, routes, expires_at_ms, mandatory, sequence)
 
     def begin_handshake(self):
         self.stage = HANDSHAKE

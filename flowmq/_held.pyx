@@ -1,13 +1,14 @@
 # See _held.pxd for what this module is and is not.
 
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport free, malloc
 
 from flowmq._frame cimport FLOWMQ_CONTRACT
 from flowmq._message cimport message_release
 from flowmq._peer cimport Peer
+from flowmq._queue cimport publish_refused
 
 from flowmq._frame import check_contract
 
@@ -20,7 +21,7 @@ cdef struct Held:
     Message *message            # owned, as are the next three
     PyObject *channel
     PyObject *routes
-    PyObject *deduplication     # or NULL
+    PyObject *exchange
     uint64_t sequence
     uint64_t expires_at_ms
     bint mandatory
@@ -61,7 +62,7 @@ cdef uint64_t held_message_bytes() noexcept nogil:
     return bytes_held
 
 
-cdef int hold_back_publish(Channel channel, Message *message, RouteSet routes, Deduplication deduplication,
+cdef int hold_back_publish(Channel channel, Message *message, Exchange exchange, RouteSet routes,
                            uint64_t expires_at_ms, bint mandatory, uint64_t sequence) except -1:
     global refused, tail, bytes_held
     cdef Peer peer = channel.peer
@@ -70,8 +71,7 @@ cdef int hold_back_publish(Channel channel, Message *message, RouteSet routes, D
         if refuses and sequence:
             refused += 1
             message_release(message)
-            channel.ledger.resolve(sequence, False)
-            return channel.owe()
+            return channel.confirm(exchange, sequence, publish_refused())
         peer.holds_too_much = True
     if ring == NULL or tail - head > mask:
         grow()
@@ -79,12 +79,10 @@ cdef int hold_back_publish(Channel channel, Message *message, RouteSet routes, D
     held.message = message
     held.channel = <PyObject *>channel
     held.routes = <PyObject *>routes
-    held.deduplication = NULL
+    held.exchange = <PyObject *>exchange
     Py_INCREF(channel)
     Py_INCREF(routes)
-    if deduplication is not None:
-        held.deduplication = <PyObject *>deduplication
-        Py_INCREF(deduplication)
+    Py_INCREF(exchange)
     held.sequence = sequence
     held.expires_at_ms = expires_at_ms
     held.mandatory = mandatory
@@ -136,22 +134,21 @@ cdef int release(Held *held) except -1:
         message_release(held.message)
         Py_DECREF(channel)
         Py_DECREF(<RouteSet>held.routes)
-        Py_XDECREF(held.deduplication)
+        Py_DECREF(<Exchange>held.exchange)
     return 0
 
 
 cdef int pass_on(Channel channel, Held *held) except -1:
+    cdef Exchange exchange = <Exchange>held.exchange
+    cdef RouteSet routes = <RouteSet>held.routes
     cdef uint64_t commit = 0
-    cdef bint routed = True
-    cdef bint duplicate = False
-    if held.deduplication != NULL and (<RouteSet>held.routes).count:
-        duplicate = (<Deduplication>held.deduplication).is_duplicate(held.message, &commit)
-    if not duplicate:
-        routed = channel.enqueue(held.message, <RouteSet>held.routes, held.expires_at_ms, &commit)
-    if channel.closing or channel.peer.closing:
-        return 0
-    if held.mandatory and not routed:
-        channel.return_message(held.message)
-    if held.sequence:
-        channel.confirm(held.sequence, commit)
+    cdef bint is_open = not channel.closing and not channel.peer.closing
+    cdef bint routed = (exchange.deduplication is not None and routes.count
+                        and exchange.deduplication.is_duplicate(held.message, &commit))
+    if not routed:
+        routed = channel.enqueue(held.message, routes, held.expires_at_ms, &commit)
+    if not routed:
+        channel.reached_nobody(held.message, exchange, held.mandatory and is_open)
+    if held.sequence and is_open:
+        channel.confirm(exchange, held.sequence, commit)
     return 0

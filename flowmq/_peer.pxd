@@ -10,8 +10,7 @@ from flowmq._frame cimport FRAME_OVERHEAD_BYTES, OutputBuffer
 from flowmq._journal cimport Journal
 from flowmq._message cimport Message, message_image_bytes
 from flowmq._queue cimport Outlet
-from flowmq._router cimport RouteSet
-from flowmq._rules cimport Deduplication
+from flowmq._router cimport Exchange, RouteSet
 
 cdef class Peer:
     # The output side of a client's connection.
@@ -34,7 +33,7 @@ cdef class Peer:
     # Writes everything gathered to the transport.
     cdef int flush(self) except -1
     # While `holding`: a publish of a channel of this connection. Takes over the reference to the message.
-    cdef int hold_publish(self, Outlet channel, Message *message, RouteSet routes, Deduplication deduplication,
+    cdef int hold_publish(self, Outlet channel, Message *message, Exchange exchange, RouteSet routes,
                           uint64_t expires_at_ms, bint mandatory, uint64_t sequence) except -1
 
     cdef inline bint has_room(self) noexcept:

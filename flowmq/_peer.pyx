@@ -113,7 +113,7 @@ cdef class Peer:
     cdef int flush(self) except -1:
         raise NotImplementedError("Peer.flush")
 
-    cdef int hold_publish(self, Outlet channel, Message *message, RouteSet routes, Deduplication deduplication,
+    cdef int hold_publish(self, Outlet channel, Message *message, Exchange exchange, RouteSet routes,
                           uint64_t expires_at_ms, bint mandatory, uint64_t sequence) except -1:
         raise NotImplementedError("Peer.hold_publish")
 

@@ -1,0 +1,5 @@
+"""The commands of the control socket, a module per noun. Importing this registers them all."""
+
+from flowmq.server.control.commands import node
+
+__all__ = ["node"]
