@@ -259,8 +259,7 @@ cdef class Channel(ContentReceiver):
             self.remember(entry, consumer.queue, consumer)
             self.unacked_of_consumers += 1
         self.next_delivery_tag += 1
-        if not self.peer.dirty:
-            self.peer.mark_dirty()
+        self.peer.delivered()
         return 0
 
     cdef int remember(self, Entry *entry, Queue queue, Consumer consumer) except -1:
