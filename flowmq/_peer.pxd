@@ -13,6 +13,8 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from flowmq._frame cimport FRAME_OVERHEAD_BYTES, OutputBuffer
 from flowmq._journal cimport Journal
 from flowmq._message cimport Message, message_image_bytes
+from flowmq._queue cimport Outlet
+from flowmq._router cimport Exchange, RouteSet
 
 cdef enum Dirty:
     CLEAN = 0
@@ -35,11 +37,17 @@ cdef class Peer:
     cdef Dirty dirty
     cdef uint64_t backing_up        # publishes that queues with consumers could not hand on at once
     cdef list owing                 # channels that owe confirms, told before the next write
+    cdef readonly bint holding      # an alarm is in force: what is published waits outside of the queues
+    cdef readonly bint holds_too_much       # and there is more of it than may be
+    cdef readonly uint64_t held_bytes
 
     cdef int mark_dirty(self) except -1
     cdef int mark_gathering(self) except -1
     # Writes everything gathered to the transport.
     cdef int flush(self) except -1
+    # While `holding`: a publish of a channel of this connection. Takes over the reference to the message.
+    cdef int hold_publish(self, Outlet channel, Message *message, Exchange exchange, RouteSet routes,
+                          uint64_t expires_at_ms, bint mandatory, uint64_t sequence) except -1
 
     cdef inline bint has_room(self) noexcept:
         if not self.paused and not self.closing and self.output.used < self.outgoing_bytes_max:

@@ -199,6 +199,10 @@ cdef class Peer:
     cdef int flush(self) except -1:
         raise NotImplementedError("Peer.flush")
 
+    cdef int hold_publish(self, Outlet channel, Message *message, Exchange exchange, RouteSet routes,
+                          uint64_t expires_at_ms, bint mandatory, uint64_t sequence) except -1:
+        raise NotImplementedError("Peer.hold_publish")
+
     def __dealloc__(self):
         output_clear(&self.output)
 
