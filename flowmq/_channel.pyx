@@ -14,11 +14,11 @@ from flowmq._frame cimport (
     FLOWMQ_CONTRACT, FRAME_METHOD, FRAME_PREFIX_BYTES, load_long_long, output_reserve, put_frame_prefix, store_long,
     store_long_long, store_short,
 )
-from flowmq._message cimport message_names, message_release, message_retain
+from flowmq._message cimport count_size, message_names, message_release, message_retain
 from flowmq._peer cimport Peer, current_journal
 from flowmq._order cimport queue_now
 from flowmq._queue cimport publish_refused
-from flowmq._router cimport NOWHERE
+from flowmq._rewrite cimport exchange_of
 from flowmq._rules cimport Deduplication, unlimited
 from flowmq._transaction cimport ACKED, DROPPED, FAILED, REQUEUED, StagedPublish
 
@@ -112,31 +112,44 @@ cdef class Channel(ContentReceiver):
         cdef bint routed
         self.expecting = METHOD_FRAME
         self.published_count += 1
+        self.exchange.published_count += 1
+        self.exchange.published_bytes += message.body_bytes
+        count_size(message.body_bytes)
         if self.memo_names[0] == 0 and self.is_reply():
             routed = self.deliver_reply()
         else:
             routes = self.find_routes()
+            self.exchange.routed_count += <uint64_t>routes.count
             if self.transaction is not None:
                 self.message = NULL
                 return self.transaction.stage_publish(message, routes, self.exchange.deduplication,
                                                       self.expires_at_ms, self.mandatory)
-            if self.exchange.deduplication is not None and routes.count:
-                if self.exchange.deduplication.is_duplicate(message, &commit):
-                    # As good as routed, for whoever published it.
-                    self.mandatory = False
-                    routes = NOWHERE
-            routed = self.enqueue(message, routes, self.expires_at_ms, &commit)
-        if not routed and self.mandatory:
-            self.return_message(message)
+            if self.peer.holding:
+                self.message = NULL
+                return self.peer.hold_publish(self, message, self.exchange, routes, self.expires_at_ms, self.mandatory,
+                                              0 if self.ledger is None else self.ledger.publish())
+            # A duplicate is as good as routed, for whoever published it.
+            routed = (self.exchange.deduplication is not None and routes.count
+                      and self.exchange.deduplication.is_duplicate(message, &commit))
+            if not routed:
+                routed = self.enqueue(message, routes, self.expires_at_ms, &commit)
+        if not routed:
+            self.reached_nobody(message, self.exchange, self.mandatory)
         if self.ledger is not None:
-            self.confirm(commit)
+            self.confirm(self.exchange, self.ledger.publish(), commit)
         self.message = NULL
         message_release(message)
         return 0
 
-    cdef int confirm(self, uint64_t commit) except -1:
-        """Answer the publish just taken: at the end of this read, or when its commit is on disk."""
-        cdef uint64_t sequence = self.ledger.publish()
+    cdef int reached_nobody(self, Message *message, Exchange exchange, bint mandatory) except -1:
+        if exchange is not None:    # it may have gone before its transaction was committed
+            exchange.returned_count += mandatory
+            exchange.dropped_count += not mandatory
+        return 0 if not mandatory else self.return_message(message)
+
+    cdef int confirm(self, Exchange exchange, uint64_t sequence, uint64_t commit) except -1:
+        exchange.confirmable_count += 1
+        exchange.confirmed_count += commit != publish_refused()
         if commit == 0 or commit >= publish_refused():
             self.ledger.resolve(sequence, commit == 0)
             return self.owe()
@@ -246,8 +259,7 @@ cdef class Channel(ContentReceiver):
             self.remember(entry, consumer.queue, consumer)
             self.unacked_of_consumers += 1
         self.next_delivery_tag += 1
-        if not self.peer.dirty:
-            self.peer.mark_dirty()
+        self.peer.delivered()
         return 0
 
     cdef int remember(self, Entry *entry, Queue queue, Consumer consumer) except -1:
@@ -499,6 +511,7 @@ cdef class Channel(ContentReceiver):
         cdef uint64_t commit = 0
         cdef Journal journal
         cdef bint routed
+        cdef Exchange exchange
         # Deliveries that this leads to are not part of it.
         self.transaction = Transaction()
         for at in range(staged.publishes_count):
@@ -507,8 +520,9 @@ cdef class Channel(ContentReceiver):
                 if (<Deduplication>publish.deduplication).is_duplicate(publish.message, &commit):
                     continue
             routed = self.enqueue(publish.message, <RouteSet>publish.routes, publish.expires_at_ms, &commit)
-            if publish.mandatory and not routed:
-                self.return_message(publish.message)
+            if not routed:
+                exchange = self.vhost.exchanges.get(exchange_of(publish.message))
+                self.reached_nobody(publish.message, exchange, publish.mandatory)
         for at in range(staged.settlements_count):
             self.settle_entry(&staged.settlements[at].entry, staged.settlements[at].outcome, False)
         if staged.settlements_count:

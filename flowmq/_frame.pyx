@@ -141,5 +141,8 @@ cdef class ReadBuffer:
     def __dealloc__(self):
         free(self.data)
 
+    def __len__(self):
+        return self.limit
+
     def __getbuffer__(self, Py_buffer *view, int flags):
         PyBuffer_FillInfo(view, self, self.data + self.offset, self.limit, False, flags)

@@ -63,6 +63,9 @@ cdef Message *message_new(const char *names, uint32_t names_bytes, const uint8_t
 cdef Message *message_make_room(Message *message, uint64_t body_bytes) noexcept nogil
 cdef void message_free(Message *message) noexcept nogil
 
+# One more message was published whose body is so large.
+cdef void count_size(uint64_t body_bytes) noexcept nogil
+
 cdef uint64_t messages_alive() noexcept nogil
 cdef uint64_t message_bytes_alive() noexcept nogil
 

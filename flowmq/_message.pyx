@@ -260,3 +260,25 @@ cdef Message *message_make_room(Message *message, uint64_t body_bytes) noexcept 
     if capacity == whole:
         message_body(moved)[moved.body_bytes] = <char>FRAME_END
     return moved
+
+
+# ------------------------------------------------------------------------------------------------------- sizes
+
+cdef enum:
+    SIZES = 9
+
+cdef uint64_t[SIZES] SIZE_LIMITS = [100, 1000, 10000, 100000, 1000000, 10000000, 50000000, 100000000, 2 ** 63]
+cdef uint64_t[SIZES] size_counts
+memset(size_counts, 0, sizeof(size_counts))
+
+
+cdef void count_size(uint64_t body_bytes) noexcept nogil:
+    cdef int at = 0
+    while body_bytes > SIZE_LIMITS[at]:
+        at += 1
+    size_counts[at] += 1
+
+
+def message_sizes() -> list:
+    """How many messages were published in this process, by the octets of their bodies: (at most so many, how many)."""
+    return [(SIZE_LIMITS[at], size_counts[at]) for at in range(SIZES)]

@@ -21,6 +21,17 @@ cdef inline uint64_t publish_refused() noexcept nogil:
     # What publish() makes of the commit when the queue did not take a message: there is nothing to wait for.
     return <uint64_t>-2
 
+cdef struct QueueCounts:
+    # What happened in a queue since it was declared, or the process began. Read by the tally.
+    uint64_t published_bytes    # bodies
+    uint64_t delivered_manual   # to consumers that acknowledge
+    uint64_t redelivered        # of all that was handed out
+    uint64_t got_manual         # by basic.get, to be acknowledged
+    uint64_t got
+    uint64_t got_nothing        # basic.get of an empty queue
+    uint64_t acked
+    uint64_t returned           # came back, to be delivered again
+
 cdef class Outlet:
     # Where a consumer's deliveries go: a channel.
     # Can this consumer's channel take a delivery at this moment? (socket, channel.flow, channel-wide prefetch)
@@ -73,9 +84,13 @@ cdef class Queue(Order):
     cdef readonly uint64_t unacked_count
     cdef readonly uint64_t published_count
     cdef readonly uint64_t delivered_count
+    cdef readonly uint64_t unacked_bytes
     cdef readonly uint64_t refused_count
     cdef readonly uint64_t duplicate_count
     cdef uint64_t buried[5]                 # by Reason
+    cdef QueueCounts counts
+    cdef readonly dict refusals             # (exchange, reason) -> publishes that were refused; None: none
+    cdef uint64_t sampled                   # what the tally's activity was when it was told last
 
     cdef list consumers_        # every consumer, in order of arrival
     cdef list levels            # Level, highest priority first
@@ -109,7 +124,9 @@ cdef class Queue(Order):
     cdef Order take_least(self, Entry *entry)
     cdef bint is_refused(self, Message *message, uint64_t expires_at_ms, uint64_t *commit) except -1
     cdef uint64_t lifetime(self, Message *message, uint64_t expires_at_ms) noexcept
+    cdef int note_refusal(self, Message *message) except -1
     cdef int keep_limits(self) except -1
     cdef Consumer next_consumer(self)
     cdef int hand_out(self, Consumer consumer, Order lane, Entry *entry) except -1
+    cdef int note_redelivery(self, Entry *entry) except -1
     cdef int log_hand_out(self, Order lane, Entry *entry, bint no_ack) except -1

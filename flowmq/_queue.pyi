@@ -40,9 +40,11 @@ class Queue(Order):
     single_active: bool
     rules: QueueRules | None
     unacked_count: int
+    unacked_bytes: int
     published_count: int
     delivered_count: int
     refused_count: int
+    refusals: dict[tuple[bytes, str], int] | None
     duplicate_count: int
     def __init__(self, name: bytes, *, priority_max: int | None = None, single_active: bool = False) -> None: ...
     @property

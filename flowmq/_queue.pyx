@@ -5,7 +5,7 @@ from flowmq._heaps cimport count_return, failures_of
 from flowmq._message cimport message_release, message_retain
 from flowmq._message_log cimport LogSource
 from flowmq._order cimport EXPIRED, OVER_DELIVERY_LIMIT, OVER_LIMIT, REJECTED, RELEASED, is_expired, queue_now
-from flowmq._rewrite cimport delay_of, with_delivery_counts
+from flowmq._rewrite cimport delay_of, exchange_of, with_delivery_counts
 from flowmq._rules cimport DROP_HEAD, REJECT_PUBLISH_AND_DEAD_LETTER, unlimited
 
 from flowmq._frame import check_contract
@@ -306,6 +306,7 @@ cdef class Queue(Order):
         entry.delivery_count = 0
         entry.expires_at_ms = expires_at_ms
         self.published_count += 1
+        self.counts.published_bytes += message.body_bytes
         if lane.admit(&entry, commit):
             if self.rules is not None:
                 self.keep_limits()
@@ -340,7 +341,7 @@ cdef class Queue(Order):
             if (self.own_totals.ready + 1 > rules.length_max
                     or message.body_bytes > rules.bytes_max
                     or self.own_totals.ready_bytes > rules.bytes_max - message.body_bytes):
-                self.refused_count += 1
+                self.note_refusal(message)
                 commit[0] = max(commit[0], publish_refused())
                 if rules.overflow == REJECT_PUBLISH_AND_DEAD_LETTER and rules.undertaker is not None:
                     message_retain(message)
@@ -354,6 +355,15 @@ cdef class Queue(Order):
             self.duplicate_count += 1
             return True
         return False
+
+    cdef int note_refusal(self, Message *message) except -1:
+        cdef bytes exchange = exchange_of(message)
+        cdef str reason = "max-length" if self.own_totals.ready + 1 > self.rules.length_max else "max-length-bytes"
+        self.refused_count += 1
+        if self.refusals is None:
+            self.refusals = {}
+        self.refusals[exchange, reason] = self.refusals.get((exchange, reason), 0) + 1
+        return 0
 
     cdef int keep_limits(self) except -1:
         """Too many messages are dropped from the head, the least important first."""
@@ -386,27 +396,39 @@ cdef class Queue(Order):
     cdef int hand_out(self, Consumer consumer, Order lane, Entry *entry) except -1:
         self.delivered_count += 1
         consumer.delivered += 1
-        if entry.delivery_count and self.rules is not None and self.rules.counts_deliveries:
-            entry.message = with_delivery_counts(entry.message, entry.delivery_count)
+        if entry.delivery_count:
+            self.note_redelivery(entry)
         if lane.log is not None:
             self.log_hand_out(lane, entry, consumer.no_ack)
         if not consumer.no_ack:
+            self.counts.delivered_manual += 1
             self.unacked_count += 1
+            self.unacked_bytes += entry.message.body_bytes
             consumer.unacked += 1
         return consumer.outlet.deliver(consumer, entry)
 
     cdef bint take(self, bint no_ack, Entry *entry) except -1:
         cdef Order lane = self.take_next(entry)
         if lane is None:
+            self.counts.got_nothing += 1
             return False
         self.delivered_count += 1
-        if entry.delivery_count and self.rules is not None and self.rules.counts_deliveries:
-            entry.message = with_delivery_counts(entry.message, entry.delivery_count)
+        self.counts.got += 1
+        if entry.delivery_count:
+            self.note_redelivery(entry)
         if not no_ack:
+            self.counts.got_manual += 1
             self.unacked_count += 1
+            self.unacked_bytes += entry.message.body_bytes
         if lane.log is not None:
             self.log_hand_out(lane, entry, no_ack)
         return True
+
+    cdef int note_redelivery(self, Entry *entry) except -1:
+        self.counts.redelivered += 1
+        if self.rules is not None and self.rules.counts_deliveries:
+            entry.message = with_delivery_counts(entry.message, entry.delivery_count)
+        return 0
 
     cdef int log_hand_out(self, Order lane, Entry *entry, bint no_ack) except -1:
         if no_ack:
@@ -416,6 +438,8 @@ cdef class Queue(Order):
     cdef int settle(self, uint64_t sequence, Message *message) except -1:
         cdef Order lane = self
         self.unacked_count -= 1
+        self.unacked_bytes -= message.body_bytes
+        self.counts.acked += 1
         if self.lanes is not None:
             lane = self.lane_for(message)
         if lane.log is not None and not self.deleted:
@@ -425,6 +449,7 @@ cdef class Queue(Order):
     cdef int reject(self, Entry *entry) except -1:
         cdef Order lane = self
         self.unacked_count -= 1
+        self.unacked_bytes -= entry.message.body_bytes
         if self.deleted:
             message_release(entry.message)
             return 0
@@ -436,6 +461,8 @@ cdef class Queue(Order):
         cdef Order lane = self
         cdef uint64_t ready_at_ms = 0
         self.unacked_count -= 1
+        self.unacked_bytes -= entry.message.body_bytes
+        self.counts.returned += 1
         if self.deleted:
             message_release(entry.message)
             return 0

@@ -56,6 +56,15 @@ cdef class Exchange:
     # is for when none matches.
     cdef RouteSet route_keys(self, list keys, Message *message)
 
+    # What was published here, by clients: since it was declared, or the process began.
+    cdef readonly uint64_t published_count
+    cdef readonly uint64_t published_bytes      # bodies
+    cdef readonly uint64_t routed_count         # to how many queues it went
+    cdef readonly uint64_t confirmable_count    # on channels in confirm mode
+    cdef readonly uint64_t confirmed_count      # of those, what will not be refused
+    cdef readonly uint64_t returned_count       # reached no queue, and was to
+    cdef readonly uint64_t dropped_count        # reached no queue
+
     cdef int match(self, Gathering *gathering, const uint8_t *key, Py_ssize_t key_bytes, list keys) except -1
     cdef int match_keys(self, Gathering *gathering, list keys) except -1
     cdef int link(self, Exchange other) except -1

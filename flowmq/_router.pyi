@@ -14,6 +14,13 @@ class Exchange:
     generation: int
     by_message: bool
     alternate: Exchange | None
+    published_count: int
+    published_bytes: int
+    routed_count: int
+    confirmable_count: int
+    confirmed_count: int
+    returned_count: int
+    dropped_count: int
     # `table_options` are for x-consistent-hash: `hash_header` or `hash_property`, and `algorithm`.
     def __init__(
         self, name: bytes, type: str, *, internal: bool = False, table_options: dict[str, str] | None = None

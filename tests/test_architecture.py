@@ -19,7 +19,7 @@ LAYERS = [
     {"_frame", "amqp"},
     {
         *("_checksum", "_intervals", "_message", "_message_log", "_delivery", "_transaction", "_queue", "broker"),
-        *("_heaps", "_ring", "_order", "_rules", "_rewrite", "_dead_letters", "_memories"),
+        *("_heaps", "_ring", "_order", "_rules", "_rewrite", "_dead_letters", "_memories", "_tally"),
         *("_matching", "_binding_keys", "_headers", "_hashing", "_router"),
     },
     {
@@ -27,7 +27,7 @@ LAYERS = [
         *("_compaction", "_verification", "_restore"),
         *("_replay", "_replay_queue", "_replay_segment", "storage"),
     },
-    {"_peer", "_content", "_channel", "_connection", "server"},
+    {"_peer", "_content", "_channel", "_held", "_connection", "server"},
     {"management"},
 ]
 LAYER_OF = {module: layer for layer, modules in enumerate(LAYERS) for module in modules}

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from flowmq._order import told_ms
 from flowmq._queue import Consumer, Queue
 from flowmq._router import DefaultExchange, Exchange
+from flowmq._tally import ExchangeTally, QueueTally
 from flowmq.amqp.errors import AccessRefused, NotFound, PreconditionFailed
 from flowmq.amqp.tables import Table, encode_table
 from flowmq.broker.arguments import check_exchange_arguments, check_queue_arguments, check_queue_type, queue_type
@@ -58,6 +59,9 @@ class VHost:
         self.rules = VHostRules(self)
         self.leases = Leases()
         self.memories = Memories(name, self.definitions)
+        # What those counted that are not there any more.
+        self.queues_gone, self.exchanges_gone = QueueTally(), ExchangeTally()
+        self.queues_declared = self.queues_created = self.queues_deleted = 0
         self.default_exchange = DefaultExchange()
         self._add_exchange(DeclaredExchange("", self.default_exchange, "direct"))
         for exchange_name, kind in PREDECLARED.items():
@@ -161,6 +165,7 @@ class VHost:
             if other.alternate_name == declared.name:
                 other.exchange.alternate = None
         declared.exchange.delete()
+        self.exchanges_gone.add(declared.exchange)
         self.memories.forget(EXCHANGE, declared.name)
         if declared.durable:
             self.definitions.exchange_deleted(self.name, declared.name)
@@ -201,6 +206,7 @@ class VHost:
     ) -> DeclaredQueue:
         name = without_line_breaks(name)
         arguments = Table() if arguments is None else arguments
+        self.queues_declared += 1
         existing = self.queues.get(name)
         if existing is not None:
             existing.check_access(owner)
@@ -242,6 +248,7 @@ class VHost:
 
     def _add_queue(self, declared: DeclaredQueue) -> DeclaredQueue:
         self.queues[declared.name] = declared
+        self.queues_created += 1
         self.default_exchange.add(declared.queue)
         declared.apply(self.policies.queue_settings(declared.name, declared.arguments))
         return declared
@@ -254,6 +261,8 @@ class VHost:
         for source in sources:
             source.exchange.unbind_target(declared.queue)
         dropped = declared.queue.delete()
+        self.queues_gone.keep(declared.queue)
+        self.queues_deleted += 1
         self.leases.end(declared)
         self.memories.forget(QUEUE, declared.name)
         if declared.durable:

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from flowmq.broker.policies import Policy
+from flowmq.server.listener_settings import TLSHost, TLSSettings, check_hosts, contradiction
 
 ENVIRONMENT_PREFIX = "FLOWMQ_"
 
@@ -44,6 +45,10 @@ class StorageSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class LimitsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     message_bytes_max: Annotated[int, Meta(ge=1, le=536870912)] = 134217728
     memory_bytes_max: Count = 0
+    disk_free_bytes_min: Count = 209715200
+    disk_free_share_min: Annotated[float, Meta(ge=0, lt=1)] = 0.0
+    on_alarm: Literal["block", "nack"] = "block"
+    held_bytes_max: Count = 1048576
     outgoing_bytes_max: Annotated[int, Meta(ge=4096)] = 1048576
     connections_max: Count = 0
     consumers_per_channel_max: Count = 0
@@ -83,11 +88,13 @@ class PolicySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     amqp: AMQPSettings = field(default_factory=AMQPSettings)
+    tls: TLSSettings = field(default_factory=TLSSettings)
     storage: StorageSettings = field(default_factory=StorageSettings)
     limits: LimitsSettings = field(default_factory=LimitsSettings)
     log: LogSettings = field(default_factory=LogSettings)
     control: ControlSettings = field(default_factory=ControlSettings)
     users: list[User] = field(default_factory=lambda: [User(name="guest", password="guest", tags=["administrator"])])
+    tls_hosts: list[TLSHost] = field(default_factory=list)
     policies: list[PolicySettings] = field(default_factory=list)
     operator_policies: list[PolicySettings] = field(default_factory=list)
 
@@ -140,7 +147,12 @@ def sections() -> dict[str, type[Struct]]:
 
 
 # Sections of which there may be any number: they are written [[name]], in the file only.
-LISTS: dict[str, type[Struct]] = {"users": User, "policies": PolicySettings, "operator_policies": PolicySettings}
+LISTS: dict[str, type[Struct]] = {
+    "users": User,
+    "tls_hosts": TLSHost,
+    "policies": PolicySettings,
+    "operator_policies": PolicySettings,
+}
 
 
 def keys_of(section: type[Struct]) -> dict[str, Any]:
@@ -153,9 +165,7 @@ def environment_names() -> dict[str, str]:
     return {ENVIRONMENT_PREFIX + name.replace(".", "__").upper(): name for name in names}
 
 
-def check_listen(addresses: list[str]) -> None:
-    if not addresses:
-        raise ValueError("at least one HOST:PORT is needed")
+def check_addresses(addresses: list[str]) -> None:
     for address in addresses:
         parse_address(address)
 
@@ -177,8 +187,10 @@ def check_policies(policies: list[PolicySettings], *, operator: bool) -> None:
 
 
 CHECKS: dict[str, Callable[[Any], None]] = {
-    "amqp.listen": check_listen,
+    "amqp.listen": check_addresses,
+    "tls.listen": check_addresses,
     "users": check_users,
+    "tls_hosts": check_hosts,
     "policies": partial(check_policies, operator=False),
     "operator_policies": partial(check_policies, operator=True),
 }
@@ -259,7 +271,11 @@ def build(assignments: Assignments) -> Settings:
         section: kind(**converted(assignments, f"{section}.", keys_of(kind))) for section, kind in sections().items()
     }
     lists = converted(assignments, "", {name: list[kind] for name, kind in LISTS.items()})  # type: ignore[valid-type]
-    return Settings(**values, **lists)
+    settings = Settings(**values, **lists)
+    wrong = contradiction(settings.amqp.listen, settings.tls)
+    if wrong:
+        raise SettingsError(wrong)
+    return settings
 
 
 def converted(assignments: Assignments, prefix: str, types: Mapping[str, Any]) -> dict[str, Any]:
@@ -306,7 +322,7 @@ def to_toml(settings: Settings) -> str:
     """The settings as a configuration file, without the passwords."""
     blocks = [toml_block(f"[{section}]", getattr(settings, section)) for section in sections()]
     blocks += [toml_block("[[users]]", msgspec.structs.replace(user, password="********")) for user in settings.users]
-    for name in ("policies", "operator_policies"):
+    for name in ("tls_hosts", "policies", "operator_policies"):
         blocks += [toml_block(f"[[{name}]]", policy) for policy in getattr(settings, name)]
     return "\n".join(blocks)
 

@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 MECHANISMS = {"PLAIN": parse_plain, "AMQPLAIN": parse_amqplain}
 REFUSED_SECONDS = 3.0  # how long a refused client waits for its socket to close: guessing passwords must be slow
 TLS_HANDSHAKE = b"\x16\x03"
+HTTP_METHODS = (b"GET ", b"POST", b"HEAD", b"PUT ", b"DELE", b"OPTI", b"PATC", b"CONN", b"PRI ")
+AMQP_1_0 = (b"AMQP\x00\x01", b"AMQP\x02\x01", b"AMQP\x03\x01")  # plain, in TLS, in SASL
+MQTT_CONNECT = 0x10
+PROXY_HEADERS = (b"PROXY ", b"\r\n\r\n\x00\r\nQ")
 log = logging.getLogger("flowmq")
 
 
@@ -92,11 +96,18 @@ def protocol_header(session: "Session", octets: bytes) -> None:
     session.finish()
 
 
-def what_it_may_be(octets: bytes) -> str:
+def what_it_may_be(octets: bytes, port: str = "AMQP port") -> str:
+    """The first octets of a client that is none of ours, in words."""
     if octets.startswith(TLS_HANDSHAKE):
-        return "TLS client detected on non-TLS AMQP port"
-    if octets.startswith((b"GET ", b"POST", b"HEAD", b"PUT ")):
-        return "HTTP client detected on AMQP port"
+        return f"TLS client detected on non-TLS {port}"
+    if octets.startswith(HTTP_METHODS):
+        return f"HTTP client detected on {port}"
+    if octets.startswith(AMQP_1_0):
+        return f"AMQP 1.0 client detected on {port}: only AMQP 0-9-1 is spoken here"
+    if octets.startswith(PROXY_HEADERS):
+        return f"PROXY protocol header detected on {port}, from a client that is no trusted proxy"
+    if octets[:1] == bytes([MQTT_CONNECT]) and b"MQ" in octets:
+        return f"MQTT client detected on {port}"
     return f"unsupported protocol header {octets!r}"
 
 

@@ -15,11 +15,11 @@ from flowmq import __version__
 from flowmq._peer import set_flush_scheduler
 from flowmq.broker.policy_keys import PolicyError
 from flowmq.server import logs
-from flowmq.server.config import Settings, SettingsError, differences, parse_address
+from flowmq.server.config import Settings, SettingsError, differences
 from flowmq.server.control.service import ControlService
-from flowmq.server.handshake import address
+from flowmq.server.listeners import CannotListen, Listeners
 from flowmq.server.node import Node
-from flowmq.server.session import Session
+from flowmq.server.tls import RELOADED_TLS
 from flowmq.storage.layout import DataDir, StorageError, storage_errors
 from flowmq.storage.store import Store
 
@@ -28,7 +28,7 @@ SHUTDOWN_TEXT = "broker forced connection closure with reason 'shutdown'"
 EXIT_OK = 0
 EXIT_CANNOT_START = 1
 EXIT_DISK_FAILED = 1
-RELOADED = ("policies", "operator_policies")  # of the settings, what SIGHUP changes
+RELOADED = ("policies", "operator_policies", *RELOADED_TLS)  # of the settings, what SIGHUP changes
 log = logging.getLogger("flowmq")
 
 
@@ -59,6 +59,7 @@ class Process:
         self.stopping = asyncio.Event()
         self.stop_now = asyncio.Event()
         self.node: Node | None = None
+        self.listeners: Listeners | None = None
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
@@ -74,11 +75,10 @@ class Process:
         # What exists now lives as long as the process: the collector need not look at it again.
         gc.freeze()
         control = await start_control(node)
-        listeners = await self._listen(node, loop)
+        self.listeners = listeners = await self._listen(node)
         log.info("Server startup complete")
         await self.stopping.wait()
-        for listener in listeners:
-            listener.close()
+        listeners.close()
         await self._drain(node)
         await control.stop()
         if not node.stop_store():
@@ -97,14 +97,16 @@ class Process:
 
     def _reload(self) -> None:
         """SIGHUP. A file that is wrong changes nothing."""
-        if self.node is None or self.stopping.is_set():
+        if self.node is None or self.listeners is None or self.stopping.is_set():
             return
         try:
             settings = self.read_settings()
+            context = self.listeners.new_context(settings)
             changes = self.node.reload(settings)
         except (SettingsError, PolicyError) as error:
             log.error("SIGHUP received: nothing is changed: %s", error)
             return
+        self.listeners.take_over(context, settings)
         for name in differences(self.settings, settings):
             if name not in RELOADED:
                 log.warning("SIGHUP received: %s is different now; it counts from the next start on", name)
@@ -112,19 +114,12 @@ class Process:
             log.info("SIGHUP received: %s", change)
         log.info("SIGHUP received: policies changed: %d", len(changes))
 
-    async def _listen(self, node: Node, loop: asyncio.AbstractEventLoop) -> list[asyncio.Server]:
-        listeners = []
-        for text in self.settings.amqp.listen:
-            host, port = parse_address(text)
-            try:
-                listener = await loop.create_server(
-                    lambda: Session(node).connection, host, port, backlog=self.settings.amqp.backlog
-                )
-            except OSError as error:
-                raise CannotStart(f"cannot listen on {text}: {error.strerror or error}") from error
-            listeners.append(listener)
-            for listening in listener.sockets:
-                log.info("AMQP listener started on %s", address(listening.getsockname()))
+    async def _listen(self, node: Node) -> Listeners:
+        try:
+            listeners = Listeners(node)
+            await listeners.open()
+        except (SettingsError, CannotListen) as error:
+            raise CannotStart(str(error)) from error
         return listeners
 
     async def _drain(self, node: Node) -> None:

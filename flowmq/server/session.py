@@ -44,7 +44,8 @@ Handler = Callable[["Session", int, Method], None]
 class Session:
     """What the compiled connection calls with everything that does not come per message."""
 
-    def __init__(self, node: "Node") -> None:
+    def __init__(self, node: "Node", handshake_seconds: float | None = None) -> None:
+        """`handshake_seconds`: what is left of the time for the handshake, when some of it has been used."""
         self.node = node
         limits = node.settings.limits
         self.connection = Connection(
@@ -68,7 +69,8 @@ class Session:
         self.over_limit = False
         self.client_gone = False  # what it sent before is read to the end, which is near
         self.closing_because: str | None = None
-        self.deadline = node.loop.call_later(node.settings.amqp.handshake_timeout, self._handshake_expired)
+        seconds = node.settings.amqp.handshake_timeout if handshake_seconds is None else handshake_seconds
+        self.deadline = node.loop.call_later(seconds, self._handshake_expired)
 
     # --------------------------------------------------------------------------------- called by the connection
 
@@ -100,7 +102,10 @@ class Session:
             self._close_connection(class_id, method_id, error)
 
     def memory_is_short(self) -> None:
-        self.node.memory_is_short(self)
+        self.node.alarms.memory_is_short(self)
+
+    def published_in_alarm(self) -> None:
+        self.node.alarms.published(self)
 
     def lost(self, error: Exception | None) -> None:
         self.deadline.cancel()

@@ -1,6 +1,7 @@
 """Where the broker under test is: an address with credentials, and which product answers there."""
 
 from dataclasses import dataclass
+from ssl import SSLContext
 from urllib.parse import unquote, urlsplit
 
 
@@ -13,6 +14,8 @@ class Peer:
     vhost: str = "/"
     pid: int | None = None
     is_flowmq: bool = True
+    tls: SSLContext | None = None
+    server_name: str = "localhost"  # what a TLS client asks for
 
     @property
     def url(self) -> str:

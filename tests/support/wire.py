@@ -67,6 +67,8 @@ class Client:
         self.peer = peer
         self.socket = socket.create_connection((peer.host, peer.port), timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if peer.tls is not None:
+            self.socket = peer.tls.wrap_socket(self.socket, server_hostname=peer.server_name)
         self.frame_max = 4096
         self.tuned: Method | None = None
         self.server_properties: dict[str, Any] = {}

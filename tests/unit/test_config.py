@@ -105,7 +105,13 @@ WRONG_FILES = [
     ("[amqp]\nhandshake_timeout = nan\n", "[amqp] handshake_timeout = nan: "),
     ("[amqp]\nhandshake_timeout = 0\n", "[amqp] handshake_timeout = 0: Expected float > 0.0"),
     ('[amqp]\nlisten = "127.0.0.1:5672"\n', "[amqp] listen = '127.0.0.1:5672': Expected array, got str"),
-    ("[amqp]\nlisten = []\n", "[amqp] listen: at least one HOST:PORT is needed"),
+    ('[tls]\nlisten = ["localhost"]\n', "[tls] listen: 'localhost' is not HOST:PORT"),
+    ('[tls]\nversion_min = "1.1"\n', "[tls] version_min = '1.1': must be one of 1.2, 1.3"),
+    ('[[tls_hosts]]\nname = "a"\n', "tls_hosts: Object missing required field certificate - at $[0]"),
+    (
+        '[[tls_hosts]]\nname = "a"\ncertificate = "a.pem"\n[[tls_hosts]]\nname = "A"\ncertificate = "b.pem"\n',
+        "tls_hosts: 'a' is given twice",
+    ),
     ('[amqp]\nlisten = ["5672"]\n', "[amqp] listen: '5672' is not HOST:PORT"),
     ('[log]\nlevel = "inf"\n', "[log] level = 'inf': must be one of debug, info, warning, error; did you mean info?"),
     ("[log]\nlevel = 5\n", "[log] level = 5: must be one of debug, info, warning, error"),
@@ -157,12 +163,26 @@ def test_what_is_wrong_with_a_file_is_said_in_one_line(write, text: str, complai
     assert message.startswith(f"{path}: {complaint}")
 
 
+CONTRADICTIONS = [
+    ("[amqp]\nlisten = []\n", "amqp.listen and tls.listen are empty: at least one HOST:PORT is needed"),
+    ('[tls]\nlisten = ["localhost:5671"]\n', "tls.listen is given, and no tls.certificate"),
+    (
+        '[tls]\nclient_certificates = "required"\n',
+        "tls.client_certificates is 'required', and there is no tls.client_ca to check them by",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "complaint"), CONTRADICTIONS)
+def test_what_cannot_be_together_is_said_in_one_line(write, text: str, complaint: str) -> None:
+    assert error_of(write(text), {}, {}) == complaint
+
+
 WRONG_VARIABLES = [
     ("FLOWMQ_AMQP__FRAME_MX", "1", "unknown variable FLOWMQ_AMQP__FRAME_MX; did you mean FLOWMQ_AMQP__FRAME_MAX?"),
     ("FLOWMQ_AMQP_LISTEN", "1", "FLOWMQ_AMQP_LISTEN: two underscores part section and key: FLOWMQ_AMQP__LISTEN"),
     ("FLOWMQ_AMQP__FRAME_MAX", "many", "FLOWMQ_AMQP__FRAME_MAX = 'many': Expected int, got str"),
     ("FLOWMQ_AMQP__LISTEN", "localhost", "FLOWMQ_AMQP__LISTEN = 'localhost': 'localhost' is not HOST:PORT"),
-    ("FLOWMQ_AMQP__LISTEN", "", "FLOWMQ_AMQP__LISTEN = '': at least one HOST:PORT is needed"),
     ("FLOWMQ_USERS__0", "ann", "FLOWMQ_USERS__0: users can be set in the configuration file only"),
     ("FLOWMQ_POLICIES__0", "p", "FLOWMQ_POLICIES__0: policies can be set in the configuration file only"),
 ]
