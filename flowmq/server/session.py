@@ -106,7 +106,10 @@ class Session:
             self._close_connection(class_id, method_id, error)
 
     def memory_is_short(self) -> None:
-        self.node.memory_is_short(self)
+        self.node.alarms.memory_is_short(self)
+
+    def published_in_alarm(self) -> None:
+        self.node.alarms.published(self)
 
     def lost(self, error: Exception | None) -> None:
         self.deadline.cancel()
