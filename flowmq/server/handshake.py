@@ -32,6 +32,8 @@ from flowmq.amqp.methods import (
 )
 from flowmq.amqp.sasl import parse_amqplain, parse_plain
 from flowmq.amqp.tables import Table
+from flowmq.broker.users import User
+from flowmq.broker.vhost import VHost
 
 if TYPE_CHECKING:
     from flowmq.server.session import Session
@@ -96,14 +98,16 @@ def protocol_header(session: "Session", octets: bytes) -> None:
     session.finish()
 
 
-def what_it_may_be(octets: bytes, port: str = "AMQP port") -> str:
-    """The first octets of a client that is none of ours, in words."""
+def what_it_may_be(octets: bytes, port: str = "AMQP port", missing: str = "") -> str:
+    """The first octets of a client that is none of ours, in words. `missing`: what it should have begun with."""
     if octets.startswith(TLS_HANDSHAKE):
         return f"TLS client detected on non-TLS {port}"
     if octets.startswith(HTTP_METHODS):
         return f"HTTP client detected on {port}"
     if octets.startswith(AMQP_1_0):
         return f"AMQP 1.0 client detected on {port}: only AMQP 0-9-1 is spoken here"
+    if missing and octets.startswith(b"AMQP"):
+        return f"AMQP client without {missing} detected on {port}"
     if octets.startswith(PROXY_HEADERS):
         return f"PROXY protocol header detected on {port}, from a client that is no trusted proxy"
     if octets[:1] == bytes([MQTT_CONNECT]) and b"MQ" in octets:
@@ -148,11 +152,19 @@ def log_in(session: "Session", mechanism: str, response: bytes) -> None:
     if parse is None:
         raise CommandInvalid(f"unknown authentication mechanism '{mechanism}'")
     name, password = parse(response)
-    user = session.node.broker.users.authenticate(name, password, from_loopback=session.from_loopback)
-    if isinstance(user, str):
-        log.warning("connection %s: log-in of user %r refused: %s", session.name, name, user)
-        refuse_log_in(session, mechanism)
-        return
+
+    def answered(user: User | str) -> None:
+        if isinstance(user, str):
+            log.warning("connection %s: log-in of user %r refused: %s", session.name, name, user)
+            refuse_log_in(session, mechanism)
+        else:
+            admit(session, user)
+
+    session.authenticate(name, password, answered)
+
+
+def admit(session: "Session", user: User) -> None:
+    """Whoever it is has shown that they are."""
     session.user = user
     amqp = session.node.settings.amqp
     session.handler = tune_ok
@@ -205,5 +217,13 @@ def open_(session: "Session", number: int, method: Method) -> None:
     if session.over_limit:
         limit = session.node.settings.limits.connections_max
         raise NotAllowed(f"connection refused: node connection limit ({limit}) is reached")
-    session.open(session.node.broker.vhost(method.virtual_host))
+    session.open(permitted_vhost(session, method.virtual_host))
     session.send(0, ConnectionOpenOk())
+
+
+def permitted_vhost(session: "Session", name: str) -> VHost:
+    vhost = session.node.broker.vhost(name)
+    assert session.user is not None, "the log-in comes before"
+    if session.user.permission(name) is None:
+        raise NotAllowed(f"access to vhost '{name}' refused for user '{session.user.name}'")
+    return vhost
