@@ -5,8 +5,8 @@
 
 from flowmq._message cimport Message
 
-# The message as it goes on after a death, with one reference. `queue` is where it died, `names` are the exchange and the
-# routing key it gets; `keeps_selected`: with its CC.
+# The message as it goes on after a death, with one reference. `queue` is where it died, `names` are the exchange and
+# the routing key it gets; `keeps_selected`: with its CC.
 cdef Message *after_death(Message *message, bytes queue, bytes reason, bytes names, bint keeps_selected) except NULL
 
 # Has it died in that queue before, and was not rejected anywhere since or there?
