@@ -63,6 +63,7 @@ class Session:
         self.client_properties = Table()
         self.capabilities: dict[str, object] = {}
         self.user: User | None = None
+        self.mechanism = ""  # by which the user has logged in
         self.vhost: VHost | None = None
         self.access: Access | None = None  # of that user in that virtual host
         self.stop_waiting: Callable[[], None] | None = None  # for a log-in
