@@ -74,7 +74,10 @@ def address(socket_name: Any) -> str:
 def is_loopback(peer: Any) -> bool:
     if not isinstance(peer, tuple):
         return False
-    found = ipaddress.ip_address(peer[0].partition("%")[0])
+    try:
+        found = ipaddress.ip_address(peer[0].partition("%")[0])
+    except ValueError:
+        return False
     mapped = getattr(found, "ipv4_mapped", None)
     return (mapped or found).is_loopback
 
