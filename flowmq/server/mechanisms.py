@@ -71,5 +71,7 @@ MECHANISMS: dict[str, LogIn] = {
 
 def offered(session: "Session") -> list[str]:
     """Those of the listener; a client without a certificate cannot show one."""
-    without = {"EXTERNAL"} if client_certificate(session) is None else set()
-    return [name for name in session.entry.mechanisms if name not in without]
+    mechanisms = session.entry.mechanisms
+    if "EXTERNAL" in mechanisms and client_certificate(session) is None:
+        return [name for name in mechanisms if name != "EXTERNAL"]
+    return list(mechanisms)
