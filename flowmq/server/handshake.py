@@ -75,7 +75,10 @@ def address(socket_name: Any) -> str:
 def is_loopback(peer: Any) -> bool:
     if not isinstance(peer, tuple):
         return False
-    found = ipaddress.ip_address(peer[0].partition("%")[0])
+    try:
+        found = ipaddress.ip_address(peer[0].partition("%")[0])
+    except ValueError:
+        return False
     mapped = getattr(found, "ipv4_mapped", None)
     return (mapped or found).is_loopback
 
@@ -98,14 +101,16 @@ def protocol_header(session: "Session", octets: bytes) -> None:
     session.finish()
 
 
-def what_it_may_be(octets: bytes, port: str = "AMQP port") -> str:
-    """The first octets of a client that is none of ours, in words."""
+def what_it_may_be(octets: bytes, port: str = "AMQP port", missing: str = "") -> str:
+    """The first octets of a client that is none of ours, in words. `missing`: what it should have begun with."""
     if octets.startswith(TLS_HANDSHAKE):
         return f"TLS client detected on non-TLS {port}"
     if octets.startswith(HTTP_METHODS):
         return f"HTTP client detected on {port}"
     if octets.startswith(AMQP_1_0):
         return f"AMQP 1.0 client detected on {port}: only AMQP 0-9-1 is spoken here"
+    if missing and octets.startswith(b"AMQP"):
+        return f"AMQP client without {missing} detected on {port}"
     if octets.startswith(PROXY_HEADERS):
         return f"PROXY protocol header detected on {port}, from a client that is no trusted proxy"
     if octets[:1] == bytes([MQTT_CONNECT]) and b"MQ" in octets:

@@ -30,6 +30,7 @@ from flowmq.broker.permissions import QUEUE, READ, Access
 from flowmq.broker.users import User
 from flowmq.broker.vhost import VHost
 from flowmq.server import handshake, methods
+from flowmq.server.entry import Entry
 from flowmq.server.heartbeat import Heartbeat
 
 if TYPE_CHECKING:
@@ -47,9 +48,9 @@ Handler = Callable[["Session", int, Method], None]
 class Session:
     """What the compiled connection calls with everything that does not come per message."""
 
-    def __init__(self, node: "Node", handshake_seconds: float | None = None) -> None:
-        """`handshake_seconds`: what is left of the time for the handshake, when some of it has been used."""
+    def __init__(self, node: "Node", entry: Entry) -> None:
         self.node = node
+        self.entry = entry
         limits = node.settings.limits
         self.connection = Connection(
             self,
@@ -76,14 +77,14 @@ class Session:
         self.over_limit = False
         self.client_gone = False  # what it sent before is read to the end, which is near
         self.closing_because: str | None = None
-        seconds = node.settings.amqp.handshake_timeout if handshake_seconds is None else handshake_seconds
-        self.deadline = node.loop.call_later(seconds, self._handshake_expired)
+        self.deadline = node.loop.call_later(entry.handshake_seconds, self._handshake_expired)
 
     # --------------------------------------------------------------------------------- called by the connection
 
     def connected(self, transport: Transport) -> None:
         self.node.session_began(self)
-        peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+        peer = self.entry.peer or transport.get_extra_info("peername")
+        own = self.entry.own or transport.get_extra_info("sockname")
         self.name = f"{handshake.address(peer)} -> {handshake.address(own)}"
         self.from_loopback = handshake.is_loopback(peer)
         transport.set_write_buffer_limits(WRITE_BUFFER_HIGH_BYTES, WRITE_BUFFER_LOW_BYTES)

@@ -181,7 +181,10 @@ def test_what_is_wrong_with_a_file_is_said_in_one_line(write, text: str, complai
 
 
 CONTRADICTIONS = [
-    ("[amqp]\nlisten = []\n", "amqp.listen and tls.listen are empty: at least one HOST:PORT is needed"),
+    (
+        "[amqp]\nlisten = []\n",
+        "amqp.listen is empty, and so are tls.listen and those of websocket: at least one HOST:PORT is needed",
+    ),
     ('[tls]\nlisten = ["localhost:5671"]\n', "tls.listen is given, and no tls.certificate"),
     (
         '[tls]\nclient_certificates = "required"\n',
