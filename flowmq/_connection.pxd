@@ -75,6 +75,7 @@ cdef class Connection(Peer):
     cdef Channel find_channel(self, uint16_t number)
     cdef int wake_consumers(self) except -1
     cdef int hold_back(self) except -1
+    cdef int forget_output(self) except -1
     cdef int hold_for_room(self) except -1
     cdef int go_on(self) except -1
     cdef int adapt_read_bytes(self) except -1
