@@ -46,6 +46,7 @@ cdef class Connection(Peer):
     cdef bint between_turns
     cdef bint disk_is_behind
     cdef readonly bint held         # frames wait until an answer that waits for the disk is given
+    cdef bint owing_answers         # answers wait for the disk; until they are given only what declares is dealt with
     cdef bint held_for_room         # frames wait until what they ask for can be written, or for another turn
     cdef int cold_methods           # dealt with in this turn
     cdef bint publishing            # content arrived in this turn
@@ -75,7 +76,6 @@ cdef class Connection(Peer):
     cdef Channel find_channel(self, uint16_t number)
     cdef int wake_consumers(self) except -1
     cdef int hold_back(self) except -1
-    cdef int forget_output(self) except -1
     cdef int hold_for_room(self) except -1
     cdef int go_on(self) except -1
     cdef int adapt_read_bytes(self) except -1

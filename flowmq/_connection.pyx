@@ -8,7 +8,7 @@ from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 from flowmq._content cimport METHOD_FRAME
 from flowmq._frame cimport (
     FLOWMQ_CONTRACT, FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_HEARTBEAT, FRAME_METHOD, FRAME_OVERHEAD_BYTES,
-    FRAME_PREFIX_BYTES, READ_BUFFER_BYTES, UNFINISHED_BYTES_MAX, load_long, load_short, output_clear, output_frame,
+    FRAME_PREFIX_BYTES, READ_BUFFER_BYTES, UNFINISHED_BYTES_MAX, frame_declares, load_long, load_short, output_frame,
     output_reserve, output_take,
 )
 from flowmq._channel cimport Channel
@@ -191,8 +191,12 @@ cdef class Connection(Peer):
         self.held = True
         self.apply_reading()
 
+    def hold_all_but_declarations(self):
+        """Until release(): clients declare in bulk without waiting, and one sync of the disk serves many of them."""
+        self.owing_answers = True
+
     def release(self):
-        self.held = False
+        self.held = self.owing_answers = False
         self.go_on()
 
     cdef int hold_for_room(self) except -1:
@@ -323,20 +327,13 @@ cdef class Connection(Peer):
             self.transport.write(octets)
         else:
             parts = self.parts
-            self.parts = None
-            self.parts_bytes = 0
+            self.forget_output()
             parts.append(octets)
             self.transport.writelines(parts)
         if self.starved and not self.paused and not self.refill_scheduled:
             # There is room again and nobody will say so: the transport only tells when it had been full.
             self.refill_scheduled = True
             self.loop.call_soon(self.refill)
-        return 0
-
-    cdef int forget_output(self) except -1:
-        output_clear(&self.output)
-        self.parts = None
-        self.parts_bytes = 0
         return 0
 
     cdef int hold_back(self) except -1:
@@ -499,6 +496,12 @@ cdef class Connection(Peer):
                 self.position = at + FRAME_OVERHEAD_BYTES
                 self.session.protocol_header((<const char *>at)[:FRAME_OVERHEAD_BYTES])
                 continue
+            if self.owing_answers:
+                if end - at < FRAME_OVERHEAD_BYTES + 4 and at[0] == FRAME_METHOD:
+                    return 0
+                if not frame_declares(at):
+                    self.hold()
+                    return 0
             self.number = 0
             self.method = 0
             number = load_short(at + 1)

@@ -95,6 +95,7 @@ cdef class Peer:
     cdef int put_content(self, Message *message, char *at, uint16_t channel) except -1
     # The same without the names.
     cdef int put_frames(self, Message *message, char *at, uint16_t channel) except -1
+    cdef int forget_output(self) except -1
     cdef int share_body(self, Message *message, uint16_t channel) except -1
 
 # Until the next flush_dirty() whoever calls this answers for writing out what gets dirty.

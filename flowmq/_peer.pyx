@@ -208,6 +208,12 @@ cdef class Peer:
     def __dealloc__(self):
         output_clear(&self.output)
 
+    cdef int forget_output(self) except -1:
+        output_clear(&self.output)
+        self.parts = None
+        self.parts_bytes = 0
+        return 0
+
     cdef int put_content(self, Message *message, char *at, uint16_t channel) except -1:
         cdef uint64_t image_bytes = message_image_bytes(message)
         cdef char *header_frame = at + message.names_bytes + 1
