@@ -34,7 +34,7 @@ cdef class SharedBody:
 cdef class Peer:
     # The output side of a client's connection.
     cdef OutputBuffer output
-    cdef list parts                 # what goes out before it: octets, and large bodies from where they lie; None: nothing
+    cdef list parts                 # what goes out before it: octets, and bodies from where they lie; None: nothing
     cdef Py_ssize_t parts_bytes
     cdef readonly uint32_t body_frame_bytes     # largest body frame payload the client takes
     cdef readonly uint64_t message_bytes_max    # largest body it may publish
