@@ -8,8 +8,8 @@ from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 from flowmq._content cimport METHOD_FRAME
 from flowmq._frame cimport (
     FLOWMQ_CONTRACT, FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_HEARTBEAT, FRAME_METHOD, FRAME_OVERHEAD_BYTES,
-    FRAME_PREFIX_BYTES, UNFINISHED_BYTES_MAX, load_long, load_short, output_clear, output_frame, output_reserve,
-    output_take,
+    FRAME_PREFIX_BYTES, UNFINISHED_BYTES_MAX, frame_declares, load_long, load_short, output_clear, output_frame,
+    output_reserve, output_take,
 )
 from flowmq._channel cimport Channel
 from flowmq._held cimport held_message_bytes, hold_back_publish
@@ -190,8 +190,12 @@ cdef class Connection(Peer):
         self.held = True
         self.apply_reading()
 
+    def hold_all_but_declarations(self):
+        """Until release(): clients declare in bulk without waiting, and one sync of the disk serves many of them."""
+        self.owing_answers = True
+
     def release(self):
-        self.held = False
+        self.held = self.owing_answers = False
         self.go_on()
 
     cdef int hold_for_room(self) except -1:
@@ -486,6 +490,12 @@ cdef class Connection(Peer):
                 self.position = at + FRAME_OVERHEAD_BYTES
                 self.session.protocol_header((<const char *>at)[:FRAME_OVERHEAD_BYTES])
                 continue
+            if self.owing_answers:
+                if end - at < FRAME_OVERHEAD_BYTES + 4 and at[0] == FRAME_METHOD:
+                    return 0
+                if not frame_declares(at):
+                    self.hold()
+                    return 0
             self.number = 0
             self.method = 0
             number = load_short(at + 1)
