@@ -64,6 +64,7 @@ class Session:
         self.client_properties = Table()
         self.capabilities: dict[str, object] = {}
         self.user: User | None = None
+        self.mechanism = ""  # by which the user has logged in
         self.vhost: VHost | None = None
         self.access: Access | None = None  # of that user in that virtual host
         self.stop_waiting: Callable[[], None] | None = None  # for a log-in
@@ -285,6 +286,13 @@ class Session:
             self._close_connection(0, 0, ConnectionForced(reason))
         else:
             self.abort()
+
+    def evict(self, reason: str) -> None:
+        """Its client is gone, whatever the socket says: everything is given back at once."""
+        self.closing_because = reason
+        self.connection.begin_closing()
+        self._release()
+        self.abort()
 
     def client_closes(self, method: ConnectionClose) -> None:
         self.closing_because = f"closed by the client: {method.reply_code} {method.reply_text}".rstrip()

@@ -110,7 +110,7 @@ class Client:
 
     def __init__(self, plane: "Plane", frame_max: int) -> None:
         self.plane, self.frame_max = plane, frame_max
-        self.session = Session(plane.node, Entry(handshake_seconds=10.0))
+        self.session = Session(plane.node, Entry(handshake_seconds=10.0, mechanisms=["PLAIN"]))
         self.connection = self.session.connection
         self.transport = Transport()
         self.transport.protocol = self.connection
