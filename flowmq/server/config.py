@@ -53,6 +53,7 @@ class AMQPSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class StorageSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     data_dir: Text = "./data"
     segment_bytes: Annotated[int, Meta(ge=65536, le=1073741824)] = 67108864
+    load_definitions: str = ""
 
 
 class LimitsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -71,6 +72,15 @@ class LimitsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class LogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"
+
+
+class ManagementSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    listen: list[str] = field(default_factory=lambda: ["0.0.0.0:15672"])
+    sample_seconds: Annotated[float, Meta(gt=0, le=3600)] = 5.0
+
+
+class MetricsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    listen: list[str] = field(default_factory=lambda: ["0.0.0.0:15692"])
 
 
 class ControlSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -98,6 +108,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     limits: LimitsSettings = field(default_factory=LimitsSettings)
     log: LogSettings = field(default_factory=LogSettings)
     control: ControlSettings = field(default_factory=ControlSettings)
+    management: ManagementSettings = field(default_factory=ManagementSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
     users: list[User] = field(default_factory=list)
     tls_hosts: list[TLSHost] = field(default_factory=list)
     policies: list[PolicySettings] = field(default_factory=list)
@@ -192,6 +204,8 @@ def check_policies(policies: list[PolicySettings], *, operator: bool) -> None:
 CHECKS: dict[str, Callable[[Any], None]] = {
     "amqp.listen": check_addresses,
     "tls.listen": check_addresses,
+    "management.listen": check_addresses,
+    "metrics.listen": check_addresses,
     "websocket.listen": check_addresses,
     "websocket.listen_tls": check_addresses,
     **{f"{section}.proxy_protocol_from": check_networks for section in ("amqp", "tls", "websocket")},

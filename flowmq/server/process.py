@@ -13,12 +13,15 @@ from pathlib import Path
 import uvloop
 
 from flowmq import __version__
-from flowmq._peer import set_flush_scheduler
+from flowmq._peer import flush, set_flush_scheduler
 from flowmq.broker.policy_keys import PolicyError
 from flowmq.broker.users import LOOPBACK_ONLY_USER
 from flowmq.server import logs
+from flowmq.server.companion import Companion
 from flowmq.server.config import Settings, SettingsError, differences, parse_address
+from flowmq.server.control.registry import arguments_of, find
 from flowmq.server.control.service import ControlService
+from flowmq.server.definitions import BadDefinitions, Summary, in_portions, parsed
 from flowmq.server.handshake import is_loopback
 from flowmq.server.listeners import CannotListen, Listeners
 from flowmq.server.node import Node
@@ -77,14 +80,19 @@ class Process:
             node.start_store()
         # What exists now lives as long as the process: the collector need not look at it again.
         gc.freeze()
+        await load_definitions(node)
         control = await start_control(node)
         self.listeners = listeners = await self._listen(node)
+        companion = await start_companion(node, control)
+        node.lag.start()
         advise(node)
         log.info("Server startup complete")
         await self.stopping.wait()
         listeners.close()
         await self._drain(node)
+        await companion.stop()
         await control.stop()
+        node.lag.stop()
         if not node.stop_store():
             log.error("stopped; the disk had failed, or what is on it is damaged: see above")
             return EXIT_DISK_FAILED
@@ -144,6 +152,27 @@ class Process:
         self.stopping.set()
 
 
+async def load_definitions(node: Node) -> None:
+    """Declare what the file says that storage.load_definitions names. Nothing is deleted."""
+    path = node.settings.storage.load_definitions
+    if not path:
+        return
+    try:
+        definitions = parsed(Path(path).read_bytes(), path)
+    except OSError as error:
+        raise CannotStart(f"storage.load_definitions: {path}: {error.strerror}") from error
+    except BadDefinitions as error:
+        raise CannotStart(f"storage.load_definitions: {error}") from error
+    summary = Summary()
+    for kind, objects in in_portions(definitions, None):
+        asked = arguments_of(find("definitions.apply"), {"kind": kind, "objects": objects})
+        summary.note(find("definitions.apply").run(node, asked))
+        flush()
+    for failed in summary.errors:
+        log.warning("definitions: %s: %s: %s", failed["kind"], failed["name"], failed["error"])
+    log.info("definitions of %s: %s", path, summary.text)
+
+
 async def start_control(node: Node) -> ControlService:
     control = ControlService(node)
     try:
@@ -153,6 +182,15 @@ async def start_control(node: Node) -> ControlService:
     except KeyError:
         raise CannotStart(f"control.group: there is no group {control.group!r}") from None
     return control
+
+
+async def start_companion(node: Node, control: ControlService) -> Companion:
+    companion = Companion(node, str(control.path))
+    try:
+        await companion.start()
+    except CannotListen as error:
+        raise CannotStart(str(error)) from error
+    return companion
 
 
 def advise(node: Node) -> None:
