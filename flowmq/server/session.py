@@ -72,6 +72,7 @@ class Session:
         self.heartbeat_seconds = 0
         self.heartbeat: Heartbeat | None = None
         self.last_queues: dict[int, str] = {}  # channel number -> name of the queue last declared there
+        self.questions = 0  # asked elsewhere, whose answers decide how it goes on
         self.answers_owed = 0  # they wait for the disk
         self.last_commit = 0  # what the last of them waits for
         self.was_open = False
@@ -175,8 +176,17 @@ class Session:
 
     def _release_frames(self) -> None:
         # Another declaration may have come since.
-        if not self.answers_owed:
+        if not self.answers_owed and not self.questions:
             self.connection.release()
+
+    def wait(self) -> None:
+        """Nothing else on this connection is dealt with until go_on()."""
+        self.questions += 1
+        self.connection.hold()
+
+    def go_on(self) -> None:
+        self.questions -= 1
+        self._release_frames()
 
     def authenticate(self, name: str, password: str, answered: Callable[[User | str], None]) -> None:
         """Calls `answered` with the user, or why not. Until then nothing else on this connection is dealt with."""
@@ -187,13 +197,13 @@ class Session:
             if self.connection.transport is not None and not self.connection.closing:
                 answered(user)
             if waiting:
-                self.connection.release()
+                self.go_on()
 
         stop = self.node.authenticator.log_in(name, password, from_loopback=self.from_loopback, answer=answer)
         if stop is not None:
             waiting = True
             self.stop_waiting = stop
-            self.connection.hold()
+            self.wait()
 
     def can(self, capability: str) -> bool:
         """Did the client say that it knows this extension?"""
