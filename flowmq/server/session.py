@@ -25,11 +25,11 @@ from flowmq.amqp.methods import (
     ConnectionUnblocked,
 )
 from flowmq.amqp.tables import Table
-from flowmq.broker.names import octets, text
-from flowmq.broker.permissions import QUEUE, READ, Access
+from flowmq.broker.names import octets
+from flowmq.broker.permissions import Access
 from flowmq.broker.users import User
 from flowmq.broker.vhost import VHost
-from flowmq.server import handshake, methods
+from flowmq.server import consuming, handshake, methods
 from flowmq.server.entry import Entry
 from flowmq.server.heartbeat import Heartbeat
 
@@ -232,12 +232,7 @@ class Session:
             return
         self.access.forget()
         self.connection.forget_permissions()
-        for channel in list(self.connection.channels.values()):
-            for tag, consumer in list(channel.consumers.items()):
-                if not self.access.allows(READ, QUEUE, text(consumer.queue.name)):
-                    channel.cancel(tag)
-                    self.consumer_cancelled(channel, tag)
-                    self.vhost.consumer_left(consumer.queue)
+        consuming.cancel_unreadable(self)
 
     def _tell_cancelled(self, channel: Channel, tag: bytes) -> None:
         if not channel.closing and not self.connection.closing:
