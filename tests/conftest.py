@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.support.accounts import Accounts, FlowMQAccounts, RabbitMQAccounts
@@ -19,6 +20,9 @@ from tests.support.wire import Channel, Client, connect
 
 PEER_URL = os.environ.get("FLOWMQ_TEST_PEER", "")
 PEER_CTL = os.environ.get("FLOWMQ_TEST_RABBITMQCTL", "")
+# How long an example takes depends on what else the machine does.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 MARKERS = (
     "clients: real client libraries over TCP",
     "slow: takes more than a second or two",

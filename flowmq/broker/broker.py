@@ -18,6 +18,7 @@ from flowmq.broker.permissions import (
     NoSuchVHost,
     Permission,
     TopicPermission,
+    check_description,
     check_name,
     checked_tags,
 )
@@ -62,6 +63,7 @@ class Broker:
 
     def create_vhost(self, name: str, *, description: str = "", tags: Iterable[str] = ()) -> VHost:
         check_name(VHOST, name)
+        check_description(description)
         if name in self.vhosts:
             raise AlreadyThere(f"vhost '{name}' is there already")
         if name in self._going:
@@ -72,6 +74,7 @@ class Broker:
 
     def describe_vhost(self, name: str, *, description: str, tags: Iterable[str]) -> None:
         vhost = self.existing_vhost(name)
+        check_description(description)
         vhost.description, vhost.tags = description, checked_tags(tags)
         self._record(vhost)
 

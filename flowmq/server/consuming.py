@@ -1,5 +1,6 @@
 """basic.* but for what comes per message: qos, consume, cancel, get, recover."""
 
+import logging
 import secrets
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
@@ -28,13 +29,15 @@ from flowmq.amqp.methods import (
     BasicRecoverOk,
 )
 from flowmq.broker.arguments import check_consumer_arguments, consumer_priority, consumer_timeout_ms
-from flowmq.broker.names import octets
+from flowmq.broker.names import octets, text
+from flowmq.broker.permissions import QUEUE, READ
 from flowmq.broker.vhost import REPLY_TO
-from flowmq.server.asking import answer, readable_queue, vhost_of
+from flowmq.server.asking import access_of, answer, readable_queue, vhost_of
 
 if TYPE_CHECKING:
     from flowmq.server.session import Session
 
+log = logging.getLogger("flowmq")
 
 # ------------------------------------------------------------------------------------------------------------ basic
 
@@ -101,6 +104,27 @@ def basic_cancel(session: "Session", channel: Channel, method: BasicCancel) -> N
     answer(session, channel, method, BasicCancelOk(method.consumer_tag))
     if consumer is not None:
         vhost_of(session).consumer_left(consumer.queue)
+
+
+def cancel_unreadable(session: "Session") -> None:
+    """Permissions have changed: the consumers of what may not be read any more go."""
+    access, vhost = access_of(session), vhost_of(session)
+    for channel in list(session.connection.channels.values()):
+        for tag, consumer in list(channel.consumers.items()):
+            name = text(consumer.queue.name)
+            if access.allows(READ, QUEUE, name):
+                continue
+            log.warning(
+                "connection %s: channel %d: consumer '%s' is cancelled: user '%s' may not read queue '%s' any more",
+                session.name,
+                channel.number,
+                text(tag),
+                session.user_name,
+                name,
+            )
+            channel.cancel(tag)
+            session.consumer_cancelled(channel, tag)
+            vhost.consumer_left(consumer.queue)
 
 
 def basic_get(session: "Session", channel: Channel, method: BasicGet) -> None:

@@ -26,11 +26,11 @@ from flowmq.amqp.methods import (
     ConnectionUnblocked,
 )
 from flowmq.amqp.tables import Table
-from flowmq.broker.names import octets, text
-from flowmq.broker.permissions import QUEUE, READ, Access
+from flowmq.broker.names import octets
+from flowmq.broker.permissions import Access
 from flowmq.broker.users import User
 from flowmq.broker.vhost import VHost
-from flowmq.server import handshake, methods
+from flowmq.server import consuming, handshake, methods
 from flowmq.server.entry import Entry
 from flowmq.server.heartbeat import Heartbeat
 
@@ -74,6 +74,7 @@ class Session:
         self.heartbeat_seconds = 0
         self.heartbeat: Heartbeat | None = None
         self.last_queues: dict[int, str] = {}  # channel number -> name of the queue last declared there
+        self.questions = 0  # asked elsewhere, whose answers decide how it goes on
         self.answers_owed = 0  # they wait for the disk
         self.last_commit = 0  # what the last of them waits for
         self.was_open = False
@@ -179,8 +180,17 @@ class Session:
 
     def _release_frames(self) -> None:
         # Another declaration may have come since.
-        if not self.answers_owed:
+        if not self.answers_owed and not self.questions:
             self.connection.release()
+
+    def wait(self) -> None:
+        """Nothing else on this connection is dealt with until go_on()."""
+        self.questions += 1
+        self.connection.hold()
+
+    def go_on(self) -> None:
+        self.questions -= 1
+        self._release_frames()
 
     def authenticate(self, name: str, password: str, answered: Callable[[User | str], None]) -> None:
         """Calls `answered` with the user, or why not. Until then nothing else on this connection is dealt with."""
@@ -191,13 +201,13 @@ class Session:
             if self.connection.transport is not None and not self.connection.closing:
                 answered(user)
             if waiting:
-                self.connection.release()
+                self.go_on()
 
         stop = self.node.authenticator.log_in(name, password, from_loopback=self.from_loopback, answer=answer)
         if stop is not None:
             waiting = True
             self.stop_waiting = stop
-            self.connection.hold()
+            self.wait()
 
     def can(self, capability: str) -> bool:
         """Did the client say that it knows this extension?"""
@@ -226,12 +236,7 @@ class Session:
             return
         self.access.forget()
         self.connection.forget_permissions()
-        for channel in list(self.connection.channels.values()):
-            for tag, consumer in list(channel.consumers.items()):
-                if not self.access.allows(READ, QUEUE, text(consumer.queue.name)):
-                    channel.cancel(tag)
-                    self.consumer_cancelled(channel, tag)
-                    self.vhost.consumer_left(consumer.queue)
+        consuming.cancel_unreadable(self)
 
     def _tell_cancelled(self, channel: Channel, tag: bytes) -> None:
         if not channel.closing and not self.connection.closing:
