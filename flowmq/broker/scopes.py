@@ -1,0 +1,97 @@
+"""What a token's scopes allow, as RabbitMQ writes them: `read:VHOST/NAME` and `read:VHOST/NAME/ROUTING-KEY`, the same
+with write and configure, and `tag:TAG`.
+
+`*` in a part stands for any characters; a part may be percent-encoded, as it must be when it holds a slash. Scopes that
+are none of these are somebody else's, and mean nothing. Not here: tokens, and whether they are to be believed.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from flowmq.broker.permissions import CONFIGURE, READ, WRITE, Permission, TopicPermission
+from flowmq.broker.users import User
+
+PERMISSIONS = (CONFIGURE, WRITE, READ)
+ANY = "*"
+
+
+class Scope(NamedTuple):
+    permission: str
+    vhost: str  # this and the others with their stars
+    name: str
+    routing_key: str | None
+
+
+def parse_scopes(texts: Iterable[str], prefix: str) -> tuple[list[Scope], tuple[str, ...]]:
+    """The permissions and the tags among them."""
+    scopes, tags = [], []
+    for text in texts:
+        kind, colon, rest = text.removeprefix(prefix).partition(":")
+        if not text.startswith(prefix) or not colon:
+            continue
+        if kind == "tag" and rest:
+            tags.append(rest)
+        elif kind in PERMISSIONS and rest.count("/") in (1, 2):
+            vhost, name, *key = (unquote(part) for part in rest.split("/"))
+            scopes.append(Scope(kind, vhost, name, key[0] if key else None))
+    return scopes, tuple(dict.fromkeys(tags))
+
+
+def pattern(with_stars: str) -> str:
+    return ".*".join(re.escape(part) for part in re.sub(r"\*+", ANY, with_stars).split(ANY))
+
+
+def matches(with_stars: str, name: str) -> bool:
+    return re.fullmatch(pattern(with_stars), name, re.DOTALL) is not None
+
+
+def one_of(with_stars: Iterable[str]) -> str:
+    """A regular expression for all of them; the empty one, which allows nothing, for none."""
+    patterns = [pattern(each) for each in dict.fromkeys(with_stars)]
+    return rf"(?s:\A(?:{'|'.join(patterns)})\Z)" if patterns else ""
+
+
+class TokenUser(User):
+    """Somebody of whom all that is known is what a token says, until it expires."""
+
+    __slots__ = ("expires_at", "scopes")
+
+    def __init__(self, name: str, scopes: list[Scope], tags: tuple[str, ...], expires_at: float) -> None:
+        super().__init__(name, tags=tags)
+        self.scopes = scopes
+        self.expires_at = expires_at  # seconds since 1970
+
+    def permission(self, vhost: str) -> Permission | None:
+        known = self.permissions.get(vhost)
+        if known is not None:
+            return known
+        here = [scope for scope in self.scopes if matches(scope.vhost, vhost)]
+        if not here:
+            return None
+        patterns = (one_of(scope.name for scope in here if scope.permission == kind) for kind in PERMISSIONS)
+        self.permissions[vhost] = found = Permission(*patterns)
+        return found
+
+    def topic_permissions_in(self, vhost: str) -> Mapping[str, TopicPermission]:
+        return ScopedTopics([scope for scope in self.scopes if matches(scope.vhost, vhost)])
+
+
+class ScopedTopics(Mapping[str, TopicPermission]):
+    """By exchange. A scope without a routing key allows all of them, so that only others can limit anything."""
+
+    def __init__(self, scopes: list[Scope]) -> None:
+        self.scopes = scopes
+
+    def __getitem__(self, exchange: str) -> TopicPermission:
+        here = [scope for scope in self.scopes if matches(scope.name, exchange)]
+        return TopicPermission(
+            *(one_of(scope.routing_key or ANY for scope in here if scope.permission == kind) for kind in (WRITE, READ))
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(scope.name for scope in self.scopes if scope.routing_key not in (None, ANY)))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
