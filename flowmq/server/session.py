@@ -289,6 +289,13 @@ class Session:
         else:
             self.abort()
 
+    def evict(self, reason: str) -> None:
+        """Its client is gone, whatever the socket says: everything is given back at once."""
+        self.closing_because = reason
+        self.connection.begin_closing()
+        self._release()
+        self.abort()
+
     def client_closes(self, method: ConnectionClose) -> None:
         self.closing_because = f"closed by the client: {method.reply_code} {method.reply_text}".rstrip()
         self.connection.begin_closing()
