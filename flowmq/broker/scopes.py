@@ -1,25 +1,25 @@
 """What a token's scopes allow, as RabbitMQ writes them: `read:VHOST/NAME` and `read:VHOST/NAME/ROUTING-KEY`, the same
 with write and configure, and `tag:TAG`.
 
-`*` in a part stands for any characters; a part may be percent-encoded, as it must be when it holds a slash. Scopes that
-are none of these are somebody else's, and mean nothing. Not here: tokens, and whether they are to be believed.
+`*` in a part stands for any characters; all else may be percent-encoded, as it must be when it is a slash or a star, and
+`+` is a blank. On a topic exchange only scopes with a routing key count. Scopes that are none of these are somebody
+else's, and mean nothing. Not here: tokens, and whether they are to be believed.
 """
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
-from urllib.parse import unquote
+from urllib.parse import unquote_plus
 
 from flowmq.broker.permissions import CONFIGURE, READ, WRITE, Permission, TopicPermission
 from flowmq.broker.users import User
 
 PERMISSIONS = (CONFIGURE, WRITE, READ)
-ANY = "*"
 
 
 class Scope(NamedTuple):
     permission: str
-    vhost: str  # this and the others with their stars
+    vhost: str  # this and the others are regular expressions for a whole name
     name: str
     routing_key: str | None
 
@@ -34,23 +34,23 @@ def parse_scopes(texts: Iterable[str], prefix: str) -> tuple[list[Scope], tuple[
         if kind == "tag" and rest:
             tags.append(rest)
         elif kind in PERMISSIONS and rest.count("/") in (1, 2):
-            vhost, name, *key = (unquote(part) for part in rest.split("/"))
+            vhost, name, *key = (pattern(part) for part in rest.split("/"))
             scopes.append(Scope(kind, vhost, name, key[0] if key else None))
     return scopes, tuple(dict.fromkeys(tags))
 
 
-def pattern(with_stars: str) -> str:
-    return ".*".join(re.escape(part) for part in re.sub(r"\*+", ANY, with_stars).split(ANY))
+def pattern(part: str) -> str:
+    return ".*".join(re.escape(unquote_plus(literal)) for literal in re.sub(r"\*+", "*", part).split("*"))
 
 
-def matches(with_stars: str, name: str) -> bool:
-    return re.fullmatch(pattern(with_stars), name, re.DOTALL) is not None
+def matches(expression: str, name: str) -> bool:
+    return re.fullmatch(expression, name, re.DOTALL) is not None
 
 
-def one_of(with_stars: Iterable[str]) -> str:
-    """A regular expression for all of them; the empty one, which allows nothing, for none."""
-    patterns = [pattern(each) for each in dict.fromkeys(with_stars)]
-    return rf"(?s:\A(?:{'|'.join(patterns)})\Z)" if patterns else ""
+def one_of(expressions: Iterable[str]) -> str:
+    """One for all of them; the empty one, which allows nothing, for none."""
+    each = list(dict.fromkeys(expressions))
+    return rf"(?s:\A(?:{'|'.join(each)})\Z)" if each else ""
 
 
 class TokenUser(User):
@@ -79,19 +79,21 @@ class TokenUser(User):
 
 
 class ScopedTopics(Mapping[str, TopicPermission]):
-    """By exchange. A scope without a routing key allows all of them, so that only others can limit anything."""
+    """By exchange, of which there is one for any name."""
 
     def __init__(self, scopes: list[Scope]) -> None:
-        self.scopes = scopes
+        self.scopes = [scope for scope in scopes if scope.routing_key is not None]
 
     def __getitem__(self, exchange: str) -> TopicPermission:
         here = [scope for scope in self.scopes if matches(scope.name, exchange)]
-        return TopicPermission(
-            *(one_of(scope.routing_key or ANY for scope in here if scope.permission == kind) for kind in (WRITE, READ))
+        write, read = (
+            one_of(scope.routing_key or "" for scope in here if scope.permission == kind) for kind in (WRITE, READ)
         )
+        return TopicPermission(write, read)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys(scope.name for scope in self.scopes if scope.routing_key not in (None, ANY)))
+        raise TypeError("nobody knows the names")
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        """Never 0: that would mean that no topic needs to be looked at."""
+        return len(self.scopes) + 1

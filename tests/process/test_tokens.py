@@ -23,7 +23,7 @@ from tests.support.wire import Client, connect
 
 pytestmark = pytest.mark.flowmq_only
 OwnBroker = Callable[..., Broker]
-ALL = "configure:*/* write:*/* read:*/*"
+ALL = "configure:*/* write:*/*/* read:*/*/*"
 ISSUER = "https://login.example.org/"
 
 
