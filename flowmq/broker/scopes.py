@@ -1,8 +1,8 @@
 """What a token's scopes allow, as RabbitMQ writes them: `read:VHOST/NAME` and `read:VHOST/NAME/ROUTING-KEY`, the same
 with write and configure, and `tag:TAG`.
 
-`*` in a part stands for any characters; all else may be percent-encoded, as it must be when it is a slash or a star, and
-`+` is a blank. On a topic exchange only scopes with a routing key count. Scopes that are none of these are somebody
+`*` in a part stands for any characters; all else may be percent-encoded, as a slash or a star must be, and `+` is a
+blank. On a topic exchange only scopes with a routing key count. Scopes that are none of these are somebody
 else's, and mean nothing. Not here: tokens, and whether they are to be believed.
 """
 
