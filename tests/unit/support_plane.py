@@ -76,6 +76,9 @@ class Transport:
             if self.waiting_bytes > self.full_at:
                 self.protocol.pause_writing()
 
+    def writelines(self, parts: list[bytes | memoryview]) -> None:
+        self.write(b"".join(parts))
+
     def drain(self) -> None:
         """The client has read everything, and goes on reading."""
         self.full_at, self.waiting_bytes = None, 0
