@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.support.accounts import Accounts, FlowMQAccounts, RabbitMQAccounts
@@ -25,6 +26,11 @@ MARKERS = (
     "flowmq_only: FlowMQ's own choice, or a test that needs FlowMQ's process: not run against another peer",
     "newer: RabbitMQ's behaviour, but newer than the 3.10 the tests are compared with",
 )
+
+
+# On a machine that has other things to do an example may take any time.
+hypothesis.settings.register_profile("any time", deadline=None)
+hypothesis.settings.load_profile("any time")
 
 
 def pytest_configure(config: pytest.Config) -> None:

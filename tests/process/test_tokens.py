@@ -336,20 +336,20 @@ def test_keys_from_a_url_while_others_go_on(own_broker: OwnBroker, issuer: Issue
 WRONG_ANSWERS = [
     (b"nonsense", "no JWKS"),
     (b'{"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}', "no key in it can be used"),
-    (b'{"keys": [{"kty": "EC"}]}', "no key in it can be used"),
+    (b'{"keys": [{"kty": "EC", "kid": "half"}]}', "no key in it can be used"),
     (b"x" * ((1 << 20) + 1), "more than 1048576 octets"),
     (b"http://192.0.2.1/keys", "the answer is 302 Found"),
 ]
 
 
-@pytest.mark.parametrize(("document", "complaint"), WRONG_ANSWERS, ids=[row[1] for row in WRONG_ANSWERS])
-def test_a_url_without_keys_lets_nobody_in(
-    own_broker: OwnBroker, issuer: Issuer, key_server: KeyServer, document: bytes, complaint: str
-) -> None:
-    key_server.document = document
+def test_a_url_without_keys_lets_nobody_in(own_broker: OwnBroker, issuer: Issuer, key_server: KeyServer) -> None:
+    key_server.document = b""
     broker = own_broker(**oauth(jwks_url=key_server.url))
-    assert not is_believed(broker, issuer.token(ALL))
-    broker.log.wait_for(f"error oauth.jwks_url: {key_server.url}: .*{complaint}")
+    for document, complaint in WRONG_ANSWERS:
+        key_server.document = document
+        broker.process.send_signal(signal.SIGHUP)
+        broker.log.wait_for(f"error oauth.jwks_url: {key_server.url}: .*{complaint}")
+        assert not is_believed(broker, issuer.token(ALL))
     key_server.document = jwks(issuer)
     broker.process.send_signal(signal.SIGHUP)
     broker.log.wait_for(f"info oauth.jwks_url: {key_server.url}: keys: 1")
@@ -367,27 +367,16 @@ def test_stopping_does_not_wait_for_a_url(own_broker: OwnBroker, key_server: Key
     key_server.may_answer.set()
 
 
-WRONG_SETTINGS = [
-    ({"jwks_file": "keys.json", "jwks_url": "https://a.example/"}, "oauth.jwks_file and oauth.jwks_url are both given"),
-    ({"jwks_file": "keys.json", "audience": ""}, "oauth.audience is missing"),
-    ({}, "oauth.audience is given, and neither oauth.jwks_file nor oauth.jwks_url"),
-    ({"jwks_url": "http://keys.example.org/"}, "an https URL is needed"),
-    ({"jwks_file": "keys.json", "algorithms": "HS256"}, "FLOWMQ_OAUTH__ALGORITHMS"),
-    ({"jwks_file": "/nowhere/keys.json"}, "oauth.jwks_file: /nowhere/keys.json: No such file or directory"),
-]
-
-
-@pytest.mark.parametrize(("settings", "complaint"), WRONG_SETTINGS, ids=[row[1] for row in WRONG_SETTINGS])
-def test_no_start_with_wrong_settings(tmp_path: Path, settings: dict[str, str], complaint: str) -> None:
+def test_no_start_without_the_file_of_keys(tmp_path: Path) -> None:
     ended = subprocess.run(
         command("serve", "--listen", "127.0.0.1:0", "--data-dir", str(tmp_path / "data")),
         cwd=ROOT,
-        env=environment(oauth(**settings)),
+        env=environment(oauth(jwks_file="/nowhere/keys.json")),
         capture_output=True,
         text=True,
         timeout=STOP_SECONDS,
         check=False,
     )
-    assert ended.returncode in (1, 2)
-    assert complaint in ended.stderr
+    assert ended.returncode == 1
+    assert "oauth.jwks_file: /nowhere/keys.json: No such file or directory" in ended.stderr
     assert "Traceback" not in ended.stderr
