@@ -24,6 +24,7 @@ from flowmq.server.listener_settings import (
     check_hosts,
     contradiction,
 )
+from flowmq.server.oauth_settings import OAuthSettings, check_url, contradiction_of_oauth
 from flowmq.server.proxy_protocol import network
 from flowmq.server.user_settings import User, check_users
 
@@ -104,6 +105,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     amqp: AMQPSettings = field(default_factory=AMQPSettings)
     tls: TLSSettings = field(default_factory=TLSSettings)
     websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
+    oauth: OAuthSettings = field(default_factory=OAuthSettings)
     storage: StorageSettings = field(default_factory=StorageSettings)
     limits: LimitsSettings = field(default_factory=LimitsSettings)
     log: LogSettings = field(default_factory=LogSettings)
@@ -206,6 +208,7 @@ CHECKS: dict[str, Callable[[Any], None]] = {
     "tls.listen": check_addresses,
     "management.listen": check_addresses,
     "metrics.listen": check_addresses,
+    "oauth.jwks_url": check_url,
     "websocket.listen": check_addresses,
     "websocket.listen_tls": check_addresses,
     **{f"{section}.proxy_protocol_from": check_networks for section in ("amqp", "tls", "websocket")},
@@ -292,7 +295,7 @@ def build(assignments: Assignments) -> Settings:
     }
     lists = converted(assignments, "", {name: list[kind] for name, kind in LISTS.items()})  # type: ignore[valid-type]
     settings = Settings(**values, **lists)
-    wrong = contradiction(settings)
+    wrong = contradiction(settings) or contradiction_of_oauth(settings.oauth)
     if wrong:
         raise SettingsError(wrong)
     return settings

@@ -38,6 +38,7 @@ from flowmq.server.mechanisms import MECHANISMS, offered
 if TYPE_CHECKING:
     from flowmq.server.session import Session
 
+TOKEN_FRAME_BYTES = 16384  # of a start-ok that may hold a token
 REFUSED_SECONDS = 3.0  # how long a refused client waits for its socket to close: guessing passwords must be slow
 TLS_HANDSHAKE = b"\x16\x03"
 HTTP_METHODS = (b"GET ", b"POST", b"HEAD", b"PUT ", b"DELE", b"OPTI", b"PATC", b"CONN", b"PRI ")
@@ -92,6 +93,8 @@ def refuse_if_full(session: "Session") -> None:
 def protocol_header(session: "Session", octets: bytes) -> None:
     if octets in (PROTOCOL_HEADER, PROTOCOL_HEADER_0_9):
         session.connection.begin_handshake()
+        if session.node.tokens is not None:
+            session.connection.limit_frames(TOKEN_FRAME_BYTES)
         session.send(0, ConnectionStart(VERSION_MAJOR, VERSION_MINOR, SERVER_PROPERTIES, " ".join(offered(session))))
         return
     log.warning("connection %s: %s", session.name, what_it_may_be(octets))

@@ -36,7 +36,7 @@ from flowmq.amqp.methods import (
     TxSelectOk,
 )
 from flowmq.broker.users import User
-from flowmq.server import consuming, declarations
+from flowmq.server import consuming, declarations, expiry
 from flowmq.server.asking import answer, vhost_of
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def update_secret(session: "Session", method: ConnectionUpdateSecret) -> None:
     assert session.user is not None
 
     def answered(user: User | str) -> None:
-        if isinstance(user, str):
+        if isinstance(user, str) or not expiry.renew(session, user):
             error = NotAllowed("New secret was refused by one of the backends")
             session.failed(0, method.CLASS_ID, method.METHOD_ID, error)
         else:

@@ -22,10 +22,12 @@ from flowmq.server.churn import Churn
 from flowmq.server.config import Settings
 from flowmq.server.lag import LoopLag
 from flowmq.server.memory import memory_limit
+from flowmq.server.oauth_settings import OAuthSettings
 from flowmq.storage.store import Store
 
 if TYPE_CHECKING:
     from flowmq.server.session import Session
+    from flowmq.server.tokens import Tokens
 
 HOUSEKEEPING_SECONDS = 0.25
 OVERDUE_MS = 1000  # between two looks at what consumers have held for too long
@@ -37,6 +39,15 @@ MAINTENANCE_SECONDS = 0.25
 MAINTENANCE_BUSY_SECONDS = 0.002
 VERIFICATION_SECONDS = 0.02
 log = logging.getLogger("flowmq")
+
+
+def new_tokens(settings: OAuthSettings, loop: asyncio.AbstractEventLoop) -> "Tokens | None":
+    if not settings.is_used:
+        return None
+    # Only here: where nobody uses tokens, what reads them takes no memory.
+    from flowmq.server.tokens import Tokens
+
+    return Tokens(settings, loop)
 
 
 class Node:
@@ -59,7 +70,8 @@ class Node:
             changed=self.user_changed,
             deleted=self.user_deleted,
         )
-        self.authenticator = Authenticator(users, loop)
+        self.tokens = new_tokens(settings.oauth, loop)
+        self.authenticator = Authenticator(users, loop, self.tokens)
         self.broker = Broker(users, self.consumer_cancelled, store, self.vhost_deleted)
         if store is None:
             self.broker.make_first()

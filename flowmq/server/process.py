@@ -103,7 +103,7 @@ class Process:
         store = open_store(self.settings)
         try:
             return Node(self.settings, loop, store)
-        except PolicyError as error:
+        except (PolicyError, SettingsError) as error:
             store.close()
             raise CannotStart(str(error)) from error
 
@@ -114,11 +114,14 @@ class Process:
         try:
             settings = self.read_settings()
             context = self.listeners.new_context(settings)
+            keys = self.node.tokens.keys.read_again() if self.node.tokens else None
             changes = self.node.reload(settings)
         except (SettingsError, PolicyError) as error:
             log.error("SIGHUP received: nothing is changed: %s", error)
             return
         self.listeners.take_over(context, settings)
+        if self.node.tokens and keys is not None:
+            self.node.tokens.keys.take_over(keys)
         for name in differences(self.settings, settings):
             if name not in RELOADED:
                 log.warning("SIGHUP received: %s is different now; it counts from the next start on", name)

@@ -7,7 +7,7 @@ Connection's.
 import logging
 import select
 import socket
-from asyncio import Transport
+from asyncio import TimerHandle, Transport
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -30,7 +30,7 @@ from flowmq.broker.names import octets
 from flowmq.broker.permissions import Access
 from flowmq.broker.users import User
 from flowmq.broker.vhost import VHost
-from flowmq.server import consuming, handshake, methods
+from flowmq.server import consuming, expiry, handshake, methods
 from flowmq.server.entry import Entry
 from flowmq.server.heartbeat import Heartbeat
 
@@ -73,6 +73,7 @@ class Session:
         self.channel_max = self.frame_max = 0
         self.heartbeat_seconds = 0
         self.heartbeat: Heartbeat | None = None
+        self.expiry: TimerHandle | None = None
         self.last_queues: dict[int, str] = {}  # channel number -> name of the queue last declared there
         self.questions = 0  # asked elsewhere, whose answers decide how it goes on
         self.answers_owed = 0  # they wait for the disk
@@ -283,6 +284,7 @@ class Session:
         self.connection.begin_running(octets(self.user.name), self.access)
         if self.heartbeat_seconds:
             self.heartbeat = Heartbeat(self.node.loop, self.connection, self.heartbeat_seconds, self._silent)
+        expiry.watch(self)
         log.info("connection %s opened: user '%s', vhost '%s'%s", self.name, self.user.name, vhost.name, self._title())
 
     def _title(self) -> str:
@@ -372,6 +374,8 @@ class Session:
         if self.heartbeat is not None:
             self.heartbeat.stop()
             self.heartbeat = None
+        if self.expiry is not None:
+            self.expiry.cancel()
         for channel in list(self.connection.channels.values()):
             self.leave_channel(channel)
         self.connection.close_channels()
