@@ -11,26 +11,31 @@ from typing import Any
 from tests.support import codec
 from tests.support.codec import Typed
 
-QUEUE_ARGUMENTS = (
+
+def words(text: str) -> list[str]:
+    return text.split()
+
+
+QUEUE_ARGUMENTS = words(
     "x-queue-type x-message-deduplication x-cache-size x-cache-ttl x-deduplication-header x-expires x-message-ttl "
     "x-dead-letter-exchange x-dead-letter-routing-key x-dead-letter-strategy x-max-length x-max-length-bytes "
     "x-max-priority x-overflow x-single-active-consumer x-delivery-limit x-delayed-retry-type x-delayed-retry-min "
     "x-delayed-retry-max x-consumer-timeout x-max-in-memory-length x-queue-mode x-queue-version "
     "x-quorum-initial-group-size x-queue-leader-locator x-max-age unknown"
-).split()
-EXCHANGE_ARGUMENTS = (
+)
+EXCHANGE_ARGUMENTS = words(
     "alternate-exchange hash-header x-hash-on hash-property x-algorithm x-delayed-type x-recent-history-length "
     "x-message-deduplication x-cache-size x-cache-ttl x-deduplication-header"
-).split()
-CONSUMER_ARGUMENTS = "x-priority x-consumer-timeout x-cancel-on-ha-failover x-stream-offset".split()
-KINDS = (
+)
+CONSUMER_ARGUMENTS = words("x-priority x-consumer-timeout x-cancel-on-ha-failover x-stream-offset")
+KINDS = words(
     "direct fanout topic headers x-consistent-hash x-modulus-hash x-random x-local-random x-delayed-message "
     "x-recent-history"
-).split()
-WORDS = (
-    "quorum classic stream lazy default drop-head reject-publish reject-publish-dlx at-least-once at-most-once all failed "
-    "returned disabled message_id correlation_id timestamp direct topic headers fanout x-delayed-message odd-a odd-b"
-).split()
+)
+WORDS = words(
+    "quorum classic stream lazy default drop-head reject-publish reject-publish-dlx at-least-once at-most-once all "
+    "failed returned disabled message_id correlation_id timestamp direct topic headers fanout x-delayed-message odd-a odd-b"
+)
 ODD_TEXTS = ("", " ", "a" * 255, "\udcff\udcfe", "\0", "\n", "ä" * 100, "{username}", "a.#.*.b", "." * 255, "#." * 127)
 NUMBERS = (0, 1, 2, 3, 100, 255, 256, -1, 2**31 - 1, -(2**31), 2**32, 2**63 - 1, -(2**63))
 OTHERS: tuple[Any, ...] = (
@@ -128,10 +133,10 @@ def bind(dice: random.Random, number: int) -> list[bytes]:
     return [codec.method_frame(number, name, routing_key=key, arguments=arguments, **fields)]
 
 
-HEADER_NAMES = (
+HEADER_NAMES = words(
     "CC BCC x-delay x-death x-deduplication-header x-delivery-count x-acquired-count x-recent-history-no-store "
     "x-first-death-queue x-last-death-reason h n"
-).split()
+)
 
 
 def odd_death(dice: random.Random) -> Any:
