@@ -70,8 +70,9 @@ cover: $(READY) ## core tests with line coverage, .pyx files included
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
-fuzz: build ## feed the broker broken sessions for FUZZ_SECONDS=60
+fuzz: build ## broken sessions, then broken octets into each parser, for FUZZ_SECONDS=60 each
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(ARGS)
+	$(BIN)/python -m tests.fuzz.inside --seconds $(FUZZ_SECONDS)
 
 crash: build ## kill the broker CRASH_ROUNDS=50 times and look for what it forgot
 	$(BIN)/python -m tests.crash --rounds $(CRASH_ROUNDS) $(ARGS)
