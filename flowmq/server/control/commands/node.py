@@ -1,10 +1,13 @@
 """node.*: the process itself."""
 
+import gc
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from flowmq import __version__
-from flowmq.server.control.registry import COMMANDS, Nothing, command
+from flowmq._message import live_messages
+from flowmq.server.control.registry import COMMANDS, Arguments, Nothing, command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,3 +26,22 @@ def list_commands(node: "Node", asked: Nothing) -> "Iterator[dict[str, Any]]":
     """What can be asked over this socket."""
     for found in COMMANDS.values():
         yield {"name": found.name, "help": found.help, "arguments": list(found.arguments.__struct_fields__)}
+
+
+class Memory(Arguments):
+    collect: bool = False
+
+
+@command("node.memory", Memory)
+def memory(node: "Node", asked: Memory) -> dict[str, int]:
+    """What there is to be given back: connections, messages in memory, and Python's blocks.
+
+    `collect`: without what Python's collector would find; that is a pause.
+    """
+    if asked.collect:
+        gc.collect()
+    return {
+        "connections": len(node.sessions),
+        "messages": live_messages(),
+        "allocated_blocks": sys.getallocatedblocks(),
+    }
