@@ -65,7 +65,7 @@ def test_environment_text_becomes_the_settings_type(variable: str, text: str, fo
 
 
 def test_octets_that_are_no_utf8_are_refused() -> None:
-    with pytest.raises(SettingsError, match="environment: FLOWMQ_STORAGE__DATA_DIR = .*surrogates not allowed"):
+    with pytest.raises(SettingsError, match=r"environment: FLOWMQ_STORAGE__DATA_DIR = .*surrogates not allowed"):
         load_settings(None, {"FLOWMQ_STORAGE__DATA_DIR": "/data/\udcff"}, {})
 
 
