@@ -1,8 +1,10 @@
 """node.*: the process itself."""
 
+import ctypes
 import gc
 import os
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from flowmq import __version__
@@ -28,6 +30,10 @@ def list_commands(node: "Node", asked: Nothing) -> "Iterator[dict[str, Any]]":
         yield {"name": found.name, "help": found.help, "arguments": list(found.arguments.__struct_fields__)}
 
 
+# Of the GNU C library only; elsewhere freed memory is given back when that library likes.
+malloc_trim: Callable[[int], int] = getattr(ctypes.CDLL(None), "malloc_trim", lambda keep: 0)
+
+
 class Memory(Arguments):
     collect: bool = False
 
@@ -36,10 +42,11 @@ class Memory(Arguments):
 def memory(node: "Node", asked: Memory) -> dict[str, int]:
     """What there is to be given back: connections, messages in memory, and Python's blocks.
 
-    `collect`: without what Python's collector would find; that is a pause.
+    `collect`: first, what can be given back to the operating system is; that is a pause.
     """
     if asked.collect:
         gc.collect()
+        malloc_trim(0)
     return {
         "connections": len(node.sessions),
         "messages": live_messages(),
