@@ -14,8 +14,8 @@ from tests.support.broker import READY, ROOT, STOP_SECONDS, Broker, Log, command
 
 pytestmark = pytest.mark.flowmq_only
 UNIT = ROOT / "deploy" / "flowmq.service"
-# Runs a command that may not make memory writable and executable: PR_SET_MDWE, as MemoryDenyWriteExecute= does. A kernel
-# before 6.3 does not know it.
+# Runs a command that may not make memory writable and executable: PR_SET_MDWE, as MemoryDenyWriteExecute= does. A
+# kernel before 6.3 does not know it.
 CONFINED = """
 import ctypes, os, sys
 ctypes.CDLL(None).prctl(65, 1, 0, 0, 0)
