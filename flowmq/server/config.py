@@ -295,8 +295,7 @@ def build(assignments: Assignments) -> Settings:
     }
     lists = converted(assignments, "", {name: list[kind] for name, kind in LISTS.items()})  # type: ignore[valid-type]
     settings = Settings(**values, **lists)
-    wrong = contradiction(settings) or contradiction_of_oauth(settings.oauth)
-    if wrong:
+    if wrong := contradiction(settings) or contradiction_of_oauth(settings.oauth):
         raise SettingsError(wrong)
     return settings
 
@@ -311,6 +310,7 @@ def convert(name: str, assignment: Assignment, kind: Any) -> object:
     if assignment.is_text and get_origin(kind) is list:
         value = [part.strip() for part in str(value).split(",") if part.strip()]
     try:
+        msgspec.json.encode(value)  # environment and command line may hold octets that are no UTF-8
         result = msgspec.convert(value, kind, strict=not assignment.is_text)
         if name in CHECKS:
             CHECKS[name](result)

@@ -209,6 +209,12 @@ class Node:
             flush()
             await asyncio.sleep(0)
 
+    def status(self) -> str:
+        """In a few words, for whoever supervises the process."""
+        queues = sum(len(vhost.queues) for vhost in self.broker.vhosts.values())
+        alarms = ", alarm: publishes are held back" if self.alarms.in_force else ""
+        return f"{len(self.sessions)} connections, {queues} queues{alarms}"
+
     def end_sessions(self, is_meant: Callable[["Session"], bool], reason: str) -> None:
         for session in list(self.sessions):
             if is_meant(session):

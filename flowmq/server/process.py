@@ -25,6 +25,7 @@ from flowmq.server.definitions import BadDefinitions, Summary, in_portions, pars
 from flowmq.server.handshake import is_loopback
 from flowmq.server.listeners import CannotListen, Listeners
 from flowmq.server.node import Node
+from flowmq.server.notify import Notifier
 from flowmq.server.tls import RELOADED_TLS
 from flowmq.storage.layout import DataDir, StorageError, storage_errors
 from flowmq.storage.store import Store
@@ -66,6 +67,7 @@ class Process:
         self.stop_now = asyncio.Event()
         self.node: Node | None = None
         self.listeners: Listeners | None = None
+        self.notifier = Notifier(os.environ, os.getpid())
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
@@ -75,8 +77,8 @@ class Process:
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         allow_many_files()
         set_flush_scheduler(loop.call_soon)
-        self.node = node = self._new_node(loop)
-        with storage_errors(Path(self.settings.storage.data_dir)):
+        with self.notifier.recovering(), storage_errors(Path(self.settings.storage.data_dir)):
+            self.node = node = self._new_node(loop)
             node.start_store()
         # What exists now lives as long as the process: the collector need not look at it again.
         gc.freeze()
@@ -87,12 +89,15 @@ class Process:
         node.lag.start()
         advise(node)
         log.info("Server startup complete")
+        self.notifier.ready(loop, node.status)
         await self.stopping.wait()
+        self.notifier.stopping()
         listeners.close()
         await self._drain(node)
         await companion.stop()
         await control.stop()
         node.lag.stop()
+        self.notifier.close()
         if not node.stop_store():
             log.error("stopped; the disk had failed, or what is on it is damaged: see above")
             return EXIT_DISK_FAILED
@@ -111,17 +116,21 @@ class Process:
         """SIGHUP. A file that is wrong changes nothing."""
         if self.node is None or self.listeners is None or self.stopping.is_set():
             return
+        with self.notifier.reloading():
+            self._take_over(self.node, self.listeners)
+
+    def _take_over(self, node: Node, listeners: Listeners) -> None:
         try:
             settings = self.read_settings()
-            context = self.listeners.new_context(settings)
-            keys = self.node.tokens.keys.read_again() if self.node.tokens else None
-            changes = self.node.reload(settings)
+            context = listeners.new_context(settings)
+            keys = node.tokens.keys.read_again() if node.tokens else None
+            changes = node.reload(settings)
         except (SettingsError, PolicyError) as error:
             log.error("SIGHUP received: nothing is changed: %s", error)
             return
-        self.listeners.take_over(context, settings)
-        if self.node.tokens and keys is not None:
-            self.node.tokens.keys.take_over(keys)
+        listeners.take_over(context, settings)
+        if node.tokens and keys is not None:
+            node.tokens.keys.take_over(keys)
         for name in differences(self.settings, settings):
             if name not in RELOADED:
                 log.warning("SIGHUP received: %s is different now; it counts from the next start on", name)

@@ -64,6 +64,11 @@ def test_environment_text_becomes_the_settings_type(variable: str, text: str, fo
     assert (value, type(value)) == (found, type(found))
 
 
+def test_octets_that_are_no_utf8_are_refused() -> None:
+    with pytest.raises(SettingsError, match=r"environment: FLOWMQ_STORAGE__DATA_DIR = .*surrogates not allowed"):
+        load_settings(None, {"FLOWMQ_STORAGE__DATA_DIR": "/data/\udcff"}, {})
+
+
 def test_every_setting_has_its_variable() -> None:
     settings = Settings()
     for section in ("amqp", "storage", "limits", "log"):

@@ -5,6 +5,7 @@ from flowmq.server.control.commands import (
     clients,
     definitions,
     exchanges,
+    memory,
     messages,
     moving,
     node,
@@ -12,4 +13,4 @@ from flowmq.server.control.commands import (
     queues,
 )
 
-__all__ = ["access", "clients", "definitions", "exchanges", "messages", "moving", "node", "policies", "queues"]
+__all__ = ["access", "clients", "definitions", "exchanges", "memory", "messages", "moving", "node", "policies", "queues"]
