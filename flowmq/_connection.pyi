@@ -24,7 +24,14 @@ class Connection(Peer, BufferedProtocol):
     reads: int
     writes: int
     def __init__(
-        self, session: Session, loop: AbstractEventLoop, *, message_bytes_max: int, outgoing_bytes_max: int
+        self,
+        session: Session,
+        loop: AbstractEventLoop,
+        *,
+        message_bytes_max: int,
+        outgoing_bytes_max: int,
+        header_bytes_max: int,
+        unauthenticated_bytes_max: int,
     ) -> None: ...
     @property
     def outgoing_bytes(self) -> int: ...

@@ -86,7 +86,8 @@ cdef int tell_time() noexcept nogil:
 cdef class Connection(Peer):
     """asyncio's BufferedProtocol for one client; `session` is described in the .pyi."""
 
-    def __init__(self, session, loop, *, uint64_t message_bytes_max, Py_ssize_t outgoing_bytes_max):
+    def __init__(self, session, loop, *, uint64_t message_bytes_max, Py_ssize_t outgoing_bytes_max,
+                 uint32_t header_bytes_max, uint64_t unauthenticated_bytes_max):
         self.session = session
         self.loop = loop
         self.buffer = shared_buffer
@@ -95,6 +96,8 @@ cdef class Connection(Peer):
         self.read_bytes = READ_BYTES_USUAL
         self.message_bytes_max = message_bytes_max
         self.outgoing_bytes_max = outgoing_bytes_max
+        self.header_bytes_max = header_bytes_max
+        self.unauthenticated_bytes_max = unauthenticated_bytes_max
         self.user = b""
         self.limit_frames(HANDSHAKE_FRAME_BYTES)
 
@@ -362,6 +365,12 @@ cdef class Connection(Peer):
         cdef Journal journal
         self.position = start
         self.cold_methods = 0
+        if self.stage < RUNNING and self.received_bytes > self.unauthenticated_bytes_max and not self.closing:
+            self.stage = DEAF
+            self.session.failed(0, 0, 0, FrameError(
+                f"more than {self.unauthenticated_bytes_max} octets before connection.open",
+                limit="unauthenticated_bytes",
+            ))
         if self.stage == DEAF:
             return self.listen_for_close_ok(start, end)
         while True:

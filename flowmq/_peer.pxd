@@ -29,6 +29,7 @@ cdef class Peer:
     cdef OutputBuffer output
     cdef readonly uint32_t body_frame_bytes     # largest body frame payload the client takes
     cdef readonly uint64_t message_bytes_max    # largest body it may publish
+    cdef readonly uint32_t header_bytes_max     # largest content header payload: properties, headers and 14 octets
     cdef readonly Py_ssize_t outgoing_bytes_max  # deliveries stop while more than this waits in `output`
     cdef readonly bytes user
     cdef readonly bint paused       # the transport's own buffer is full

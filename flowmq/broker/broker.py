@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from flowmq._queue import Consumer, Queue
 from flowmq.amqp.errors import NotAllowed
 from flowmq.broker.definitions import Definitions
+from flowmq.broker.limits import Limits
 from flowmq.broker.policies import Policy
 from flowmq.broker.policy_keys import PolicyError
 from flowmq.broker.users import Users
@@ -19,9 +20,11 @@ class Broker:
         users: Users,
         consumer_cancelled: Callable[[Consumer], None] = no_one_to_tell,
         definitions: Definitions | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self.users = users
-        self.vhosts = {DEFAULT_VHOST: VHost(DEFAULT_VHOST, consumer_cancelled, definitions)}
+        self.limits = limits or Limits(definitions=definitions)
+        self.vhosts = {DEFAULT_VHOST: VHost(DEFAULT_VHOST, consumer_cancelled, definitions, self.limits)}
 
     def vhost(self, name: str) -> VHost:
         vhost = self.vhosts.get(name)

@@ -42,3 +42,6 @@ class Definitions:
         """It is new, or replaces the one of the same kind, virtual host and name."""
 
     def policy_deleted(self, policy: Policy) -> None: ...
+
+    def limits_set(self, kind: str, owner: str, values: dict[str, int]) -> None:
+        """All limits of a virtual host or a user, in place of those before; none when there are no values."""

@@ -78,13 +78,6 @@ def is_loopback(peer: Any) -> bool:
     return (mapped or found).is_loopback
 
 
-def refuse_if_full(session: "Session") -> None:
-    limit = session.node.settings.limits.connections_max
-    if limit and len(session.node.sessions) > limit:
-        # Refused where RabbitMQ refuses it, at connection.open, so that clients get to see the reason.
-        session.over_limit = True
-
-
 def protocol_header(session: "Session", octets: bytes) -> None:
     if octets in (PROTOCOL_HEADER, PROTOCOL_HEADER_0_9):
         session.connection.begin_handshake()
@@ -202,8 +195,12 @@ def open_(session: "Session", number: int, method: Method) -> None:
         return
     if not isinstance(method, ConnectionOpen):
         raise expected(method)
-    if session.over_limit:
-        limit = session.node.settings.limits.connections_max
-        raise NotAllowed(f"connection refused: node connection limit ({limit}) is reached")
-    session.open(session.node.broker.vhost(method.virtual_host))
+    # Refused only here, where RabbitMQ refuses it, so that clients get to see the reason.
+    limits, limit = session.node.broker.limits, session.node.settings.limits.connections_max
+    if limit and limits.open_connections >= limit:
+        raise NotAllowed(f"connection refused: node connection limit ({limit}) is reached", limit="node_connections")
+    vhost = session.node.broker.vhost(method.virtual_host)
+    limits.check_vhost_connection(vhost.name, session.user_name)
+    limits.check_user_connection(session.user_name)
+    session.open(vhost)
     session.send(0, ConnectionOpenOk())

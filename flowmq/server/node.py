@@ -13,10 +13,12 @@ from flowmq._peer import disk_progressed, due_timer_ended, flush, set_due_timer,
 from flowmq._queue import Consumer
 from flowmq._rules import are_timeouts_used
 from flowmq.broker.broker import Broker
+from flowmq.broker.limits import CHANNELS, CONNECTIONS, QUEUES, USER_LIMITS, VHOST_LIMITS, Limits, Values
 from flowmq.broker.users import User, Users
 from flowmq.server.alarms import Alarms
-from flowmq.server.config import Settings
+from flowmq.server.config import LimitsSettings, Settings
 from flowmq.server.memory import memory_limit
+from flowmq.server.pace import Pace
 from flowmq.storage.store import Store
 
 if TYPE_CHECKING:
@@ -33,6 +35,14 @@ VERIFICATION_SECONDS = 0.02
 log = logging.getLogger("flowmq")
 
 
+def default_limits(limits: LimitsSettings) -> dict[str, Values]:
+    """What counts for virtual hosts and users that have no limits of their own."""
+    return {
+        VHOST_LIMITS: {CONNECTIONS: limits.vhost_connections_max, QUEUES: limits.vhost_queues_max},
+        USER_LIMITS: {CONNECTIONS: limits.user_connections_max, CHANNELS: limits.user_channels_max},
+    }
+
+
 class Node:
     """Everything a session needs to know of the process it lives in."""
 
@@ -45,6 +55,7 @@ class Node:
             Users(users, default_user_loopback_only=settings.limits.default_user_loopback_only),
             self.consumer_cancelled,
             store,
+            Limits(default_limits(settings.limits), store),
         )
         self.broker.configure_policies(settings.all_policies())
         self.sessions: set[Session] = set()
@@ -52,6 +63,7 @@ class Node:
         data_dir = None if store is None else store.data_dir.path
         self.alarms = Alarms(loop, settings.limits, self.sessions, memory_limit_bytes, data_dir)
         self.empty: asyncio.Future[None] | None = None
+        self.pace = Pace(settings.limits.accepts_per_second_max)
         set_memory_limit(memory_limit_bytes)
         set_clock()
         set_due_timer(self._look_at_due)

@@ -7,6 +7,7 @@ Connection's.
 import logging
 import select
 import socket
+import time
 from asyncio import Transport
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -53,6 +54,8 @@ class Session:
             node.loop,
             message_bytes_max=limits.message_bytes_max,
             outgoing_bytes_max=limits.outgoing_bytes_max,
+            header_bytes_max=limits.header_bytes_max,
+            unauthenticated_bytes_max=limits.unauthenticated_bytes_max,
         )
         self.handler: Handler = handshake.start_ok
         self.name = "?"
@@ -66,7 +69,7 @@ class Session:
         self.heartbeat: Heartbeat | None = None
         self.last_queues: dict[int, str] = {}  # channel number -> name of the queue last declared there
         self.was_open = False
-        self.over_limit = False
+        self.is_counted = False  # among the open connections
         self.client_gone = False  # what it sent before is read to the end, which is near
         self.closing_because: str | None = None
         seconds = node.settings.amqp.handshake_timeout if handshake_seconds is None else handshake_seconds
@@ -81,7 +84,24 @@ class Session:
         self.from_loopback = handshake.is_loopback(peer)
         transport.set_write_buffer_limits(WRITE_BUFFER_HIGH_BYTES, WRITE_BUFFER_LOW_BYTES)
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        handshake.refuse_if_full(self)
+        self._wait_for_turn()
+
+    def _wait_for_turn(self) -> None:
+        """Not too many at once, and not too fast."""
+        limits, amqp = self.node.settings.limits, self.node.settings.amqp
+        refused = self.node.broker.limits.refused
+        shaking_hands = len(self.node.sessions) - self.node.broker.limits.open_connections
+        if limits.handshakes_max and shaking_hands > limits.handshakes_max:
+            refused["handshakes"] += 1
+            self.abort()
+            return
+        seconds = self.node.pace.wait_seconds(time.monotonic(), amqp.handshake_timeout)
+        if seconds is None:
+            refused["accept_rate"] += 1
+            self.abort()
+        elif seconds:
+            self.connection.stop_reading()
+            self.node.loop.call_later(seconds, self.connection.resume_reading)
 
     def protocol_header(self, octets: bytes) -> None:
         handshake.protocol_header(self, octets)
@@ -94,6 +114,8 @@ class Session:
         if not isinstance(error, AMQPError):
             log.error("connection %s: internal error", self.name, exc_info=error)
             error = InternalError("internal error, see the broker's log")
+        if error.limit:
+            self.node.broker.limits.refused[error.limit] += 1
         class_id, method_id = error.class_id or class_id, error.method_id or method_id
         channel = self.connection.channels.get(number)
         if isinstance(error, SoftError) and channel is not None:
@@ -195,6 +217,8 @@ class Session:
         self.handler = methods.dispatch
         assert self.user is not None
         self.connection.begin_running(self.user.name.encode("utf-8", "surrogateescape"))
+        self.node.broker.limits.connection_opened(vhost.name, self.user.name)
+        self.is_counted = True
         if self.heartbeat_seconds:
             self.heartbeat = Heartbeat(self.node.loop, self.connection, self.heartbeat_seconds, self._silent)
         log.info("connection %s opened: user '%s', vhost '%s'%s", self.name, self.user.name, vhost.name, self._title())
@@ -236,6 +260,8 @@ class Session:
     def leave_channel(self, channel: Channel) -> None:
         """A channel ends: its deliveries return, and queues that lived for its consumers go."""
         queues = {consumer.queue for consumer in channel.consumers.values()}
+        if not channel.closing:
+            self.node.broker.limits.channel_closed(self.user_name)
         channel.close()
         self.last_queues.pop(channel.number, None)
         if self.vhost is not None:
@@ -283,6 +309,9 @@ class Session:
         self.connection.close_channels()
         if self.vhost is not None:
             self.vhost.owner_left(self)
+            if self.is_counted:
+                self.is_counted = False
+                self.node.broker.limits.connection_closed(self.vhost.name, self.user_name)
 
     def _silent(self) -> None:
         self.closing_because = f"missed heartbeats from client, timeout: {self.heartbeat_seconds}s"
@@ -292,6 +321,7 @@ class Session:
     def _handshake_expired(self) -> None:
         if self.connection.received_bytes:
             log.warning("connection %s: handshake timed out", self.name)
+            self.node.broker.limits.refused["handshake_time"] += 1
         self.abort()
 
     def _log_end(self, error: Exception | None) -> None:

@@ -24,6 +24,7 @@ from flowmq._verification import Verification
 from flowmq.amqp.tables import Table, decode_table, encode_table
 from flowmq.broker.broker import Broker
 from flowmq.broker.definitions import EXCHANGE, QUEUE, Definitions
+from flowmq.broker.limits import USER_LIMITS, VHOST_LIMITS
 from flowmq.broker.memories import MemoryName
 from flowmq.broker.names import octets, text
 from flowmq.broker.policies import OPERATOR_POLICY, POLICY, Policy
@@ -103,6 +104,9 @@ class Store(Definitions):
         """Declare again what was durable, and give queues their messages; returns how many messages."""
         for host in broker.vhosts.values():
             host.memories.is_restoring = True
+        for (kind, name), value in self.items.items():
+            if kind in (VHOST_LIMITS, USER_LIMITS):
+                broker.limits.restore(kind, name[0], value)
         for (kind, name), value in self.items.items():
             if kind in (POLICY, OPERATOR_POLICY):
                 vhost, policy = name
@@ -261,6 +265,12 @@ class Store(Definitions):
 
     def policy_deleted(self, policy: Policy) -> None:
         self._delete(policy.kind, (policy.vhost, policy.name))
+
+    def limits_set(self, kind: str, owner: str, values: dict[str, int]) -> None:
+        if values:
+            self._put(kind, (owner,), values)
+        else:
+            self._delete(kind, (owner,))
 
     def snapshot(self) -> bytes:
         """Everything defined, as the payload of one record."""
