@@ -173,7 +173,7 @@ cdef class Channel(ContentReceiver):
             # Deleted, and perhaps declared anew, between this publish's method and its last octet.
             memcpy(self.names, self.memo_names, self.memo_names_bytes)
             self.names_bytes = self.memo_names_bytes
-            self.memo_names_bytes = 0
+            self.memo_names_bytes = self.memo_valid_bytes = 0
             self.find_exchange()
         if self.selected_keys is None and self.memo_routes is not None:
             if self.exchange.generation == self.memo_generation:
@@ -293,13 +293,11 @@ cdef class Channel(ContentReceiver):
         store_short(start + 9, 71)
         store_long_long(start + 11, self.next_delivery_tag)
         start[19] = entry.delivery_count > 0
-        self.peer.output.used += 20
-        # The count stands between the names and the end octet: the content is laid down behind it and the names
-        # moved forward over the gap.
-        self.peer.put_content(message, start + 24, self.number)
         memcpy(start + 20, message_names(message), message.names_bytes)
+        # The count stands between the names and the end octet.
         store_long(start + 20 + message.names_bytes, <uint32_t>min(queue.ready(), <uint64_t>0xFFFFFFFF))
-        self.peer.output.used += 4
+        self.peer.output.used += 24 + message.names_bytes
+        self.peer.put_frames(message, start + 24 + message.names_bytes, self.number)
         if no_ack:
             message_release(message)
         else:
@@ -628,4 +626,4 @@ cdef class Channel(ContentReceiver):
             consumer.queue.choose_active()
         self.exchange = None
         self.memo_routes = None
-        self.memo_names_bytes = 0
+        self.memo_names_bytes = self.memo_valid_bytes = 0

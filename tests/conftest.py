@@ -7,16 +7,22 @@ they are themselves judged: what they expect is what RabbitMQ does, except where
 import itertools
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.accounts import Accounts, FlowMQAccounts, RabbitMQAccounts
 from tests.support.broker import Broker
 from tests.support.peer import Peer, peer_from_url
 from tests.support.wire import Channel, Client, connect
 
+# How long an example takes says more of the machine than of what is tested.
+settings.register_profile("flowmq", deadline=None)
+settings.load_profile("flowmq")
+
 PEER_URL = os.environ.get("FLOWMQ_TEST_PEER", "")
+PEER_CTL = os.environ.get("FLOWMQ_TEST_RABBITMQCTL", "")
 MARKERS = (
     "clients: real client libraries over TCP",
     "slow: takes more than a second or two",
@@ -37,6 +43,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("flowmq_only") or item.get_closest_marker("newer"):
             item.add_marker(skip)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What a broken client sent may stand in the log, and what is no UTF-8 does not pass between test processes."""
+    report = yield
+    report.sections = [
+        (title, text.encode("utf-8", "backslashreplace").decode("utf-8")) for title, text in report.sections
+    ]
+    return report
 
 
 def _is_flowmq(url: str) -> bool:
@@ -111,3 +127,14 @@ def names(name: str) -> Iterator[str]:
 def queue(channel: Channel, name: str) -> str:
     """A queue that goes with the test's connection."""
     return channel.queue(name, exclusive=True)
+
+
+@pytest.fixture(scope="session")
+def accounts(request: pytest.FixtureRequest) -> Accounts:
+    """Who makes users and virtual hosts in the broker that all tests share."""
+    if not PEER_URL:
+        shared: Broker = request.getfixturevalue("broker")
+        return FlowMQAccounts(shared.data_dir)
+    if not PEER_CTL:
+        pytest.skip("FLOWMQ_TEST_RABBITMQCTL does not say how to make users in that peer")
+    return RabbitMQAccounts(PEER_CTL)

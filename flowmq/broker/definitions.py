@@ -8,7 +8,7 @@ from flowmq._queue import Queue
 from flowmq.amqp.tables import Table
 from flowmq.broker.policies import Policy
 
-QUEUE, EXCHANGE = "queue", "exchange"
+QUEUE, EXCHANGE, VHOST = "queue", "exchange", "vhost"
 
 
 class Definitions:
@@ -38,10 +38,15 @@ class Definitions:
 
     def memory_gone(self, vhost: str, kind: str, name: str, purpose: str) -> None: ...
 
+    def put(self, kind: str, name: tuple[str, ...], value: object) -> None:
+        """Something whose place in the model is its kind and name is there, with that value, or has another one."""
+
+    def delete(self, kind: str, name: tuple[str, ...]) -> None: ...
+
+    def vhost_emptied(self, vhost: str) -> None:
+        """Nothing is left in a virtual host that was deleted, and it goes itself."""
+
     def policy_set(self, policy: Policy) -> None:
         """It is new, or replaces the one of the same kind, virtual host and name."""
 
     def policy_deleted(self, policy: Policy) -> None: ...
-
-    def limits_set(self, kind: str, owner: str, values: dict[str, int]) -> None:
-        """All limits of a virtual host or a user, in place of those before; none when there are no values."""

@@ -69,10 +69,11 @@ class Limits:
     def _store(self, kind: str, owner: str, values: Values) -> None:
         if values == self.stored[kind].get(owner, {}):
             return
-        self.definitions.limits_set(kind, owner, values)
         if values:
+            self.definitions.put(kind, (owner,), values)
             self.stored[kind][owner] = values
         else:
+            self.definitions.delete(kind, (owner,))
             del self.stored[kind][owner]
 
     # ------------------------------------------------------------------------------------------------ what there is

@@ -15,7 +15,17 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from flowmq.broker.policies import Policy
-from flowmq.server.listener_settings import TLSHost, TLSSettings, check_hosts, contradiction
+from flowmq.server.listener_settings import (
+    PASSWORD_MECHANISMS,
+    Mechanism,
+    TLSHost,
+    TLSSettings,
+    WebSocketSettings,
+    check_hosts,
+    contradiction,
+)
+from flowmq.server.proxy_protocol import network
+from flowmq.server.user_settings import User, check_users
 
 ENVIRONMENT_PREFIX = "FLOWMQ_"
 
@@ -35,6 +45,9 @@ class AMQPSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     heartbeat: Annotated[int, Meta(ge=0, le=65535)] = 60
     handshake_timeout: Annotated[float, Meta(gt=0, le=86400)] = 10.0
     backlog: Annotated[int, Meta(ge=1, le=2147483647)] = 1024
+    proxy_protocol_from: list[str] = field(default_factory=list)
+    mechanisms: list[Mechanism] = field(default_factory=PASSWORD_MECHANISMS.copy)
+    anonymous_user: str = ""
 
 
 class StorageSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -73,15 +86,6 @@ class ControlSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     group: str = ""
 
 
-class User(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    name: Text
-    password: str
-    tags: list[str] = field(default_factory=list)
-
-    def __repr__(self) -> str:
-        return f"User(name={self.name!r}, tags={self.tags!r})"
-
-
 class PolicySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
     name: Text
     pattern: str
@@ -97,11 +101,12 @@ class PolicySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     amqp: AMQPSettings = field(default_factory=AMQPSettings)
     tls: TLSSettings = field(default_factory=TLSSettings)
+    websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
     storage: StorageSettings = field(default_factory=StorageSettings)
     limits: LimitsSettings = field(default_factory=LimitsSettings)
     log: LogSettings = field(default_factory=LogSettings)
     control: ControlSettings = field(default_factory=ControlSettings)
-    users: list[User] = field(default_factory=lambda: [User(name="guest", password="guest", tags=["administrator"])])
+    users: list[User] = field(default_factory=list)
     tls_hosts: list[TLSHost] = field(default_factory=list)
     policies: list[PolicySettings] = field(default_factory=list)
     operator_policies: list[PolicySettings] = field(default_factory=list)
@@ -173,16 +178,14 @@ def environment_names() -> dict[str, str]:
     return {ENVIRONMENT_PREFIX + name.replace(".", "__").upper(): name for name in names}
 
 
+def check_networks(networks: list[str]) -> None:
+    for text in networks:
+        network(text)
+
+
 def check_addresses(addresses: list[str]) -> None:
     for address in addresses:
         parse_address(address)
-
-
-def check_users(users: list[User]) -> None:
-    names = [user.name for user in users]
-    repeated = next((name for name in names if names.count(name) > 1), None)
-    if repeated is not None:
-        raise ValueError(f"user {repeated!r} is given twice")
 
 
 def check_policies(policies: list[PolicySettings], *, operator: bool) -> None:
@@ -197,6 +200,9 @@ def check_policies(policies: list[PolicySettings], *, operator: bool) -> None:
 CHECKS: dict[str, Callable[[Any], None]] = {
     "amqp.listen": check_addresses,
     "tls.listen": check_addresses,
+    "websocket.listen": check_addresses,
+    "websocket.listen_tls": check_addresses,
+    **{f"{section}.proxy_protocol_from": check_networks for section in ("amqp", "tls", "websocket")},
     "users": check_users,
     "tls_hosts": check_hosts,
     "policies": partial(check_policies, operator=False),
@@ -280,7 +286,7 @@ def build(assignments: Assignments) -> Settings:
     }
     lists = converted(assignments, "", {name: list[kind] for name, kind in LISTS.items()})  # type: ignore[valid-type]
     settings = Settings(**values, **lists)
-    wrong = contradiction(settings.amqp.listen, settings.tls)
+    wrong = contradiction(settings)
     if wrong:
         raise SettingsError(wrong)
     return settings
@@ -329,7 +335,7 @@ def differences(before: Settings, after: Settings) -> list[str]:
 def to_toml(settings: Settings) -> str:
     """The settings as a configuration file, without the passwords."""
     blocks = [toml_block(f"[{section}]", getattr(settings, section)) for section in sections()]
-    blocks += [toml_block("[[users]]", msgspec.structs.replace(user, password="********")) for user in settings.users]
+    blocks += [toml_block("[[users]]", user.masked()) for user in settings.users]
     for name in ("tls_hosts", "policies", "operator_policies"):
         blocks += [toml_block(f"[[{name}]]", policy) for policy in getattr(settings, name)]
     return "\n".join(blocks)
@@ -337,12 +343,16 @@ def to_toml(settings: Settings) -> str:
 
 def toml_block(title: str, section: Struct) -> str:
     values = zip(keys_of(type(section)), msgspec.structs.astuple(section), strict=True)
-    lines = (f"{key} = {toml_value(value)}\n" for key, value in values)
+    lines = (f"{key} = {toml_value(value)}\n" for key, value in values if value is not None)
     return f"{title}\n{''.join(lines)}"
 
 
 def toml_value(value: object) -> str:
+    if isinstance(value, Struct):
+        return toml_value(msgspec.structs.asdict(value))
+    if isinstance(value, list):
+        return f"[{', '.join(toml_value(item) for item in value)}]"
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{toml_value(key)} = {toml_value(item)}" for key, item in value.items()) + " }"
-    # JSON's scalars and arrays of them are TOML's, but for one control character that JSON leaves as it is.
+    # JSON's scalars are TOML's, but for one control character that JSON leaves as it is.
     return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")

@@ -7,6 +7,7 @@ log-in with connection.close for those who can take it, and never with the reaso
 import ipaddress
 import logging
 import platform
+import time
 from typing import TYPE_CHECKING, Any
 
 from flowmq import __version__
@@ -18,7 +19,7 @@ from flowmq.amqp.constants import (
     VERSION_MAJOR,
     VERSION_MINOR,
 )
-from flowmq.amqp.errors import AccessRefused, ChannelError, CommandInvalid, NotAllowed
+from flowmq.amqp.errors import AccessRefused, ChannelError, CommandInvalid, FrameError, NotAllowed
 from flowmq.amqp.method import Method
 from flowmq.amqp.methods import (
     ConnectionClose,
@@ -30,13 +31,14 @@ from flowmq.amqp.methods import (
     ConnectionTune,
     ConnectionTuneOk,
 )
-from flowmq.amqp.sasl import parse_amqplain, parse_plain
 from flowmq.amqp.tables import Table
+from flowmq.broker.users import User
+from flowmq.broker.vhost import VHost
+from flowmq.server.mechanisms import MECHANISMS, offered
 
 if TYPE_CHECKING:
     from flowmq.server.session import Session
 
-MECHANISMS = {"PLAIN": parse_plain, "AMQPLAIN": parse_amqplain}
 REFUSED_SECONDS = 3.0  # how long a refused client waits for its socket to close: guessing passwords must be slow
 TLS_HANDSHAKE = b"\x16\x03"
 HTTP_METHODS = (b"GET ", b"POST", b"HEAD", b"PUT ", b"DELE", b"OPTI", b"PATC", b"CONN", b"PRI ")
@@ -73,15 +75,43 @@ def address(socket_name: Any) -> str:
 def is_loopback(peer: Any) -> bool:
     if not isinstance(peer, tuple):
         return False
-    found = ipaddress.ip_address(peer[0].partition("%")[0])
+    try:
+        found = ipaddress.ip_address(peer[0].partition("%")[0])
+    except ValueError:
+        return False
     mapped = getattr(found, "ipv4_mapped", None)
     return (mapped or found).is_loopback
+
+
+def wait_for_turn(session: "Session") -> None:
+    """Not too many clients at once before their log-in, and not too fast."""
+    settings, limits = session.node.settings, session.node.broker.limits
+    shaking_hands = len(session.node.sessions) - limits.open_connections
+    if settings.limits.handshakes_max and shaking_hands > settings.limits.handshakes_max:
+        limits.refused["handshakes"] += 1
+        session.abort()
+        return
+    seconds = session.node.pace.wait_seconds(time.monotonic(), settings.amqp.handshake_timeout)
+    if seconds is None:
+        limits.refused["accept_rate"] += 1
+        session.abort()
+    elif seconds:
+        # Not at once: the transport begins to read only when it is told of the connection.
+        session.node.loop.call_soon(session.connection.stop_reading)
+        session.node.loop.call_later(seconds, session.connection.resume_reading)
+
+
+def sent_too_much(session: "Session") -> None:
+    octets_max = session.node.settings.limits.unauthenticated_bytes_max
+    text = f"more than {octets_max} octets before connection.open"
+    session.failed(0, 0, 0, FrameError(text, limit="unauthenticated_bytes"))
+    session.connection.become_deaf()
 
 
 def protocol_header(session: "Session", octets: bytes) -> None:
     if octets in (PROTOCOL_HEADER, PROTOCOL_HEADER_0_9):
         session.connection.begin_handshake()
-        session.send(0, ConnectionStart(VERSION_MAJOR, VERSION_MINOR, SERVER_PROPERTIES, " ".join(MECHANISMS)))
+        session.send(0, ConnectionStart(VERSION_MAJOR, VERSION_MINOR, SERVER_PROPERTIES, " ".join(offered(session))))
         return
     log.warning("connection %s: %s", session.name, what_it_may_be(octets))
     session.connection.become_deaf()
@@ -89,14 +119,16 @@ def protocol_header(session: "Session", octets: bytes) -> None:
     session.finish()
 
 
-def what_it_may_be(octets: bytes, port: str = "AMQP port") -> str:
-    """The first octets of a client that is none of ours, in words."""
+def what_it_may_be(octets: bytes, port: str = "AMQP port", missing: str = "") -> str:
+    """The first octets of a client that is none of ours, in words. `missing`: what it should have begun with."""
     if octets.startswith(TLS_HANDSHAKE):
         return f"TLS client detected on non-TLS {port}"
     if octets.startswith(HTTP_METHODS):
         return f"HTTP client detected on {port}"
     if octets.startswith(AMQP_1_0):
         return f"AMQP 1.0 client detected on {port}: only AMQP 0-9-1 is spoken here"
+    if missing and octets.startswith(b"AMQP"):
+        return f"AMQP client without {missing} detected on {port}"
     if octets.startswith(PROXY_HEADERS):
         return f"PROXY protocol header detected on {port}, from a client that is no trusted proxy"
     if octets[:1] == bytes([MQTT_CONNECT]) and b"MQ" in octets:
@@ -137,15 +169,22 @@ def start_ok(session: "Session", number: int, method: Method) -> None:
 
 
 def log_in(session: "Session", mechanism: str, response: bytes) -> None:
-    parse = MECHANISMS.get(mechanism)
-    if parse is None:
+    if mechanism not in offered(session):
         raise CommandInvalid(f"unknown authentication mechanism '{mechanism}'")
-    name, password = parse(response)
-    user = session.node.broker.users.authenticate(name, password, from_loopback=session.from_loopback)
-    if isinstance(user, str):
-        log.warning("connection %s: log-in of user %r refused: %s", session.name, name, user)
-        refuse_log_in(session, mechanism)
-        return
+
+    def answered(name: str, user: User | str) -> None:
+        if isinstance(user, str):
+            log.warning("connection %s: log-in of user %r refused: %s", session.name, name, user)
+            refuse_log_in(session, mechanism)
+        else:
+            session.mechanism = mechanism
+            admit(session, user)
+
+    MECHANISMS[mechanism](session, response, answered)
+
+
+def admit(session: "Session", user: User) -> None:
+    """Whoever it is has shown that they are."""
     session.user = user
     amqp = session.node.settings.amqp
     session.handler = tune_ok
@@ -202,5 +241,13 @@ def open_(session: "Session", number: int, method: Method) -> None:
     vhost = session.node.broker.vhost(method.virtual_host)
     limits.check_vhost_connection(vhost.name, session.user_name)
     limits.check_user_connection(session.user_name)
-    session.open(vhost)
+    session.open(permitted_vhost(session, method.virtual_host))
     session.send(0, ConnectionOpenOk())
+
+
+def permitted_vhost(session: "Session", name: str) -> VHost:
+    vhost = session.node.broker.vhost(name)
+    assert session.user is not None, "the log-in comes before"
+    if session.user.permission(name) is None:
+        raise NotAllowed(f"access to vhost '{name}' refused for user '{session.user.name}'")
+    return vhost

@@ -5,11 +5,10 @@ Connection's.
 """
 
 import logging
-import select
 import socket
-import time
 from asyncio import Transport
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from flowmq._channel import Channel
@@ -25,9 +24,12 @@ from flowmq.amqp.methods import (
     ConnectionUnblocked,
 )
 from flowmq.amqp.tables import Table
+from flowmq.broker.names import octets, text
+from flowmq.broker.permissions import QUEUE, READ, Access
 from flowmq.broker.users import User
 from flowmq.broker.vhost import VHost
 from flowmq.server import handshake, methods
+from flowmq.server.entry import Entry
 from flowmq.server.heartbeat import Heartbeat
 
 if TYPE_CHECKING:
@@ -45,9 +47,9 @@ Handler = Callable[["Session", int, Method], None]
 class Session:
     """What the compiled connection calls with everything that does not come per message."""
 
-    def __init__(self, node: "Node", handshake_seconds: float | None = None) -> None:
-        """`handshake_seconds`: what is left of the time for the handshake, when some of it has been used."""
+    def __init__(self, node: "Node", entry: Entry) -> None:
         self.node = node
+        self.entry = entry
         limits = node.settings.limits
         self.connection = Connection(
             self,
@@ -63,45 +65,33 @@ class Session:
         self.client_properties = Table()
         self.capabilities: dict[str, object] = {}
         self.user: User | None = None
+        self.mechanism = ""  # by which the user has logged in
         self.vhost: VHost | None = None
+        self.access: Access | None = None  # of that user in that virtual host
+        self.stop_waiting: Callable[[], None] | None = None  # for a log-in
         self.channel_max = 0
         self.heartbeat_seconds = 0
         self.heartbeat: Heartbeat | None = None
         self.last_queues: dict[int, str] = {}  # channel number -> name of the queue last declared there
+        self.answers_owed = 0  # they wait for the disk
+        self.last_commit = 0  # what the last of them waits for
         self.was_open = False
         self.is_counted = False  # among the open connections
         self.client_gone = False  # what it sent before is read to the end, which is near
         self.closing_because: str | None = None
-        seconds = node.settings.amqp.handshake_timeout if handshake_seconds is None else handshake_seconds
-        self.deadline = node.loop.call_later(seconds, self._handshake_expired)
+        self.deadline = node.loop.call_later(entry.handshake_seconds, self._handshake_expired)
 
     # --------------------------------------------------------------------------------- called by the connection
 
     def connected(self, transport: Transport) -> None:
         self.node.session_began(self)
-        peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+        peer = self.entry.peer or transport.get_extra_info("peername")
+        own = self.entry.own or transport.get_extra_info("sockname")
         self.name = f"{handshake.address(peer)} -> {handshake.address(own)}"
         self.from_loopback = handshake.is_loopback(peer)
         transport.set_write_buffer_limits(WRITE_BUFFER_HIGH_BYTES, WRITE_BUFFER_LOW_BYTES)
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._wait_for_turn()
-
-    def _wait_for_turn(self) -> None:
-        """Not too many at once, and not too fast."""
-        limits, amqp = self.node.settings.limits, self.node.settings.amqp
-        refused = self.node.broker.limits.refused
-        shaking_hands = len(self.node.sessions) - self.node.broker.limits.open_connections
-        if limits.handshakes_max and shaking_hands > limits.handshakes_max:
-            refused["handshakes"] += 1
-            self.abort()
-            return
-        seconds = self.node.pace.wait_seconds(time.monotonic(), amqp.handshake_timeout)
-        if seconds is None:
-            refused["accept_rate"] += 1
-            self.abort()
-        elif seconds:
-            self.connection.stop_reading()
-            self.node.loop.call_later(seconds, self.connection.resume_reading)
+        handshake.wait_for_turn(self)
 
     def protocol_header(self, octets: bytes) -> None:
         handshake.protocol_header(self, octets)
@@ -118,7 +108,12 @@ class Session:
             self.node.broker.limits.refused[error.limit] += 1
         class_id, method_id = error.class_id or class_id, error.method_id or method_id
         channel = self.connection.channels.get(number)
-        if isinstance(error, SoftError) and channel is not None:
+        if isinstance(error, SoftError) and channel is not None and self.answers_owed:
+            # Those before it are answered first.
+            self.connection.hold()
+            close = partial(self._close_channel, channel, class_id, method_id, error)
+            self._when_committed(self.last_commit, close)
+        elif isinstance(error, SoftError) and channel is not None:
             self._close_channel(channel, class_id, method_id, error)
         else:
             self._close_connection(class_id, method_id, error)
@@ -126,11 +121,16 @@ class Session:
     def memory_is_short(self) -> None:
         self.node.alarms.memory_is_short(self)
 
+    def sent_too_much_unauthenticated(self) -> None:
+        handshake.sent_too_much(self)
+
     def published_in_alarm(self) -> None:
         self.node.alarms.published(self)
 
     def lost(self, error: Exception | None) -> None:
         self.deadline.cancel()
+        if self.stop_waiting is not None:
+            self.stop_waiting()
         self._release()
         self._log_end(error)
         self.node.session_ended(self)
@@ -142,20 +142,64 @@ class Session:
 
     def send_when_committed(self, commit: int, number: int, method: Method | None) -> None:
         """An answer that promises what is on disk. Until it is given nothing else on this connection is dealt with."""
+        self.connection.hold()
+        self._when_committed(commit, partial(self._send_if_wanted, number, method))
+
+    def send_in_turn(self, commit: int, number: int, method: Method | None) -> None:
+        """The answer to a declaration; `commit` 0: it promises nothing that is not on disk yet.
+
+        Until it is given further declarations are dealt with, and answered after it, but nothing else.
+        """
+        if not commit and not self.answers_owed:
+            self._send_if_wanted(number, method)
+            return
+        self.connection.hold_all_but_declarations()
+        self._when_committed(commit or self.last_commit, partial(self._send_if_wanted, number, method))
+
+    def _send_if_wanted(self, number: int, method: Method | None) -> None:
+        if method is not None:
+            self.send(number, method)
+
+    def _when_committed(self, commit: int, then: Callable[[], None]) -> None:
         store = self.node.store
         assert store is not None, "commits come from a store"
-        self.connection.hold()
-        store.when_committed(commit, lambda failed: self._committed(failed, number, method))
+        self.answers_owed += 1
+        self.last_commit = commit
+        store.when_committed(commit, partial(self._committed, then))
 
-    def _committed(self, failed: bool, number: int, method: Method | None) -> None:
+    def _committed(self, then: Callable[[], None], failed: bool) -> None:
+        self.answers_owed -= 1
         if self.connection.transport is None:
             return
         if failed and not self.connection.closing:
             self._close_connection(0, 0, ResourceError("the broker's disk failed: nothing durable can be done"))
-        elif method is not None and not self.connection.closing:
-            self.send(number, method)
-        # Not from here: what is released may wait for the disk again.
-        self.node.loop.call_soon(self.connection.release)
+        elif not self.connection.closing:
+            then()
+        if not self.answers_owed:
+            # Not from here: what is released may wait for the disk again.
+            self.node.loop.call_soon(self._release_frames)
+
+    def _release_frames(self) -> None:
+        # Another declaration may have come since.
+        if not self.answers_owed:
+            self.connection.release()
+
+    def authenticate(self, name: str, password: str, answered: Callable[[User | str], None]) -> None:
+        """Calls `answered` with the user, or why not. Until then nothing else on this connection is dealt with."""
+        waiting = False
+
+        def answer(user: User | str) -> None:
+            self.stop_waiting = None
+            if self.connection.transport is not None and not self.connection.closing:
+                answered(user)
+            if waiting:
+                self.connection.release()
+
+        stop = self.node.authenticator.log_in(name, password, from_loopback=self.from_loopback, answer=answer)
+        if stop is not None:
+            waiting = True
+            self.stop_waiting = stop
+            self.connection.hold()
 
     def can(self, capability: str) -> bool:
         """Did the client say that it knows this extension?"""
@@ -178,6 +222,19 @@ class Session:
                     held_ms,
                 )
 
+    def access_changed(self) -> None:
+        """What the user may do has changed. Consumers of what may not be read any more are cancelled."""
+        if self.access is None or self.vhost is None or self.connection.closing:
+            return
+        self.access.forget()
+        self.connection.forget_permissions()
+        for channel in list(self.connection.channels.values()):
+            for tag, consumer in list(channel.consumers.items()):
+                if not self.access.allows(READ, QUEUE, text(consumer.queue.name)):
+                    channel.cancel(tag)
+                    self.consumer_cancelled(channel, tag)
+                    self.vhost.consumer_left(consumer.queue)
+
     def _tell_cancelled(self, channel: Channel, tag: bytes) -> None:
         if not channel.closing and not self.connection.closing:
             self.send(channel.number, BasicCancel(tag.decode("utf-8", "surrogateescape"), True))
@@ -199,14 +256,6 @@ class Session:
     def is_consuming(self) -> bool:
         return any(channel.consumers or channel.unacked_count for channel in self.connection.channels.values())
 
-    def client_has_gone(self) -> bool:
-        """Has the client closed its socket? While that is not read, its end is not seen otherwise."""
-        if not self.client_gone and self.connection.transport is not None:
-            poll = select.poll()
-            poll.register(self.connection.transport.get_extra_info("socket").fileno(), select.POLLRDHUP)
-            self.client_gone = bool(poll.poll(0))
-        return self.client_gone
-
     # --------------------------------------------------------------------------------------------- opening
 
     def open(self, vhost: VHost) -> None:
@@ -216,9 +265,11 @@ class Session:
         self.vhost = vhost
         self.handler = methods.dispatch
         assert self.user is not None
-        self.connection.begin_running(self.user.name.encode("utf-8", "surrogateescape"))
         self.node.broker.limits.connection_opened(vhost.name, self.user.name)
         self.is_counted = True
+        client_id = self.client_properties.get("client_id")
+        self.access = Access(self.user, vhost.name, client_id if isinstance(client_id, str) else None)
+        self.connection.begin_running(octets(self.user.name), self.access)
         if self.heartbeat_seconds:
             self.heartbeat = Heartbeat(self.node.loop, self.connection, self.heartbeat_seconds, self._silent)
         log.info("connection %s opened: user '%s', vhost '%s'%s", self.name, self.user.name, vhost.name, self._title())
@@ -235,6 +286,13 @@ class Session:
             self._close_connection(0, 0, ConnectionForced(reason))
         else:
             self.abort()
+
+    def evict(self, reason: str) -> None:
+        """Its client is gone, whatever the socket says: everything is given back at once."""
+        self.closing_because = reason
+        self.connection.begin_closing()
+        self._release()
+        self.abort()
 
     def client_closes(self, method: ConnectionClose) -> None:
         self.closing_because = f"closed by the client: {method.reply_code} {method.reply_text}".rstrip()

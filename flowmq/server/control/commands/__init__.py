@@ -1,5 +1,5 @@
 """The commands of the control socket, a module per noun. Importing this registers them all."""
 
-from flowmq.server.control.commands import node
+from flowmq.server.control.commands import access, limits, node
 
-__all__ = ["node"]
+__all__ = ["access", "limits", "node"]
