@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.support.accounts import Accounts, FlowMQAccounts, RabbitMQAccounts
 from tests.support.broker import Broker
