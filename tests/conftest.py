@@ -12,11 +12,16 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from hypothesis import settings
 
 from tests.support.accounts import Accounts, FlowMQAccounts, RabbitMQAccounts
 from tests.support.broker import Broker
 from tests.support.peer import Peer, peer_from_url
 from tests.support.wire import Channel, Client, connect
+
+# How long an example takes says more of the machine than of what is tested.
+settings.register_profile("flowmq", deadline=None)
+settings.load_profile("flowmq")
 
 PEER_URL = os.environ.get("FLOWMQ_TEST_PEER", "")
 PEER_CTL = os.environ.get("FLOWMQ_TEST_RABBITMQCTL", "")

@@ -10,6 +10,7 @@ from typing import Any
 from flowmq._queue import Consumer, Queue
 from flowmq.amqp.errors import NotAllowed
 from flowmq.broker.definitions import VHOST, Definitions
+from flowmq.broker.limits import VHOST_LIMITS, Limits
 from flowmq.broker.passwords import rabbitmq_hashed
 from flowmq.broker.permissions import (
     ALL,
@@ -43,9 +44,11 @@ class Broker:
         consumer_cancelled: Callable[[Consumer], None] = no_one_to_tell,
         definitions: Definitions | None = None,
         vhost_deleted: Callable[[VHost], None] = nothing_happens,
+        limits: Limits | None = None,
     ) -> None:
         self.users = users
         self.definitions = definitions or Definitions()
+        self.limits = limits or Limits(definitions=definitions)
         self.consumer_cancelled = consumer_cancelled
         self.vhost_deleted = vhost_deleted
         self.vhosts: dict[str, VHost] = {}
@@ -87,6 +90,7 @@ class Broker:
         del self.vhosts[name]
         self._going.add(name)
         self.users.vhost_deleted(name)
+        self.limits.clear(VHOST_LIMITS, name)
         self.vhost_deleted(vhost)
         return self._emptied(vhost)
 
@@ -113,7 +117,7 @@ class Broker:
         return vhost
 
     def _add_vhost(self, name: str, *, description: str = "", tags: tuple[str, ...] = ()) -> VHost:
-        vhost = self.vhosts[name] = VHost(name, self.consumer_cancelled, self.definitions)
+        vhost = self.vhosts[name] = VHost(name, self.consumer_cancelled, self.definitions, self.limits)
         vhost.description, vhost.tags = description, tags
         return vhost
 

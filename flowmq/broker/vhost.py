@@ -19,6 +19,7 @@ from flowmq.broker.arguments import check_exchange_arguments, check_queue_argume
 from flowmq.broker.definitions import EXCHANGE, QUEUE, Definitions
 from flowmq.broker.exchanges import BINDING_CHECKS, EXCHANGE_TYPES, PREDECLARED, DeclaredExchange, new_exchange
 from flowmq.broker.leases import Leases
+from flowmq.broker.limits import Limits
 from flowmq.broker.memories import Memories
 from flowmq.broker.names import RESERVED_PREFIX, octets, text, without_line_breaks
 from flowmq.broker.queues import DeclaredQueue
@@ -47,8 +48,10 @@ class VHost:
         name: str,
         consumer_cancelled: Callable[[Consumer], None] = no_one_to_tell,
         definitions: Definitions | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self.name = name
+        self.limits = limits or Limits()
         self.description = ""
         self.tags: tuple[str, ...] = ()
         self.definitions = definitions or Definitions()
@@ -226,6 +229,7 @@ class VHost:
         if name and not named_by_server:
             self._check_not_reserved("queue", name)
         name = name or server_named()
+        self.limits.check_queue(self.name, name, len(self.queues))
         where = f"queue '{name}' in vhost '{self.name}'"
         check_queue_arguments(where, arguments)
         check_queue_type(where, queue_type(arguments), durable=durable, exclusive=exclusive, auto_delete=auto_delete)

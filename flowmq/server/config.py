@@ -65,7 +65,15 @@ class LimitsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     on_alarm: Literal["block", "nack"] = "block"
     held_bytes_max: Count = 1048576
     outgoing_bytes_max: Annotated[int, Meta(ge=4096)] = 1048576
+    header_bytes_max: Annotated[int, Meta(ge=64)] = 262144
+    unauthenticated_bytes_max: Annotated[int, Meta(ge=4096)] = 65536
+    handshakes_max: Count = 10000
+    accepts_per_second_max: Count = 0
     connections_max: Count = 0
+    vhost_connections_max: Count = 0
+    user_connections_max: Count = 0
+    user_channels_max: Count = 0
+    vhost_queues_max: Count = 0
     consumers_per_channel_max: Count = 0
     default_user_loopback_only: bool = True
 

@@ -56,7 +56,7 @@ def basic_consume(session: "Session", channel: Channel, method: BasicConsume) ->
         raise NotAllowed(f"attempt to reuse consumer tag '{method.consumer_tag}'")
     limit = session.node.settings.limits.consumers_per_channel_max
     if limit and len(channel.consumers) >= limit:
-        raise NotAllowed(f"reached maximum ({limit}) of consumers per channel")
+        raise NotAllowed(f"reached maximum ({limit}) of consumers per channel", limit="channel_consumers")
     if method.queue == REPLY_TO:
         consume_replies(session, channel, method, tag)
         return

@@ -108,10 +108,14 @@ def channel_open(session: "Session", number: int) -> None:
     opened = len(session.connection.channels) + (existing is None)
     if opened > session.channel_max:
         raise NotAllowed(
-            f"number of channels opened ({opened - 1}) has reached the negotiated channel_max ({session.channel_max})"
+            f"number of channels opened ({opened - 1}) has reached the negotiated channel_max ({session.channel_max})",
+            limit="connection_channels",
         )
+    limits = session.node.broker.limits
+    limits.check_channel(session.user_name)
     session.connection.open_channel(number, vhost_of(session))
     session.node.churn.channels_opened += 1
+    limits.channel_opened(session.user_name)
     session.send(number, ChannelOpenOk())
 
 

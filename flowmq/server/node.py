@@ -14,15 +14,17 @@ from flowmq._peer import disk_progressed, due_timer_ended, flush, set_due_timer,
 from flowmq._queue import Consumer
 from flowmq._rules import are_timeouts_used
 from flowmq.broker.broker import Broker
+from flowmq.broker.limits import CHANNELS, CONNECTIONS, QUEUES, USER_LIMITS, VHOST_LIMITS, Limits, Values
 from flowmq.broker.users import User, Users
 from flowmq.broker.vhost import VHost
 from flowmq.server.alarms import Alarms
 from flowmq.server.authentication import Authenticator, configured_user
 from flowmq.server.churn import Churn
-from flowmq.server.config import Settings
+from flowmq.server.config import LimitsSettings, Settings
 from flowmq.server.lag import LoopLag
 from flowmq.server.memory import memory_limit
 from flowmq.server.oauth_settings import OAuthSettings
+from flowmq.server.pace import Pace
 from flowmq.storage.store import Store
 
 if TYPE_CHECKING:
@@ -50,6 +52,14 @@ def new_tokens(settings: OAuthSettings, loop: asyncio.AbstractEventLoop) -> "Tok
     return Tokens(settings, loop)
 
 
+def default_limits(limits: LimitsSettings) -> dict[str, Values]:
+    """What counts for virtual hosts and users that have no limits of their own."""
+    return {
+        VHOST_LIMITS: {CONNECTIONS: limits.vhost_connections_max, QUEUES: limits.vhost_queues_max},
+        USER_LIMITS: {CONNECTIONS: limits.user_connections_max, CHANNELS: limits.user_channels_max},
+    }
+
+
 class Node:
     """Everything a session needs to know of the process it lives in."""
 
@@ -72,7 +82,9 @@ class Node:
         )
         self.tokens = new_tokens(settings.oauth, loop)
         self.authenticator = Authenticator(users, loop, self.tokens)
-        self.broker = Broker(users, self.consumer_cancelled, store, self.vhost_deleted)
+        self.broker = Broker(
+            users, self.consumer_cancelled, store, self.vhost_deleted, Limits(default_limits(settings.limits), store)
+        )
         if store is None:
             self.broker.make_first()
         else:
@@ -82,6 +94,7 @@ class Node:
         data_dir = None if store is None else store.data_dir.path
         self.alarms = Alarms(loop, settings.limits, self.sessions, memory_limit_bytes, data_dir)
         self.empty: asyncio.Future[None] | None = None
+        self.pace = Pace(settings.limits.accepts_per_second_max)
         set_memory_limit(memory_limit_bytes)
         set_clock()
         set_due_timer(self._look_at_due)
@@ -185,6 +198,7 @@ class Node:
                 session.access_changed()
 
     def user_deleted(self, user: User) -> None:
+        self.broker.limits.clear(USER_LIMITS, user.name)
         self.end_sessions(lambda session: session.user is user, f"user '{user.name}' is deleted")
 
     def vhost_deleted(self, vhost: VHost) -> None:

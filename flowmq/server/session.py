@@ -5,7 +5,6 @@ Connection's.
 """
 
 import logging
-import select
 import socket
 from asyncio import TimerHandle, Transport
 from collections.abc import Callable
@@ -58,6 +57,8 @@ class Session:
             node.loop,
             message_bytes_max=limits.message_bytes_max,
             outgoing_bytes_max=limits.outgoing_bytes_max,
+            header_bytes_max=limits.header_bytes_max,
+            unauthenticated_bytes_max=limits.unauthenticated_bytes_max,
         )
         self.handler: Handler = handshake.start_ok
         self.name = "?"
@@ -80,7 +81,7 @@ class Session:
         self.last_commit = 0  # what the last of them waits for
         self.was_open = False
         self.opened_at_ms = 0
-        self.over_limit = False
+        self.is_counted = False  # among the open connections
         self.client_gone = False  # what it sent before is read to the end, which is near
         self.closing_because: str | None = None
         self.deadline = node.loop.call_later(entry.handshake_seconds, self._handshake_expired)
@@ -95,7 +96,7 @@ class Session:
         self.from_loopback = handshake.is_loopback(peer)
         transport.set_write_buffer_limits(WRITE_BUFFER_HIGH_BYTES, WRITE_BUFFER_LOW_BYTES)
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        handshake.refuse_if_full(self)
+        handshake.wait_for_turn(self)
 
     def protocol_header(self, octets: bytes) -> None:
         handshake.protocol_header(self, octets)
@@ -108,6 +109,8 @@ class Session:
         if not isinstance(error, AMQPError):
             log.error("connection %s: internal error", self.name, exc_info=error)
             error = InternalError("internal error, see the broker's log")
+        if error.limit:
+            self.node.broker.limits.refused[error.limit] += 1
         class_id, method_id = error.class_id or class_id, error.method_id or method_id
         channel = self.connection.channels.get(number)
         if isinstance(error, SoftError) and channel is not None and self.answers_owed:
@@ -122,6 +125,9 @@ class Session:
 
     def memory_is_short(self) -> None:
         self.node.alarms.memory_is_short(self)
+
+    def sent_too_much_unauthenticated(self) -> None:
+        handshake.sent_too_much(self)
 
     def published_in_alarm(self) -> None:
         self.node.alarms.published(self)
@@ -260,14 +266,6 @@ class Session:
     def is_consuming(self) -> bool:
         return any(channel.consumers or channel.unacked_count for channel in self.connection.channels.values())
 
-    def client_has_gone(self) -> bool:
-        """Has the client closed its socket? While that is not read, its end is not seen otherwise."""
-        if not self.client_gone and self.connection.transport is not None:
-            poll = select.poll()
-            poll.register(self.connection.transport.get_extra_info("socket").fileno(), select.POLLRDHUP)
-            self.client_gone = bool(poll.poll(0))
-        return self.client_gone
-
     # --------------------------------------------------------------------------------------------- opening
 
     def open(self, vhost: VHost) -> None:
@@ -279,6 +277,8 @@ class Session:
         self.vhost = vhost
         self.handler = methods.dispatch
         assert self.user is not None
+        self.node.broker.limits.connection_opened(vhost.name, self.user.name)
+        self.is_counted = True
         client_id = self.client_properties.get("client_id")
         self.access = Access(self.user, vhost.name, client_id if isinstance(client_id, str) else None)
         self.connection.begin_running(octets(self.user.name), self.access)
@@ -331,7 +331,9 @@ class Session:
     def leave_channel(self, channel: Channel) -> None:
         """A channel ends: its deliveries return, and queues that lived for its consumers go."""
         queues = {consumer.queue for consumer in channel.consumers.values()}
-        self.node.churn.channels_closed += not channel.closing
+        if not channel.closing:
+            self.node.churn.channels_closed += 1
+            self.node.broker.limits.channel_closed(self.user_name)
         channel.close()
         self.last_queues.pop(channel.number, None)
         if self.vhost is not None:
@@ -381,6 +383,9 @@ class Session:
         self.connection.close_channels()
         if self.vhost is not None:
             self.vhost.owner_left(self)
+            if self.is_counted:
+                self.is_counted = False
+                self.node.broker.limits.connection_closed(self.vhost.name, self.user_name)
 
     def _silent(self) -> None:
         self.closing_because = f"missed heartbeats from client, timeout: {self.heartbeat_seconds}s"
@@ -390,6 +395,7 @@ class Session:
     def _handshake_expired(self) -> None:
         if self.connection.received_bytes:
             log.warning("connection %s: handshake timed out", self.name)
+            self.node.broker.limits.refused["handshake_time"] += 1
         self.abort()
 
     def _log_end(self, error: Exception | None) -> None:

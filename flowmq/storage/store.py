@@ -9,6 +9,7 @@ import logging
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from flowmq._verification import Verification
 from flowmq.amqp.tables import Table, decode_table, encode_table
 from flowmq.broker.broker import FIRST, Broker
 from flowmq.broker.definitions import EXCHANGE, QUEUE, VHOST, Definitions
+from flowmq.broker.limits import USER_LIMITS, VHOST_LIMITS
 from flowmq.broker.memories import MemoryName
 from flowmq.broker.names import octets, text
 from flowmq.broker.policies import OPERATOR_POLICY, POLICY, Policy
@@ -109,6 +111,8 @@ class Store(Definitions):
             USER: broker.users.restore,
             PERMISSION: broker.users.restore_permission,
             TOPIC_PERMISSION: broker.users.restore_topic_permission,
+            VHOST_LIMITS: partial(broker.limits.restore, VHOST_LIMITS),
+            USER_LIMITS: partial(broker.limits.restore, USER_LIMITS),
         }
         for wanted, restore in restoring.items():
             for (kind, name), value in self.items.items():

@@ -5,6 +5,7 @@ from flowmq.server.control.commands import (
     clients,
     definitions,
     exchanges,
+    limits,
     memory,
     messages,
     moving,
@@ -13,4 +14,16 @@ from flowmq.server.control.commands import (
     queues,
 )
 
-__all__ = ["access", "clients", "definitions", "exchanges", "memory", "messages", "moving", "node", "policies", "queues"]
+__all__ = [
+    "access",
+    "clients",
+    "definitions",
+    "exchanges",
+    "limits",
+    "memory",
+    "messages",
+    "moving",
+    "node",
+    "policies",
+    "queues",
+]
