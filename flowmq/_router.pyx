@@ -79,7 +79,7 @@ NOWHERE = RouteSet()
 
 cdef enum:
     PLACES_PER_SET = 4
-    SETS_MAX = 8192             # 32 768 keys per exchange, some 6 MB: a key that is not there costs two or three times as much
+    SETS_MAX = 8192                 # 32 768 keys per exchange, some 6 MB
     CACHED_KEY_BYTES_MAX = 255
     CACHED_TARGETS_MAX = 262144     # per exchange, over all its cached answers: 2 MB
 
