@@ -29,6 +29,7 @@ from flowmq.broker.vhost_policies import VHostPolicies
 
 SERVER_NAMED_PREFIX = "amq.gen-"
 REPLY_TO = "amq.rabbitmq.reply-to"
+NO_ARGUMENTS = Table()  # of every queue that was declared without any
 log = logging.getLogger("flowmq")
 
 
@@ -62,6 +63,7 @@ class VHost:
         self.queues: dict[str, DeclaredQueue] = {}
         self.policies = VHostPolicies(self)
         self.rules = VHostRules(self)
+        self.settings_changed = self.rules.settings_changed  # made once for all queues
         self.leases = Leases()
         self.memories = Memories(name, self.definitions)
         # What those counted that are not there any more.
@@ -163,7 +165,7 @@ class VHost:
         del self.declared_exchanges[declared.name]
         del self.exchanges[octets(declared.name)]
         for queue in [queue for queue in self.queues.values() if declared in queue.sources]:
-            queue.sources.discard(declared)
+            queue.sources -= {declared}
         others = self.declared_exchanges.values()
         sources = [other for other in others if other.exchange.unbind_target(declared.exchange)]
         for other in others:
@@ -255,7 +257,14 @@ class VHost:
         settings = queue_settings(arguments, None, None)
         queue = Queue(octets(name), priority_max=settings.max_priority, single_active=settings.single_active_consumer)
         return DeclaredQueue(
-            name, queue, self.name, durable, auto_delete, None, arguments, settings_changed=self.rules.settings_changed
+            name,
+            queue,
+            self.name,
+            durable,
+            auto_delete,
+            None,
+            arguments or NO_ARGUMENTS,
+            settings_changed=self.settings_changed,
         )
 
     def _add_queue(self, declared: DeclaredQueue) -> DeclaredQueue:
@@ -315,7 +324,7 @@ class VHost:
             self.memories.repeat(source, queue.queue)
         if is_new and source.durable and queue.durable:
             self.definitions.bound(self.name, source.name, QUEUE, queue.name, key, canonical(arguments))
-        queue.sources.add(source)
+        queue.sources |= {source}
 
     def unbind_queue(self, queue: DeclaredQueue, exchange_name: str, key: str, arguments: Table) -> None:
         """Unbinding what is not bound is fine."""
@@ -371,7 +380,7 @@ class VHost:
             return
         queue = self.queues[destination]
         self._bind(origin, queue.queue, key, arguments)
-        queue.sources.add(origin)
+        queue.sources |= {origin}
 
 
 def is_left_over(exchange: DeclaredExchange) -> bool:
