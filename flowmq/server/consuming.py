@@ -157,3 +157,16 @@ HANDLERS: dict[type[Method], Callable[["Session", Channel, Any], None]] = {
     BasicRecover: basic_recover,
     BasicRecoverAsync: basic_recover_async,
 }
+
+
+def return_overdue(session: "Session") -> None:
+    """Messages that consumers of this connection have held for too long go back to their queues."""
+    for channel in list(session.connection.channels.values()):
+        for delivery_tag, held_ms in channel.return_overdue() if channel.unacked_count else ():
+            log.warning(
+                "connection %s: channel %d: delivery %d was not settled within %d ms, it is back in its queue",
+                session.name,
+                channel.number,
+                delivery_tag,
+                held_ms,
+            )

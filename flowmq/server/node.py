@@ -21,6 +21,7 @@ from flowmq.server.alarms import Alarms
 from flowmq.server.authentication import Authenticator, configured_user
 from flowmq.server.churn import Churn
 from flowmq.server.config import LimitsSettings, Settings
+from flowmq.server.consuming import return_overdue
 from flowmq.server.lag import LoopLag
 from flowmq.server.memory import memory_limit
 from flowmq.server.oauth_settings import OAuthSettings
@@ -286,6 +287,6 @@ class Node:
         if are_timeouts_used() and told_ms() >= self.overdue_next_ms:
             self.overdue_next_ms = told_ms() + OVERDUE_MS
             for session in list(self.sessions):
-                session.return_overdue()
+                return_overdue(session)
         flush()
         self.housekeeping_timer = self.loop.call_later(HOUSEKEEPING_SECONDS, self._keep_house)

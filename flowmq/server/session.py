@@ -225,18 +225,6 @@ class Session:
         if self.can("consumer_cancel_notify"):
             self.node.loop.call_soon(self._tell_cancelled, channel, tag)
 
-    def return_overdue(self) -> None:
-        """Messages that consumers of this connection have held for too long go back to their queues."""
-        for channel in list(self.connection.channels.values()):
-            for delivery_tag, held_ms in channel.return_overdue() if channel.unacked_count else ():
-                log.warning(
-                    "connection %s: channel %d: delivery %d was not settled within %d ms, it is back in its queue",
-                    self.name,
-                    channel.number,
-                    delivery_tag,
-                    held_ms,
-                )
-
     def access_changed(self) -> None:
         """What the user may do has changed. Consumers of what may not be read any more are cancelled."""
         if self.access is None or self.vhost is None or self.connection.closing:
