@@ -136,7 +136,7 @@ BELIEVED: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("claims", BELIEVED, ids=str)
+@pytest.mark.parametrize("claims", BELIEVED, ids=[" ".join(claims) for claims in BELIEVED])
 def test_what_is_believed(shared: Broker, issuer: Issuer, claims: dict[str, Any]) -> None:
     assert is_believed(shared, token_of(issuer, **{"scope": ALL, **claims}))
 
