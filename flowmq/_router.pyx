@@ -304,7 +304,7 @@ cdef class Exchange:
 
     def bindings_to(self, target) -> list:
         """(key, match) of every binding to it."""
-        return list(self.bindings_.get(target, ()))
+        return list(all_of(self.bindings_.get(target)))
 
     def routes(self, bytes key not None, bytes headers=None, *, bytes properties=None, other_keys=()) -> list:
         """The queues that a message with this routing key, headers table and further keys (CC, BCC) goes to.
