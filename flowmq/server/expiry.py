@@ -14,16 +14,20 @@ LOOK_AGAIN_SECONDS = 3600.0  # clocks are set, and ours counts
 
 
 def watch(session: "Session") -> None:
-    """Of a user with a password nothing ends."""
+    """From now on; of a user with a password nothing ends."""
     if session.expiry is not None:
         session.expiry.cancel()
         session.expiry = None
     if isinstance(session.user, TokenUser):
         left = session.user.expires_at - time.time()
-        if left <= 0:
-            session.force(EXPIRED)
-        else:
-            session.expiry = session.node.loop.call_later(min(left, LOOK_AGAIN_SECONDS), watch, session)
+        session.expiry = session.node.loop.call_later(min(max(left, 0.0), LOOK_AGAIN_SECONDS), look, session)
+
+
+def look(session: "Session") -> None:
+    if isinstance(session.user, TokenUser) and session.user.expires_at <= time.time():
+        session.force(EXPIRED)
+    else:
+        watch(session)
 
 
 def renew(session: "Session", user: User) -> bool:
