@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SUBPROTOCOL = Subprotocol("amqp")
 HTTP_GET = b"GET "
+END_OF_REQUEST = b"\r\n\r\n"
 HANDSHAKE_FRAME_BYTES_MAX = 16384  # of a client that has not logged in
 CLOSE_SECONDS = 3.0  # for a client's own goodbye; then its socket is closed without
 BINARY = (Opcode.BINARY, Opcode.CONT)
@@ -68,6 +69,7 @@ class WebSocketTransport(asyncio.Transport):
         self.session: Session | None = None
         self.connection: Connection | None = None
         self.received = bytearray()  # for the connection to read on
+        self.request_tail = b""  # its last octets so far, where its end may begin
         self.has_spoken = False
         self.is_paused = False  # does the connection want no more for now?
         self.is_full = False  # does the client not take what is sent?
@@ -87,10 +89,26 @@ class WebSocketTransport(asyncio.Transport):
                 log.warning("connection %s: %s", self.name, what_it_may_be(octets[:8], "WebSocket port", "WebSocket"))
                 self.below.abort()
                 return
-        if self.session is not None and self.session.was_open:
-            self.websocket.max_fragment_size = self.settings.frame_bytes_max
-        self.websocket.receive_data(octets)
-        self._look()
+        if self.session is None:
+            # What comes behind the request is for later: the library would read it before we have answered.
+            head, octets = self._parted(octets)
+            self.websocket.receive_data(head)
+            self._look()
+        if self.session is not None and octets:
+            if self.session.was_open:
+                self.websocket.max_fragment_size = self.settings.frame_bytes_max
+            self.websocket.receive_data(octets)
+            self._look()
+
+    def _parted(self, octets: bytes) -> tuple[bytes, bytes]:
+        """At the end of the request; all of it is the first part when that has not come yet."""
+        joined = self.request_tail + octets
+        end = joined.find(END_OF_REQUEST)
+        if end < 0:
+            self.request_tail = joined[1 - len(END_OF_REQUEST) :]
+            return octets, b""
+        place = end + len(END_OF_REQUEST) - len(self.request_tail)
+        return octets[:place], octets[place:]
 
     def eof_received(self) -> bool:
         """True: stay open until all has been read."""

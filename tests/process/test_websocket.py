@@ -150,6 +150,7 @@ STRANGERS = [
     (request() + frame(BINARY, b"", announced=16385), "WebSocket broken: frame with 16385 bytes exceeds limit of"),
     (request() + frame(0x0B, b""), "WebSocket broken: invalid opcode"),
     (request() + frame(CONTINUATION, b"AMQP"), "WebSocket broken: unexpected continuation frame"),
+    (request(subprotocol="mqtt") + b"\0" * 20, "WebSocket refused: the subprotocol amqp is spoken here"),
 ]
 
 
