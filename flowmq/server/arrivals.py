@@ -44,12 +44,19 @@ class Way:
 
 class Arrival:
     def __init__(
-        self, node: "Node", way: Way, context: ssl.SSLContext | None, accepted: socket.socket, peer: Any
+        self,
+        node: "Node",
+        way: Way,
+        context: ssl.SSLContext | None,
+        handshakes: asyncio.Semaphore,
+        accepted: socket.socket,
+        peer: Any,
     ) -> None:
         self.node = node
         self.loop = node.loop
         self.way = way
         self.context = context
+        self.handshakes = handshakes  # those of TLS, each of which takes ten times the memory of one who waits
         self.socket = accepted
         self.peer = peer
         self.proxied: proxy_protocol.Addresses | None = None
@@ -109,12 +116,17 @@ class Arrival:
         return False
 
     async def _connect(self) -> None:
-        options: dict[str, Any] = {}
-        if self.way.uses_tls:
-            options["ssl"] = self.context
-            options["ssl_handshake_timeout"] = self.node.settings.amqp.handshake_timeout
-            options["ssl_shutdown_timeout"] = TLS_CLOSE_SECONDS
-        await self.loop.connect_accepted_socket(lambda: Welcome(self), self.socket, **options)
+        if not self.way.uses_tls:
+            await self.loop.connect_accepted_socket(lambda: Welcome(self), self.socket)
+            return
+        async with self.handshakes:
+            await self.loop.connect_accepted_socket(
+                lambda: Welcome(self),
+                self.socket,
+                ssl=self.context,
+                ssl_handshake_timeout=self.node.settings.amqp.handshake_timeout,
+                ssl_shutdown_timeout=TLS_CLOSE_SECONDS,
+            )
 
     def connected(self, transport: asyncio.BaseTransport) -> None:
         """Everything below AMQP, or below a WebSocket, is done."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from flowmq.server.node import Node
 
 ACCEPTS_PER_TURN = 100
+TLS_HANDSHAKES_AT_ONCE = 1000  # who comes on top of them waits for its turn; each takes some 50 KiB
 OUT_OF_FILES_SECONDS = 1.0  # no new client is accepted for so long when there is no room for another
 NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 # What RabbitMQ's tools call each way in.
@@ -71,6 +72,7 @@ class Listeners:
         self.servers: list[asyncio.Server] = []
         self.doors: list[Door] = []
         self.context = self.new_context(node.settings)
+        self.handshakes = asyncio.Semaphore(TLS_HANDSHAKES_AT_ONCE)
 
     async def open(self) -> None:
         for way, addresses in ways(self.node.settings):
@@ -178,7 +180,8 @@ class Door:
     def _accept_some(self) -> None:
         for accepted, peer in self._accepted():
             accepted.setblocking(False)
-            arrival = Arrival(self.listeners.node, self.way, self.listeners.context, accepted, peer)
+            through = self.listeners
+            arrival = Arrival(through.node, self.way, through.context, through.handshakes, accepted, peer)
             task = self.loop.create_task(arrival.come_in())
             self.arriving.add(task)
             task.add_done_callback(self.arriving.discard)

@@ -1,6 +1,5 @@
 """Many clients at once, and those who misbehave: each is closed with the right code while a neighbour works on."""
 
-import resource
 import socket
 import struct
 from collections.abc import Callable
@@ -13,17 +12,6 @@ from tests.support.codec import METHOD
 from tests.support.wire import Channel, Client, connect
 
 CONNECTIONS = 1000
-
-
-@pytest.fixture
-def many_files() -> None:
-    """A test with a thousand sockets needs as many descriptors."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = CONNECTIONS + 500
-    if hard != resource.RLIM_INFINITY and hard < wanted:
-        pytest.fail(f"this machine allows a process {hard} open files, {wanted} are needed")
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 @pytest.mark.flowmq_only

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.broker import Broker, until
+from tests.support.broker import Broker, resident_bytes, until
 from tests.support.certificates import Authority, Files
 from tests.support.peer import Peer
 from tests.support.tls import tls_peer, tls_settings
@@ -123,6 +123,30 @@ def test_failed_handshakes_leave_nothing_behind(own_broker: OwnBroker, authority
     for client in half_open:
         client.close()
     until(lambda: descriptors(broker.pid) <= before)
+    working.close()
+    broker.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("many_files")
+def test_handshakes_that_do_not_end_take_a_bounded_amount_of_memory(
+    own_broker: OwnBroker, authority: Authority, server: Files
+) -> None:
+    """Who comes while there are too many waits, and gets in when they have gone."""
+    broker = own_broker(FLOWMQ_AMQP__HANDSHAKE_TIMEOUT="20", **tls_settings(server))
+    peer = tls_peer(broker, authority.client_context())
+    working = connect(peer)
+    before = resident_bytes(broker.pid)
+    half_open = [socket.create_connection((peer.host, peer.port), 30) for _ in range(2000)]
+    for client in half_open:
+        client.sendall(CLIENT_HELLO)
+    until(lambda: descriptors(broker.pid) >= 2000)
+    channel = working.channel()
+    channel.put(channel.queue(exclusive=True), b"meanwhile")
+    assert resident_bytes(broker.pid) - before < 90 << 20  # of the 110 that all of them would take
+    for client in half_open:
+        client.close()
+    connect(peer).close()
     working.close()
     broker.stop()
 
