@@ -66,11 +66,12 @@ cdef enum:
     QUEUE_BIND = 0x00320014
 
 cdef inline bint frame_declares(const uint8_t *frame) noexcept nogil:
-    # Of a frame with its first 11 octets there: is it a method that declares or binds, and does nothing else?
-    cdef uint32_t method = load_long(frame + FRAME_PREFIX_BYTES)
-    return frame[0] == FRAME_METHOD and (
-        method == QUEUE_DECLARE or method == QUEUE_BIND or method == EXCHANGE_DECLARE or method == EXCHANGE_BIND
-    )
+    # Is it a method that declares or binds, and does nothing else? Of a method's frame 11 octets have to be there.
+    cdef uint32_t method
+    if frame[0] != FRAME_METHOD:
+        return False
+    method = load_long(frame + FRAME_PREFIX_BYTES)
+    return method == QUEUE_DECLARE or method == QUEUE_BIND or method == EXCHANGE_DECLARE or method == EXCHANGE_BIND
 
 cdef struct Cursor:
     # A view of received octets that knows its end. Dies with the frame it was opened on.

@@ -40,6 +40,7 @@ CLOSE_OK_SECONDS_MAX = 30.0
 CLOSE_OK_SECONDS_SHORT = 3.0
 WRITE_BUFFER_HIGH_BYTES = 262144
 WRITE_BUFFER_LOW_BYTES = 65536
+ANSWERS_OWED_MAX = 1000  # declarations of one connection that wait for the disk together
 log = logging.getLogger("flowmq")
 
 Handler = Callable[["Session", int, Method], None]
@@ -159,7 +160,10 @@ class Session:
         if not commit and not self.answers_owed:
             self._send_if_wanted(number, method)
             return
-        self.connection.hold_all_but_declarations()
+        if self.answers_owed < ANSWERS_OWED_MAX:
+            self.connection.hold_all_but_declarations()
+        else:
+            self.connection.hold()
         self._when_committed(commit or self.last_commit, partial(self._send_if_wanted, number, method))
 
     def _send_if_wanted(self, number: int, method: Method | None) -> None:

@@ -8,7 +8,7 @@ from tests.support.broker import Broker
 from tests.support.peer import Peer
 from tests.support.wire import Client, connect
 
-COUNT = 500
+COUNT = 1200  # more than one sync answers
 
 
 def answers(client: Client, count: int) -> list[tuple[int, str]]:
