@@ -29,6 +29,7 @@ from flowmq.amqp.method import undecodable
 check_contract(FLOWMQ_CONTRACT)
 
 cdef enum:
+    SPARING_UNACKED_MAX = 100   # of one consumer, while memory is very short
     DELIVER_TAIL_BYTES = 9      # delivery tag and redelivered, between consumer tag and exchange
 
 cdef bytes REPLY_KEY_PREFIX = b"amq.rabbitmq.reply-to."
@@ -236,8 +237,10 @@ cdef class Channel(ContentReceiver):
     # -------------------------------------------------------------------------------------------- handing out
 
     cdef bint is_open(self, Consumer consumer) noexcept:
-        if self.global_prefetch_count and not consumer.no_ack:
-            if self.unacked_of_consumers >= self.global_prefetch_count:
+        if not consumer.no_ack:
+            if self.global_prefetch_count and self.unacked_of_consumers >= self.global_prefetch_count:
+                return False
+            if self.peer.sparing and consumer.unacked >= SPARING_UNACKED_MAX:
                 return False
         return not self.closing and self.peer.has_room()
 

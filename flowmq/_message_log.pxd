@@ -19,6 +19,7 @@ cdef class LogSource:
 cdef class MessageLog:
     # Makes one durable queue's messages outlive the process, and keeps those that need not be in memory.
     cdef readonly bint until_restart        # it only does the latter
+    cdef readonly bint damaged              # something cannot be read: the queue gives out nothing behind it
 
     # A persistent message has entered the queue. Returns the number of the commit that will hold it, or
     # never_committed().

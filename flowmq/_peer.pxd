@@ -39,20 +39,21 @@ cdef class Peer:
     cdef readonly uint32_t body_frame_bytes     # largest body frame payload the client takes
     cdef readonly uint64_t message_bytes_max    # largest body it may publish
     cdef readonly uint32_t header_bytes_max     # largest content header payload: properties, headers and 14 octets
-    cdef readonly Py_ssize_t outgoing_bytes_max  # deliveries stop while more than this waits in `output`
+    cdef public Py_ssize_t outgoing_bytes_max   # deliveries stop while more than this waits in `output`
     cdef readonly bytes user
     cdef readonly object access     # what that user may do (broker.permissions.Access); None: everything
     cdef set writable               # names of exchanges that it has allowed publishing to
     cdef bint topics_restricted     # it must be asked about routing keys too
     cdef readonly bint paused       # the transport's own buffer is full
     cdef readonly bint closing      # connection.close sent or received: no more deliveries
-    cdef bint starved               # a delivery was refused since there was room last: consumers need waking
+    cdef public bint starved        # a delivery was refused since there was room last: consumers need waking
     cdef Dirty dirty
     cdef uint64_t backing_up        # publishes that queues with consumers could not hand on at once
     cdef list owing                 # channels that owe confirms, told before the next write
     cdef public bint holding        # an alarm is in force: what is published waits outside of the queues
     cdef readonly bint holds_too_much       # and there is more of it than may be
     cdef readonly uint64_t held_bytes
+    cdef public bint sparing        # whoever holds much unacknowledged gets nothing more before it settles some of it
 
     cdef int mark_dirty(self) except -1
     cdef int mark_gathering(self) except -1

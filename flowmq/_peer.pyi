@@ -8,6 +8,8 @@ class Peer:
     outgoing_bytes_max: int
     user: bytes
     paused: bool
+    starved: bool
+    sparing: bool
     closing: bool
 
 def set_flush_scheduler(schedule: Callable[[Callable[[], None]], object]) -> None: ...

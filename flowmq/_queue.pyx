@@ -131,6 +131,17 @@ cdef class Queue(Order):
         }
 
     @property
+    def is_damaged(self) -> bool:
+        """The next message, or one of those, cannot be read from the disk: nothing is given out any more."""
+        cdef Order lane
+        if self.lanes is None:
+            return self.log is not None and self.log.damaged
+        for lane in self.lanes:
+            if lane is not None and lane.log is not None and lane.log.damaged:
+                return True
+        return False
+
+    @property
     def expired_count(self) -> int:
         return self.buried[<int>EXPIRED]
 

@@ -61,7 +61,6 @@ cdef class QueueLog(MessageLog):
     cdef Segment part_of
     cdef Facts facts            # of the segment being written
     cdef Segment facts_of
-    cdef readonly bint damaged              # something cannot be read: the queue gives out nothing behind it
     cdef bint hungry                        # in the journal's list of queues to dispatch
     cdef dict returned                      # sequence -> delivery count, of live messages that came back; None: none
     cdef dict aside                         # sequence -> when it is ready again, of those that wait; None as above

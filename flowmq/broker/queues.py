@@ -67,6 +67,7 @@ class DeclaredQueue:
         """One exclusive consumer, or any number of others."""
         if exclusive and self.queue.single_active:
             raise AccessRefused(f"{self.where} in exclusive use")
+        self.check_readable()
         if self.queue.is_exclusively_consumed or (exclusive and self.queue.consumer_count):
             raise AccessRefused(f"{self.where} in exclusive use")
 
@@ -77,6 +78,11 @@ class DeclaredQueue:
                 f"cannot obtain access to locked {self.where}. basic.get operations are not supported by "
                 f"{self.settings.queue_type} queues with single active consumer"
             )
+
+    def check_readable(self) -> None:
+        """Whoever waited for it would wait for ever."""
+        if self.queue.is_damaged:
+            raise PreconditionFailed(f"{self.where} has stopped at a message that is damaged on disk")
 
     def check_prefetch(self, *, for_channel: bool) -> None:
         """A quorum queue knows no limit that several consumers share."""

@@ -33,6 +33,9 @@ HARD_SHARE = 1.125
 DISK_CLEAR_BYTES = 16777216  # free above the limit, or a twentieth of it: the disk alarm is over
 DISK_SECONDS_MIN, DISK_SECONDS_MAX = 0.05, 1.0  # between two looks at the disk
 DISK_BYTES_PER_SECOND = 2e9  # no disk here fills up faster
+# Of the limit: what may wait for clients to read it before each gets much less of it.
+OUTGOING_SHARE = 0.25
+OUTGOING_BYTES_SCARCE = 65536  # for one client then
 RELEASE_SECONDS = 0.003
 RELEASE_PUBLISHES = 100  # between two looks at the clock
 log = logging.getLogger("flowmq")
@@ -58,6 +61,9 @@ class Alarms:
         self.raised_counts = {MEMORY: 0, DISK: 0}
         self.blocked: set[Session] = set()
         self.releasing = False
+        self.outgoing_bytes = 0  # waiting for clients to read them, when that was looked at last
+        self.is_scarce = False  # no client may have much waiting
+        self.is_sparing = False  # nor much unacknowledged
         self.free_bytes: int | None = None
         self.timers: dict[str, asyncio.TimerHandle] = {}
         set_holding(limits.held_bytes_max, limits.on_alarm == "nack")
@@ -83,6 +89,9 @@ class Alarms:
     def session_began(self, session: "Session") -> None:
         if self.in_force or self.releasing:
             session.connection.holding = True
+        session.connection.sparing = self.is_sparing
+        if self.is_scarce:
+            self._limit_outgoing(session)
 
     def session_ended(self, session: "Session") -> None:
         self.blocked.discard(session)
@@ -104,7 +113,7 @@ class Alarms:
 
     def _is_too_much(self, session: "Session") -> bool:
         connection = session.connection
-        if connection.holds_too_much or live_message_bytes() > self.memory_limit_bytes * HARD_SHARE:
+        if connection.holds_too_much or not self._is_below_hard_limit():
             return True
         # What a transaction has gathered is not held back: its commit must not be.
         return any(channel.transactional for channel in connection.channels.values())
@@ -122,7 +131,7 @@ class Alarms:
         self._again("check", CHECK_SECONDS, self._check)
 
     def _raise_memory(self) -> None:
-        self._raise(MEMORY, f"messages take {live_message_bytes()} bytes, the limit is {self.memory_limit_bytes}")
+        self._raise(MEMORY, f"messages take {self.in_use} bytes, the limit is {self.memory_limit_bytes}")
 
     def _clear(self, name: str) -> None:
         self.in_force.discard(name)
@@ -145,17 +154,51 @@ class Alarms:
                 session.connection.resume_reading()
         self._again("check", CHECK_SECONDS, self._check)
 
+    # --------------------------------------------------------------------------------------------------- memory
+
+    def look_at_memory(self) -> None:
+        """Publishes tell when they take too much; deliveries do not, which are read from the disk or copied."""
+        self.outgoing_bytes = sum(session.connection.outgoing_bytes for session in self.sessions)
+        scarce = self.outgoing_bytes > self.memory_limit_bytes * OUTGOING_SHARE or self.in_use > self.memory_limit_bytes
+        if scarce != self.is_scarce:
+            self.is_scarce = scarce
+            for session in self.sessions:
+                self._limit_outgoing(session)
+        sparing = self.in_use > self.memory_limit_bytes * (1 if self.is_sparing else HARD_SHARE)
+        if sparing != self.is_sparing:
+            self._spare(sparing)
+        if self._is_memory_short():
+            self._raise_memory()
+
+    def _limit_outgoing(self, session: "Session") -> None:
+        most = self.limits.outgoing_bytes_max
+        session.connection.outgoing_bytes_max = min(most, OUTGOING_BYTES_SCARCE) if self.is_scarce else most
+
+    def _spare(self, sparing: bool) -> None:
+        self.is_sparing = sparing
+        log.warning("memory is %s", "very short: deliveries wait for acknowledgements" if sparing else "short no more")
+        for session in list(self.sessions):
+            session.connection.sparing = sparing
+            if not sparing:
+                # Who had been refused a delivery for that is to have it now.
+                session.connection.starved = True
+                session.connection.refill()
+
+    @property
+    def in_use(self) -> int:
+        return live_message_bytes() + self.outgoing_bytes
+
     def _is_memory_short(self) -> bool:
-        return live_message_bytes() - held_bytes() > self.memory_limit_bytes
+        return self.in_use - held_bytes() > self.memory_limit_bytes
 
     def _memory_is_free(self) -> bool:
         """Also for what is held, or it would be short again at once; in portions, when that is very much."""
-        in_use = live_message_bytes()
+        in_use = self.in_use
         share = (in_use - held_bytes()) / self.memory_limit_bytes
         return share <= CLEAR_SHARE and (in_use <= self.memory_limit_bytes or share <= PORTION_SHARE)
 
     def _is_below_hard_limit(self) -> bool:
-        return live_message_bytes() <= self.memory_limit_bytes * HARD_SHARE
+        return self.in_use <= self.memory_limit_bytes * HARD_SHARE
 
     def _release(self) -> None:
         """What was held goes on, a little at a time, unless there is an alarm again."""

@@ -132,6 +132,7 @@ def basic_get(session: "Session", channel: Channel, method: BasicGet) -> None:
     declared.check_gettable()
     vhost_of(session).leases.used(declared, told_ms())
     if not channel.get(declared.queue, no_ack=method.no_ack):
+        declared.check_readable()
         session.send(channel.number, BasicGetEmpty())
 
 

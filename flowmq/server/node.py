@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from flowmq.server.tokens import Tokens
 
 HOUSEKEEPING_SECONDS = 0.25
+DAMAGE_MS = 1000  # between two looks at which queues cannot be read, once something on disk is damaged
 OVERDUE_MS = 1000  # between two looks at what consumers have held for too long
 DUE_SECONDS = 0.003  # for what falls due or dies, before anything else gets a turn
 DUE_MESSAGES = 100  # between two looks at the clock
@@ -103,6 +104,7 @@ class Node:
         self.due_timer: asyncio.TimerHandle | None = None
         self.housekeeping_timer = loop.call_later(HOUSEKEEPING_SECONDS, self._keep_house)
         self.overdue_next_ms = 0
+        self.damage_next_ms = 0
         self.maintenance_timer: asyncio.TimerHandle | None = None
         self.verification_timer: asyncio.TimerHandle | None = None
 
@@ -281,6 +283,13 @@ class Node:
         if more:
             self._bury_soon()
 
+    def _cancel_consumers_of_damaged(self) -> None:
+        """Who consumes a queue that has stopped is told, as if it had been deleted."""
+        for queue in self.broker.queues():
+            if queue.is_damaged:
+                for consumer in queue.consumers:
+                    self.consumer_cancelled(consumer)
+
     def _keep_house(self) -> None:
         set_clock()
         self.broker.delete_unused(told_ms())
@@ -288,5 +297,9 @@ class Node:
             self.overdue_next_ms = told_ms() + OVERDUE_MS
             for session in list(self.sessions):
                 return_overdue(session)
+        self.alarms.look_at_memory()
+        if self.store is not None and self.store.journal.damaged and told_ms() >= self.damage_next_ms:
+            self.damage_next_ms = told_ms() + DAMAGE_MS
+            self._cancel_consumers_of_damaged()
         flush()
         self.housekeeping_timer = self.loop.call_later(HOUSEKEEPING_SECONDS, self._keep_house)

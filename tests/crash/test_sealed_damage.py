@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.support.broker import ROOT, Broker, command
-from tests.support.wire import connect
+from tests.support.wire import Channel, connect
 
 pytestmark = [pytest.mark.flowmq_only, pytest.mark.slow]
 ENVIRONMENT = {"FLOWMQ_STORAGE__SEGMENT_BYTES": str(1 << 16)}
 BODIES = [b"%d " % number + b"x" * 1000 for number in range(300)]
 NAMED = re.compile(r"critical .*0000000000000002\.segment: corrupt at offset \d+: .*; see flowmq inspect")
+STOPPED = "PRECONDITION_FAILED - queue 'q' in vhost '/' has stopped at a message that is damaged on disk"
 
 
 @pytest.fixture
@@ -48,16 +49,49 @@ def test_a_consumer_gets_what_is_before_it_and_nothing_behind(damaged: Broker) -
     try:
         with connect(broker.peer) as client:
             channel = client.channel()
-            bodies = channel.drain("q")
+            bodies = drain_until_refused(channel)
             assert 0 < len(bodies) < len(BODIES)
             assert bodies == BODIES[: len(bodies)]
             assert channel.drain("other") == [b"good"]
             channel.put("q", b"new", properties={"delivery_mode": 2})
-            assert channel.drain("q") == []
+            assert drain_until_refused(channel) == []
+            channel.send("basic.consume", queue="q")
+            channel.expect_close(406, STOPPED)
         broker.log.wait_for(NAMED)
         broker.terminate()
         assert broker.wait() == 1
         assert "Traceback" not in broker.log.text
+    finally:
+        broker.kill()
+
+
+def drain_until_refused(channel: Channel) -> list[bytes]:
+    bodies = []
+    while True:
+        channel.send("basic.get", queue="q", no_ack=True)
+        method = channel.client.next_method(channel.number)
+        if method.name != "basic.get-ok":
+            channel.client.keep([method])
+            channel.expect_close(406, STOPPED)
+            channel.call("channel.open")
+            return bodies
+        bodies.append(method.body)
+
+
+def test_a_consumer_that_meets_it_is_cancelled(damaged: Broker) -> None:
+    broker = damaged.again()
+    try:
+        with connect(broker.peer) as client:
+            channel = client.channel()
+            tag = channel.consume("q", no_ack=True)
+            bodies = []
+            while (method := channel.expect("basic.deliver", "basic.cancel")).name == "basic.deliver":
+                bodies.append(method.body)
+            assert method.consumer_tag == tag
+            assert 0 < len(bodies) < len(BODIES)
+            assert bodies == BODIES[: len(bodies)]
+            assert channel.count("q") == len(BODIES) - len(bodies)
+            client.close()
     finally:
         broker.kill()
 
