@@ -16,6 +16,11 @@ from flowmq._frame import check_contract
 
 check_contract(FLOWMQ_CONTRACT)
 
+cdef enum:
+    # A header must fit a frame of the usual size: of a message that died in hundreds of queues the oldest deaths are
+    # forgotten. The latest is always told.
+    HEADER_BYTES_MAX = 122880
+
 cdef struct Death:
     # A table of x-death, without its length.
     const uint8_t *start
@@ -88,6 +93,9 @@ cdef int put_deaths(HeaderWriter *writer, Message *message, const Field *earlier
     cdef Cursor cursor
     cdef Death death
     cdef Death again
+    cdef Py_ssize_t room = HEADER_BYTES_MAX - <Py_ssize_t>message.header_bytes
+    if earlier.value != NULL:
+        room += earlier.end - earlier.value
     put_name(writer, b"x-death")
     array = begin_sized(writer, c"A")
     again.start = again.end = NULL
@@ -103,7 +111,8 @@ cdef int put_deaths(HeaderWriter *writer, Message *message, const Field *earlier
     end_sized(writer, table)
     begin_deaths(earlier, &cursor)
     while next_death(&cursor, &death):
-        if death.start != again.start:
+        room -= death.end - death.start + 5
+        if death.start != again.start and room > 0:
             table = begin_sized(writer, c"F")
             put_octets(writer, death.start, <size_t>(death.end - death.start))
             end_sized(writer, table)

@@ -35,6 +35,7 @@ DISK_SECONDS_MIN, DISK_SECONDS_MAX = 0.05, 1.0  # between two looks at the disk
 DISK_BYTES_PER_SECOND = 2e9  # no disk here fills up faster
 # Of the limit: what may wait for clients to read it before each gets much less of it.
 OUTGOING_SHARE = 0.25
+LOOKS_PER_COUNT = 4  # what waits is counted less often, unless it is much: there may be many connections
 OUTGOING_BYTES_SCARCE = 65536  # for one client then
 RELEASE_SECONDS = 0.003
 RELEASE_PUBLISHES = 100  # between two looks at the clock
@@ -61,6 +62,7 @@ class Alarms:
         self.raised_counts = {MEMORY: 0, DISK: 0}
         self.blocked: set[Session] = set()
         self.releasing = False
+        self.looks = 0
         self.outgoing_bytes = 0  # waiting for clients to read them, when that was looked at last
         self.is_scarce = False  # no client may have much waiting
         self.is_sparing = False  # nor much unacknowledged
@@ -158,7 +160,9 @@ class Alarms:
 
     def look_at_memory(self) -> None:
         """Publishes tell when they take too much; deliveries do not, which are read from the disk or copied."""
-        self.outgoing_bytes = sum(session.connection.outgoing_bytes for session in self.sessions)
+        self.looks += 1
+        if self.is_scarce or self.looks % LOOKS_PER_COUNT == 0:
+            self.outgoing_bytes = sum(session.connection.outgoing_bytes for session in self.sessions)
         scarce = self.outgoing_bytes > self.memory_limit_bytes * OUTGOING_SHARE or self.in_use > self.memory_limit_bytes
         if scarce != self.is_scarce:
             self.is_scarce = scarce

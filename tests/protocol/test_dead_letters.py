@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -631,3 +632,22 @@ def test_a_key_without_an_exchange_is_refused(channel: Channel, name: str) -> No
     reason = f"invalid arg 'x-dead-letter-routing-key' for queue '{name}' in vhost '/': routing_key_but_no_dlx_defined"
     check_close(close, 406, f"PRECONDITION_FAILED - {reason}")
     channel.send("channel.close-ok")
+
+
+@pytest.mark.flowmq_only
+def test_hundreds_of_deaths_still_fit_a_frame(channel: Channel, name: str) -> None:
+    """The oldest are forgotten then."""
+    queues = [f"{name}-{number}-".ljust(250, "x") for number in range(260)]
+    for queue, target in pairwise(queues):
+        arguments = {"x-message-ttl": 0, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": target}
+        channel.send("queue.declare", queue=queue, exclusive=True, arguments=arguments)
+    for _ in queues[1:]:
+        channel.expect("queue.declare-ok")
+    channel.queue(queues[-1], exclusive=True)
+    channel.publish("", queues[0], b"x")
+    message = arrival(channel, queues[-1])
+    assert len(message.header) < channel.client.frame_max
+    told = deaths(message)
+    assert 100 < len(told) < 259
+    assert told == [(queue, "expired", 1) for queue in reversed(queues[:-1])][: len(told)]
+    assert headers_of(message)["x-first-death-queue"] == queues[0]
