@@ -14,7 +14,7 @@ from flowmq._frame cimport (
     FLOWMQ_CONTRACT, FRAME_METHOD, FRAME_PREFIX_BYTES, load_long_long, output_reserve, put_frame_prefix, store_long,
     store_long_long, store_short,
 )
-from flowmq._message cimport count_size, message_names, message_release, message_retain
+from flowmq._message cimport count_size, message_bytes_alive, message_names, message_release, message_retain
 from flowmq._peer cimport Peer, current_journal
 from flowmq._order cimport queue_now
 from flowmq._queue cimport publish_refused
@@ -32,8 +32,17 @@ cdef enum:
     SPARING_UNACKED_MAX = 100   # of one consumer, while memory is very short
     DELIVER_TAIL_BYTES = 9      # delivery tag and redelivered, between consumer tag and exchange
 
+# Messages in memory from which on deliveries wait for acknowledgements.
+cdef uint64_t sparing_bytes = <uint64_t>-1
+
 cdef bytes REPLY_KEY_PREFIX = b"amq.rabbitmq.reply-to."
 cdef bytes RETURN_PREFIX = b"\x01\x00\x00\x00\x00\x00\x00" + b"\x00\x3c\x00\x32" + b"\x01\x38" + b"\x08NO_ROUTE"
+
+
+def set_sparing(uint64_t limit_bytes):
+    """While messages take more, a consumer with much unacknowledged gets no more (Peer.sparing) unless it settles."""
+    global sparing_bytes
+    sparing_bytes = limit_bytes
 
 
 # ----------------------------------------------------------------------------------------------------- channel
@@ -240,7 +249,8 @@ cdef class Channel(ContentReceiver):
         if not consumer.no_ack:
             if self.global_prefetch_count and self.unacked_of_consumers >= self.global_prefetch_count:
                 return False
-            if self.peer.sparing and consumer.unacked >= SPARING_UNACKED_MAX:
+            if consumer.unacked >= SPARING_UNACKED_MAX and message_bytes_alive() > sparing_bytes:
+                self.peer.sparing = True
                 return False
         return not self.closing and self.peer.has_room()
 

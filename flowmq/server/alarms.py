@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flowmq._channel import set_sparing
 from flowmq._connection import set_clock
 from flowmq._held import held_bytes, held_publishes, release_held, set_holding
 from flowmq._message import live_message_bytes
@@ -65,10 +66,10 @@ class Alarms:
         self.looks = 0
         self.outgoing_bytes = 0  # waiting for clients to read them, when that was looked at last
         self.is_scarce = False  # no client may have much waiting
-        self.is_sparing = False  # nor much unacknowledged
         self.free_bytes: int | None = None
         self.timers: dict[str, asyncio.TimerHandle] = {}
         set_holding(limits.held_bytes_max, limits.on_alarm == "nack")
+        set_sparing(int(memory_limit_bytes * HARD_SHARE))
 
     def start(self) -> None:
         if self.data_dir is not None:
@@ -91,7 +92,6 @@ class Alarms:
     def session_began(self, session: "Session") -> None:
         if self.in_force or self.releasing:
             session.connection.holding = True
-        session.connection.sparing = self.is_sparing
         if self.is_scarce:
             self._limit_outgoing(session)
 
@@ -163,14 +163,13 @@ class Alarms:
         self.looks += 1
         if self.is_scarce or self.looks % LOOKS_PER_COUNT == 0:
             self.outgoing_bytes = sum(session.connection.outgoing_bytes for session in self.sessions)
+            if self.in_use <= self.memory_limit_bytes:
+                self._end_sparing()
         scarce = self.outgoing_bytes > self.memory_limit_bytes * OUTGOING_SHARE or self.in_use > self.memory_limit_bytes
         if scarce != self.is_scarce:
             self.is_scarce = scarce
             for session in self.sessions:
                 self._limit_outgoing(session)
-        sparing = self.in_use > self.memory_limit_bytes * (1 if self.is_sparing else HARD_SHARE)
-        if sparing != self.is_sparing:
-            self._spare(sparing)
         if self._is_memory_short():
             self._raise_memory()
 
@@ -178,13 +177,11 @@ class Alarms:
         most = self.limits.outgoing_bytes_max
         session.connection.outgoing_bytes_max = min(most, OUTGOING_BYTES_SCARCE) if self.is_scarce else most
 
-    def _spare(self, sparing: bool) -> None:
-        self.is_sparing = sparing
-        log.warning("memory is %s", "very short: deliveries wait for acknowledgements" if sparing else "short no more")
+    def _end_sparing(self) -> None:
+        """Who had been refused a delivery because of what it holds unacknowledged is to have it now."""
         for session in list(self.sessions):
-            session.connection.sparing = sparing
-            if not sparing:
-                # Who had been refused a delivery for that is to have it now.
+            if session.connection.sparing:
+                session.connection.sparing = False
                 session.connection.starved = True
                 session.connection.refill()
 
