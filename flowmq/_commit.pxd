@@ -62,6 +62,8 @@ cdef class CommitThread:
     cdef int error(self) noexcept
     # The next batch that is not needed any more, for reuse, in the order of submission; NULL when there is none.
     cdef Batch *take_finished(self) noexcept
+    # Of those so many are kept, at least one, and the others freed.
+    cdef void drop_finished(self, unsigned int kept) noexcept
     # Reads wake_fd. To be called before done() and error(), so that no change is missed.
     cdef void acknowledge(self) noexcept
 

@@ -508,6 +508,24 @@ cdef class CommitThread:
         pthread_mutex_unlock(&self.state.mutex)
         return batch
 
+    cdef void drop_finished(self, unsigned int kept) noexcept:
+        cdef Batch *batch
+        cdef Batch *surplus = NULL
+        pthread_mutex_lock(&self.state.mutex)
+        batch = self.state.finished.head
+        while batch is not NULL and kept > 1:
+            batch = batch.next
+            kept -= 1
+        if batch is not NULL:
+            surplus = batch.next
+            batch.next = NULL
+            self.state.finished.tail = batch
+        pthread_mutex_unlock(&self.state.mutex)
+        while surplus is not NULL:
+            batch = surplus
+            surplus = batch.next
+            commit_batch_free(batch)
+
     cdef void acknowledge(self) noexcept:
         cdef uint64_t changes
         # Empty is no failure: somebody was here before.
@@ -626,6 +644,9 @@ cdef class CommitThread:
         number, complete = batch.number, batch.complete
         commit_batch_free(batch)
         return number, complete
+
+    def _drop_finished(self, unsigned int kept):
+        self.drop_finished(kept)
 
     def _acknowledge(self):
         self.acknowledge()

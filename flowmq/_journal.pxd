@@ -63,6 +63,7 @@ cdef class Journal(RecordWriter):
     cdef int vouch(self) except -1
     cdef uint64_t commit_pending(self) except? 0
     cdef int hand_over(self, Batch *batch) except -1
+    cdef void shrink(self, Batch *batch) noexcept
     cdef bint is_behind(self) noexcept
     # True when nobody waits for what was built since the last submit().
     cdef bint may_wait(self) noexcept

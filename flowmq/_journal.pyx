@@ -35,6 +35,7 @@ cdef uint32_t FIRST_PAGING_ID = 0x80000000
 
 cdef enum:
     BATCH_BYTES_USUAL = 65536
+    BATCHES_KEPT = 16               # of those that are written, for the next ones
     BEHIND_BYTES = 33554432         # waiting for the disk: publishers are not read any more
     EIO = 5
     SUMMARIES_BYTES_MAX = 16777216  # of segments that are not written any more, in memory
@@ -211,7 +212,7 @@ cdef class Journal(RecordWriter):
     cdef int grow_batch(self, size_t wanted) except -1:
         cdef void *moved
         if wanted > self.batch.capacity:
-            wanted = max(wanted, self.batch.capacity * 2)
+            wanted = max(wanted, max(self.batch.capacity * 2, <size_t>BATCH_BYTES_USUAL))
             moved = realloc(self.batch.data, wanted)
             if moved == NULL:
                 raise MemoryError("a batch of the journal")
@@ -434,8 +435,19 @@ cdef class Journal(RecordWriter):
         synced = batch.sync and batch.fd == self.segment.fd
         self.sent.append((batch.number, self.segment.number, self.segment.end, synced, batch.bytes))
         self.sent_bytes += batch.bytes
+        if len(self.sent) > BATCHES_KEPT:
+            self.shrink(batch)
         self.thread.submit(batch)
         return failpoint("batch-handed-over")
+
+    cdef void shrink(self, Batch *batch) noexcept:
+        """While the disk is far behind, thousands of small ones wait for it: each takes what it holds and no more."""
+        cdef void *moved
+        if batch.bytes and batch.bytes < batch.capacity // 2:
+            moved = realloc(batch.data, batch.bytes)
+            if moved != NULL:
+                batch.data = <char *>moved
+                batch.capacity = batch.bytes
 
     def completed(self):
         """The commit thread has got further, or has failed: everyone who waits is told."""
@@ -449,6 +461,7 @@ cdef class Journal(RecordWriter):
             self.note_readable(segment_number, end)
             if synced:
                 self.durable_segment, self.durable_offset = segment_number, end
+        self.thread.drop_finished(BATCHES_KEPT)
         self.tell()
         failpoint("commit-told")
         self.submit()

@@ -10,7 +10,6 @@ import os
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from flowmq.broker.names import octets
 from flowmq.broker.passwords import NO_PASSWORD, Password, hashed, verified, waste_time
 from flowmq.broker.users import User, Users
 from flowmq.server import user_settings
+from flowmq.server.fair_threads import FairThreads
 
 if TYPE_CHECKING:
     from flowmq.server.tokens import Tokens
@@ -58,18 +58,20 @@ class Authenticator:
         self.users = users
         self.tokens = tokens  # None: all passwords are passwords
         self.loop = loop
-        self.threads = ThreadPoolExecutor(min(THREADS_MAX, os.cpu_count() or 1), "password")
+        self.threads = FairThreads(loop, min(THREADS_MAX, os.cpu_count() or 1), "password")
         self.secret = secrets.token_bytes(32)
         self.remembered: OrderedDict[bytes, float] = OrderedDict()  # digest -> until when
-        self.under_way: dict[tuple[bytes, bool], Check] = {}
+        self.under_way: dict[tuple[bytes, bool, str], Check] = {}
 
     def close(self) -> None:
-        self.threads.shutdown(wait=False, cancel_futures=True)
+        self.threads.close()
         if self.tokens is not None:
             self.tokens.keys.stop()
 
-    def log_in(self, name: str, password: str, *, from_loopback: bool, answer: Answer) -> Callable[[], None] | None:
-        """Calls `answer` at once, or later; then what is returned gives it up."""
+    def log_in(
+        self, name: str, password: str, *, from_loopback: bool, answer: Answer, source: str = ""
+    ) -> Callable[[], None] | None:
+        """Calls `answer` at once, or later; then what is returned gives it up. `source`: see FairThreads."""
         if self.tokens is not None and self.tokens.takes(password):
             return self.tokens.log_in(password, answer)
         user = self.users.by_name.get(name)
@@ -81,12 +83,12 @@ class Authenticator:
                 answer(user)
                 return None
             refusal = None if known.is_slow else WRONG_PASSWORD
-        key = (digest, from_loopback)
+        key = (digest, from_loopback, source)
         check = self.under_way.get(key)
         if check is None:
             check = self.under_way[key] = Check(user, known, refusal)
             work = partial(verified, known, password) if refusal is None else partial(waste_time, password)
-            check.future = self.loop.run_in_executor(self.threads, work)
+            check.future = self.threads.submit(source, work)
             check.future.add_done_callback(partial(self._checked, key, check))
         check.answers.append(answer)
         return partial(check.give_up, answer)
@@ -108,7 +110,8 @@ class Authenticator:
 
     async def hash(self, password: str) -> Password:
         """For a user who is to have it."""
-        return await self.loop.run_in_executor(self.threads, hashed, password)
+        found: Password = await self.threads.submit("", partial(hashed, password))
+        return found
 
     def _refusal(self, user: User | None, *, from_loopback: bool) -> str | None:
         """Whatever the password is."""
@@ -116,7 +119,7 @@ class Authenticator:
             return NO_SUCH_USER
         return None if self.users.may_log_in(user, from_loopback=from_loopback) else NOT_FROM_THERE
 
-    def _checked(self, key: tuple[bytes, bool], check: Check, future: "asyncio.Future[bool]") -> None:
+    def _checked(self, key: tuple[bytes, bool, str], check: Check, future: "asyncio.Future[bool]") -> None:
         del self.under_way[key]
         if future.cancelled():
             return

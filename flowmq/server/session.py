@@ -31,6 +31,7 @@ from flowmq.broker.users import User
 from flowmq.broker.vhost import VHost
 from flowmq.server import consuming, expiry, handshake, methods
 from flowmq.server.entry import Entry
+from flowmq.server.fair_threads import source_of
 from flowmq.server.heartbeat import Heartbeat
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class Session:
         self.handler: Handler = handshake.start_ok
         self.name = "?"
         self.from_loopback = False
+        self.source = ""  # who asks for log-ins here
         self.client_properties = Table()
         self.capabilities: dict[str, object] = {}
         self.user: User | None = None
@@ -95,6 +97,7 @@ class Session:
         own = self.entry.own or transport.get_extra_info("sockname")
         self.name = f"{handshake.address(peer)} -> {handshake.address(own)}"
         self.from_loopback = handshake.is_loopback(peer)
+        self.source = source_of(peer)
         transport.set_write_buffer_limits(WRITE_BUFFER_HIGH_BYTES, WRITE_BUFFER_LOW_BYTES)
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         handshake.wait_for_turn(self)
@@ -214,7 +217,9 @@ class Session:
             if waiting:
                 self.go_on()
 
-        stop = self.node.authenticator.log_in(name, password, from_loopback=self.from_loopback, answer=answer)
+        stop = self.node.authenticator.log_in(
+            name, password, from_loopback=self.from_loopback, answer=answer, source=self.source
+        )
         if stop is not None:
             waiting = True
             self.stop_waiting = stop

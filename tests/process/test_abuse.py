@@ -3,16 +3,19 @@
 Floods of connections and broken frames are in test_crowd.py.
 """
 
+import socket
 import struct
 from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
 
+from flowmq.server.control import place
+from flowmq.server.control.client import ControlConnection
 from tests.support import codec
 from tests.support.broker import Broker, resident_bytes
 from tests.support.codec import BODY, HEADER
-from tests.support.wire import Client, connect
+from tests.support.wire import Client, connect, plain
 
 pytestmark = pytest.mark.flowmq_only
 OwnBroker = Callable[..., Broker]
@@ -179,3 +182,25 @@ def test_closing_in_the_middle_of_held_declares(own_broker: OwnBroker) -> None:
     assert channel.count("polite 99") == 0
     channel.client.close()
     again.stop()
+
+
+def test_somebody_elses_wrong_passwords_do_not_keep_a_user_out(own_broker: OwnBroker) -> None:
+    """Each takes a slow hash; those of one address wait for one another, not the user at another address."""
+    broker = own_broker()
+    with ControlConnection(broker.data_dir / place.NAME) as control:
+        control.call("user.add", name="ann", password="secret", tags=[])
+        control.call("permission.set", user="ann", vhost="/", configure="", write="", read="")
+    tries, flood = 300, []
+    for number in range(tries):
+        guess = socket.create_connection((broker.peer.host, broker.peer.port), 30, source_address=("127.0.0.2", 0))
+        response = plain(f"user {number}", "guess")
+        fields = {"client_properties": {}, "mechanism": "PLAIN", "response": response, "locale": "en_US"}
+        guess.sendall(codec.PROTOCOL_HEADER + codec.method_frame(0, "connection.start-ok", **fields))
+        flood.append(guess)
+    connect(broker.peer, user="ann", password="secret").close()
+    broker.log.wait_for("opened: user 'ann'")
+    before, _, _ = broker.log.text.partition("opened: user 'ann'")
+    assert before.count("refused: no such user") < tries
+    for guess in flood:
+        guess.close()
+    broker.stop()

@@ -130,6 +130,20 @@ def test_batches_come_back_in_order_and_complete(thread: CommitThread, fd: int) 
     assert finished(thread) == []
 
 
+@pytest.mark.parametrize(("kept", "left"), [(1, 1), (3, 3), (10, 10), (11, 10)])
+def test_of_those_that_came_back_some_are_kept(thread: CommitThread, fd: int, kept: int, left: int) -> None:
+    for number in range(1, 11):
+        thread._submit(number, fd, number, b"x", False)
+    assert thread.wait(10)
+    thread._drop_finished(kept)
+    thread._submit(11, fd, 11, b"x", False)  # behind the last that was kept
+    assert thread.wait(11)
+    taken = []
+    while (finished := thread._take_finished()) is not None:
+        taken.append(finished[0])
+    assert taken == [*range(1, left + 1), 11]
+
+
 def test_what_gathers_during_a_sync_shares_the_next_one(thread: CommitThread, fd: int, written: Pipe) -> None:
     thread._hold(True)
     thread._submit(1, fd, 0, b"0", True)
