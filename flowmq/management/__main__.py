@@ -6,8 +6,10 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Sequence
+import ssl
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import uvloop
 from aiohttp import web
@@ -16,7 +18,9 @@ from flowmq.management.application import Management
 from flowmq.management.metrics import metrics_application
 from flowmq.management.sampler import Sampler
 from flowmq.server import logs
+from flowmq.server.config import SettingsError
 from flowmq.server.control.client import AsyncControlConnection, NoBroker
+from flowmq.server.tls import VERSIONS, load_certificate
 
 EXIT_NO_BROKER = 1
 SHUTDOWN_SECONDS = 1.0
@@ -27,6 +31,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m flowmq.management", description=__doc__)
     parser.add_argument("--control-socket", required=True)
     parser.add_argument("--management-fd", type=int, action="append", default=[])
+    parser.add_argument("--management-tls-fd", type=int, action="append", default=[])
     parser.add_argument("--metrics-fd", type=int, action="append", default=[])
     return parser.parse_args()
 
@@ -40,8 +45,13 @@ async def run(given: argparse.Namespace) -> int:
     logs.configure(settings["log_level"], settings["log_format"])
     sampler = Sampler(control, settings["sample_seconds"])
     management = Management(control, sampler)
+    secure = Certificate(settings) if given.management_tls_fd else None
+    if secure is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, secure.load)
+    else:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     runners = [
-        await serving(management.application(), given.management_fd),
+        await serving(management.application(), given.management_fd, given.management_tls_fd, secure),
         await serving(metrics_application(management), given.metrics_fd),
     ]
     sampling = asyncio.ensure_future(sampler.run())
@@ -63,11 +73,36 @@ async def run(given: argparse.Namespace) -> int:
     return 0
 
 
-async def serving(application: web.Application, descriptors: Sequence[int]) -> web.AppRunner:
+class Certificate:
+    """What HTTPS is served with. Load it again when it was renewed; what cannot be read keeps the one before."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self.settings = settings
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.options |= ssl.OP_NO_RENEGOTIATION
+        self.context.minimum_version = VERSIONS[settings["tls_version_min"]]
+        self.load()
+
+    def load(self) -> None:
+        try:
+            load_certificate(self.context, "tls", self.settings["certificate"], self.settings["key"])
+        except SettingsError as error:
+            log.error("HTTPS keeps its certificate: %s", error)
+
+
+async def serving(
+    application: web.Application,
+    descriptors: Sequence[int],
+    secure_descriptors: Sequence[int] = (),
+    secure: Certificate | None = None,
+) -> web.AppRunner:
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
     await runner.setup()
     for descriptor in descriptors:
         await web.SockSite(runner, socket.socket(fileno=descriptor)).start()
+    context = None if secure is None else secure.context
+    for descriptor in secure_descriptors:
+        await web.SockSite(runner, socket.socket(fileno=descriptor), ssl_context=context).start()
     return runner
 
 

@@ -1,6 +1,7 @@
 """The HTTP application: who asks is found out first, what is asked is found in the table of routes, errors become
 statuses in one place."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -15,6 +16,7 @@ from flowmq.server.control.client import AsyncControlConnection, NoBroker
 from flowmq.server.control.registry import ControlError
 
 BODY_BYTES_MAX = 256 * 1024 * 1024  # definitions of 100 000 objects are large
+LONG_LISTS_MAX = 8  # at a time
 REALM = 'Basic realm="FlowMQ Management"'
 log = logging.getLogger("flowmq.management")
 
@@ -28,6 +30,7 @@ class Management:
         self.control = control
         self.sampler = sampler
         self.log_ins = LogIns(control)
+        self.long_lists = asyncio.Semaphore(LONG_LISTS_MAX)
 
     def application(self) -> web.Application:
         made = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[errors])

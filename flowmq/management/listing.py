@@ -1,15 +1,20 @@
 """Lists: query parameters to the arguments of the broker's listings, and rates into the rows that come back."""
 
+import asyncio
+import contextlib
 import datetime
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Any
 
+from aiohttp import web
+
 from flowmq.management.sampler import LENGTHS, History
-from flowmq.management.web import Call, bad_request
+from flowmq.management.web import HEADERS, Call, Refused, encoded
 
 PAGE_SIZE_MAX = 500
 Details = Callable[[dict[str, Any]], None]
 RATES = "_details"
+LONG_LIST_SECONDS = 120.0
 
 
 def arguments(call: Call) -> dict[str, Any]:
@@ -22,7 +27,7 @@ def arguments(call: Call) -> dict[str, Any]:
         asked["page"] = call.number("page", 1, 1)
         asked["page_size"] = call.number("page_size", 100, 1)
         if asked["page_size"] > PAGE_SIZE_MAX:
-            raise bad_request(f"page_size: at most {PAGE_SIZE_MAX}")
+            raise Refused(400, "invalid_pagination_parameters", f"page_size: at most {PAGE_SIZE_MAX}")
     return asked
 
 
@@ -40,6 +45,9 @@ async def listing(call: Call, command: str, details: Details | None = None, **mo
         del asked["page"]
     elif sort:
         asked.update(sort=sort, reverse=reverse)
+    columns = call.query("columns").split(",") if call.query("columns") else None
+    if not page and not sort_here:
+        return await streamed(call, call.control.parts(command, **asked, **more), details, columns)
     rows, end = await call.control.listing(command, **asked, **more)
     if details is not None:
         for row in rows:
@@ -52,9 +60,40 @@ async def listing(call: Call, command: str, details: Details | None = None, **mo
         end = {**end, "page": page, "page_count": max(1, -(-len(rows) // size))}
         rows = rows[(page - 1) * size : page * size]
         end["item_count"] = len(rows)
-    if call.query("columns"):
-        rows = [only(row, call.query("columns").split(",")) for row in rows]
+    if columns is not None:
+        rows = [only(row, columns) for row in rows]
     return rows if not page else page_of(rows, end)
+
+
+async def streamed(
+    call: Call, parts: AsyncGenerator[list[Any], None], details: Details | None, columns: list[str] | None
+) -> Any:
+    """A list as it comes: a long one is never here as a whole, and only a few are under way at a time."""
+
+    def told(rows: list[Any]) -> list[Any]:
+        for row in rows if details is not None else ():
+            details(row)  # type: ignore[misc]
+        return rows if columns is None else [only(row, columns) for row in rows]
+
+    async with call.management.long_lists, contextlib.aclosing(parts):
+        first, second = await anext(parts, None), await anext(parts, None)
+        if second is None:
+            return told(first or [])
+        answer = web.StreamResponse(headers={**HEADERS, "Content-Type": "application/json"})
+        try:
+            async with asyncio.timeout(LONG_LIST_SECONDS):
+                await answer.prepare(call.request)
+                await answer.write(b"[" + encoded(told(first or []))[1:-1])
+                while second is not None:
+                    await answer.write(b"," + encoded(told(second))[1:-1])
+                    second = await anext(parts, None)
+                await answer.write(b"]")
+                await answer.write_eof()
+        except TimeoutError:
+            # Who reads so slowly keeps others from their lists.
+            if call.request.transport is not None:
+                call.request.transport.abort()
+        return answer
 
 
 def needs_rates(sort: str) -> bool:
@@ -64,7 +103,7 @@ def needs_rates(sort: str) -> bool:
 def page_of(rows: list[Any], end: dict[str, int]) -> dict[str, Any]:
     names = ("total_count", "item_count", "filtered_count", "page", "page_size", "page_count")
     if end["page"] > end["page_count"]:
-        raise bad_request(f"page_out_of_range: page {end['page']} of {end['page_count']}")
+        raise Refused(400, "page_out_of_range", f"Page out of range, page: {end['page']} of {end['page_count']}")
     return {**{name: end[name] for name in names}, "items": rows}
 
 

@@ -26,7 +26,8 @@ IMPLIED = {
 }
 REMEMBERED_SECONDS = 10.0
 REMEMBERED_MAX = 1000
-FAILURES_MAX, FAILURES_SECONDS = 10, 30.0
+# Of one user from one address, and of all from one address, behind which there may be many.
+FAILURES_MAX, FAILURES_MAX_OF_ADDRESS, FAILURES_SECONDS = 10, 100, 30.0
 KEPT_MAX = 10_000
 
 
@@ -67,13 +68,13 @@ class Failures:
         if len(self.times) > KEPT_MAX:
             self.times.popitem(last=False)
 
-    def too_many(self, who: str, now: float) -> bool:
+    def too_many(self, who: str, now: float, at_most: int) -> bool:
         recent = [at for at in self.times.get(who, ()) if at > now - FAILURES_SECONDS]
         if recent:
             self.times[who] = recent
         else:
             self.times.pop(who, None)
-        return len(recent) >= FAILURES_MAX
+        return len(recent) >= at_most
 
 
 class LogIns:
@@ -94,8 +95,8 @@ class LogIns:
         until, known = self.remembered.get(digest, (0.0, None))
         if known is not None and now < until:
             return known
-        keys = (f"address {address}", f"user {name} at {address}")
-        if any(self.failures.too_many(key, now) for key in keys):
+        keys = {f"address {address}": FAILURES_MAX_OF_ADDRESS, f"user {name} at {address}": FAILURES_MAX}
+        if any(self.failures.too_many(key, now, at_most) for key, at_most in keys.items()):
             raise TooMany
         found = await self._ask(name, password, address)
         if found is None:

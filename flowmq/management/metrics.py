@@ -165,7 +165,6 @@ def global_metrics(total: dict[str, int]) -> Lines:
     values = {
         **total,
         "delivered": sum(total[name] for name in ("deliver", "deliver_no_ack", "get", "get_no_ack")),
-        "publishers": 0,
     }
     yield from plain_metrics(GLOBAL, values, PROTOCOL)
     yield from plain_metrics(GLOBAL_BY_QUEUE_TYPE, values, f"{PROTOCOL},{QUEUE_TYPE}")

@@ -41,8 +41,7 @@ def answers(one: Route) -> dict[str, Any]:
     if one.tag is not None:
         found["401"] = {"description": "Log-in failed, or the user may not", "content": error}
         found["429"] = {"description": "Too many log-ins failed lately", "content": error}
-    if "/health/" in one.path or "aliveness" in one.path:
-        found["503"] = {"description": "Failed", "content": json}
+    found["503"] = {"description": "It failed, or cannot be for the moment", "content": json}
     return found
 
 

@@ -17,6 +17,7 @@ from flowmq.server.control.registry import ControlError
 
 SAMPLES = 24  # per object
 SAMPLES_OF_ALL = 720
+NAMES_EVERY = 6  # samples, at most, is it looked which queues are gone
 log = logging.getLogger("flowmq.management")
 
 # Of a queue: what its rates are made of. The first three are lengths.
@@ -129,6 +130,8 @@ class Sampler:
         self.ages: dict[tuple[str, str], Ages] = {}
         self.oldest: dict[tuple[str, str], int] = {}
         self.active_at: dict[tuple[str, str], float] = {}
+        self.deleted_seen = 0
+        self.names_next_at = 0.0
 
     @property
     def histories(self) -> tuple[History, ...]:
@@ -172,6 +175,7 @@ class Sampler:
         self.churn.note("all", [churned[name] for name in CHURN_FIELDS.values()])
         for history in self.histories:
             history.forget_idle(self.seconds * SAMPLES)
+        await self._forget_deleted(totals["all"]["queues_deleted"])
 
     def _note_queue(
         self, key: tuple[str, str], now: float, counts: Sequence[int], oldest: int, next_sequence: int
@@ -197,6 +201,16 @@ class Sampler:
         came_at = None if oldest is None or ages is None else ages.came_at(oldest)
         return None if came_at is None else max(0.0, time.time() - came_at)
 
-    def forget_queue(self, key: tuple[str, str]) -> None:
-        for kept in (self.ages, self.oldest, self.active_at):
-            kept.pop(key, None)
+    async def _forget_deleted(self, deleted: int) -> None:
+        """Queues that are not there any more; looked for when some were deleted, and not too often."""
+        now = time.monotonic()
+        if deleted == self.deleted_seen or now < self.names_next_at:
+            return
+        self.deleted_seen = deleted
+        self.names_next_at = now + self.seconds * NAMES_EVERY
+        kept: set[tuple[str, str]] = set()
+        async for rows in self.control.parts("queue.list", columns=["name", "vhost"]):
+            kept.update((row["vhost"], row["name"]) for row in rows)
+        for known in (self.ages, self.oldest, self.active_at, self.queues.rings):
+            for key in [key for key in known if key not in kept]:
+                del known[key]

@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 STATUSES = {
     "not_found": (404, "Object Not Found"),
     "access_refused": (401, "not_authorised"),
+    "unavailable": (503, "service_unavailable"),
     "internal_error": (500, "internal_server_error"),
 }
 BAD_REQUEST = (400, "bad_request")
 DEFAULT_EXCHANGE = "amq.default"
+HEADERS = {"cache-control": "no-cache", "vary": "accept, accept-encoding, origin"}
 
 
 class Refused(Exception):
@@ -162,7 +164,7 @@ def response(value: Any) -> web.StreamResponse:
     if isinstance(value, web.StreamResponse):
         return value
     answer = value if isinstance(value, Answer) else Answer(200, value)
-    headers = {"cache-control": "no-cache", "vary": "accept, accept-encoding, origin", **answer.headers}
+    headers = {**HEADERS, **answer.headers}
     if answer.status == 204 or (answer.status == 201 and answer.value is None):
         return web.Response(status=answer.status, headers=headers)
     return web.Response(
@@ -176,4 +178,5 @@ def refusal(status: int, error: str, reason: str, headers: dict[str, str] | None
 
 def refused(error: ControlError) -> web.StreamResponse:
     status, name = STATUSES.get(error.code, BAD_REQUEST)
-    return refusal(status, name, "Not Found" if status == 404 else error.reason)
+    reason = error.reason.removeprefix("PRECONDITION_FAILED - ")
+    return refusal(status, name, "Not Found" if status == 404 else reason)

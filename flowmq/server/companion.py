@@ -8,10 +8,12 @@ ends too. Neither a slow nor a dead one is noticed by messages.
 import asyncio
 import logging
 import os
+import signal
 import socket
 import sys
 from typing import TYPE_CHECKING
 
+from flowmq.server import tls
 from flowmq.server.config import parse_address
 from flowmq.server.handshake import address
 from flowmq.server.listeners import CannotListen, bound_sockets
@@ -31,14 +33,17 @@ class Companion:
     def __init__(self, node: "Node", control_socket: str) -> None:
         self.node = node
         self.control_socket = control_socket
-        self.sockets: dict[str, list[socket.socket]] = {"management": [], "metrics": []}
+        self.sockets: dict[str, list[socket.socket]] = {"management": [], "management-tls": [], "metrics": []}
         self.process: asyncio.subprocess.Process | None = None
         self.watching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """CannotListen when an address is not to be had."""
+        """CannotListen when an address is not to be had, SettingsError when the certificate is not."""
         settings = self.node.settings
+        if settings.management.listen_tls:
+            tls.server_context(settings)
         await self._open("management", "HTTP API", "http", settings.management.listen)
+        await self._open("management-tls", "HTTPS API", "https", settings.management.listen_tls)
         await self._open("metrics", "metrics", "http/prometheus", settings.metrics.listen)
         if any(self.sockets.values()):
             self.watching = asyncio.ensure_future(self._watch())
@@ -82,6 +87,11 @@ class Companion:
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
             start_new_session=True,  # what a terminal sends to all of a foreground group is for the broker to act on
         )
+
+    def reload(self) -> None:
+        """Certificates may have been renewed."""
+        if self.process is not None and self.process.returncode is None:
+            self.process.send_signal(signal.SIGHUP)
 
     async def stop(self) -> None:
         if self.watching is not None:

@@ -85,6 +85,7 @@ class LogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 class ManagementSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     listen: list[str] = field(default_factory=lambda: ["0.0.0.0:15672"])
+    listen_tls: list[str] = field(default_factory=list)
     sample_seconds: Annotated[float, Meta(gt=0, le=3600)] = 5.0
 
 
@@ -215,6 +216,7 @@ CHECKS: dict[str, Callable[[Any], None]] = {
     "amqp.listen": check_addresses,
     "tls.listen": check_addresses,
     "management.listen": check_addresses,
+    "management.listen_tls": check_addresses,
     "metrics.listen": check_addresses,
     "oauth.jwks_url": check_url,
     "websocket.listen": check_addresses,

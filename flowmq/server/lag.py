@@ -2,7 +2,7 @@
 
 import asyncio
 
-INTERVAL_SECONDS = 0.05
+INTERVAL_SECONDS = 0.1
 BUCKETS = 16  # the first up to 64 microseconds, each of the others twice the one before
 FIRST_US = 64
 

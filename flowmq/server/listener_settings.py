@@ -52,7 +52,11 @@ def contradiction(settings: "Settings") -> str | None:
     amqp, tls, websocket = settings.amqp, settings.tls, settings.websocket
     if not (amqp.listen or tls.listen or websocket.listen or websocket.listen_tls):
         return "amqp.listen is empty, and so are tls.listen and those of websocket: at least one HOST:PORT is needed"
-    for setting, addresses in (("tls.listen", tls.listen), ("websocket.listen_tls", websocket.listen_tls)):
+    for setting, addresses in (
+        ("tls.listen", tls.listen),
+        ("websocket.listen_tls", websocket.listen_tls),
+        ("management.listen_tls", settings.management.listen_tls),
+    ):
         if addresses and not tls.certificate:
             return f"{setting} is given, and no tls.certificate"
     if tls.client_certificates != "none" and not tls.client_ca:

@@ -68,6 +68,7 @@ class Process:
         self.node: Node | None = None
         self.listeners: Listeners | None = None
         self.notifier = Notifier(os.environ, os.getpid())
+        self.companion: Companion | None = None
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
@@ -85,7 +86,7 @@ class Process:
         await load_definitions(node)
         control = await start_control(node)
         self.listeners = listeners = await self._listen(node)
-        companion = await start_companion(node, control)
+        self.companion = companion = await start_companion(node, control)
         node.lag.start()
         advise(node)
         log.info("Server startup complete")
@@ -131,6 +132,8 @@ class Process:
         listeners.take_over(context, settings)
         if node.tokens and keys is not None:
             node.tokens.keys.take_over(keys)
+        if self.companion is not None:
+            self.companion.reload()
         for name in differences(self.settings, settings):
             if name not in RELOADED:
                 log.warning("SIGHUP received: %s is different now; it counts from the next start on", name)
@@ -200,7 +203,7 @@ async def start_companion(node: Node, control: ControlService) -> Companion:
     companion = Companion(node, str(control.path))
     try:
         await companion.start()
-    except CannotListen as error:
+    except (CannotListen, SettingsError) as error:
         raise CannotStart(str(error)) from error
     return companion
 

@@ -1,13 +1,18 @@
 """The HTTP API: RabbitMQ's keys, status codes and texts, and what users may do by their tags."""
 
 import base64
+import http.client
 import os
 import signal
+import ssl
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
 from tests.support.broker import Broker, children, until
+from tests.support.certificates import Authority
 from tests.support.http import WITH_HTTP, Api, api_of, fetch
 from tests.support.wire import Channel, connect
 
@@ -70,7 +75,9 @@ def test_exchanges_and_bindings(api: Api, name: str) -> None:
     made = api.ask("POST", *between, body={"routing_key": "a b~", "arguments": {"k": 1}})
     assert made.status == 201
     [binding] = [one for one in api.get(*between) if one["source"] == name]
-    assert made.headers["location"].endswith(binding["properties_key"].replace("%", "%25").replace("+", "%2B"))
+    # Tools take it apart: relative, the destination and what names the binding.
+    destination, key = made.headers["location"].split("/")
+    assert (destination, unquote(key)) == (name, binding["properties_key"])
     assert (binding["routing_key"], binding["arguments"]) == ("a b~", {"k": 1})
     assert api.get(*between, binding["properties_key"]) == binding
     assert binding in api.get("queues", "/", name, "bindings")
@@ -195,6 +202,8 @@ def test_users_and_what_they_may(api: Api, name: str) -> None:
     refused = user.ask("PUT", "queues", "/", name)
     assert refused.status == 401
     assert refused.json["error"] == "not_authorised"
+    assert user.get("channels") == user.get("connections") == []
+    assert user.ask("GET", "nodes").json["reason"] == "Not monitor user"
     assert user.ask("GET", "users").json == {"error": "not_authorized", "reason": "Not administrator user"}
     assert user.ask("PUT", "policies", "/", "p", body={"pattern": ".", "definition": {"max-length": 1}}).status == 401
     assert api.put("users", name, body={"password_hash": "", "tags": []}) == 204
@@ -224,6 +233,25 @@ def test_nobody_in_without_a_log_in(api: Api, headers: dict[str, str], status: i
     answer = fetch(api.port, "GET", "/api/overview", headers=headers)
     assert (answer.status, answer.json) == (status, {"error": "not_authorized", "reason": "Login failed"})
     assert answer.headers["www-authenticate"].startswith("Basic realm=")
+
+
+def test_https(own_broker: Any, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    files = authority.for_server()
+    broker = own_broker(
+        FLOWMQ_TLS__CERTIFICATE=str(files.certificate),
+        FLOWMQ_TLS__KEY=str(files.key),
+        FLOWMQ_MANAGEMENT__LISTEN_TLS="127.0.0.1:0",
+    )
+    port = int(broker.log.wait_for(r"HTTPS API listener started on 127\.0\.0\.1:(\d+)")[1])
+    context = ssl.create_default_context(cafile=str(authority.path))
+    for _ in range(2):
+        connection = http.client.HTTPSConnection("localhost", port, context=context, timeout=60)
+        connection.request("GET", "/api/health/ready")
+        assert connection.getresponse().status == 200
+        connection.close()
+        broker.process.send_signal(signal.SIGHUP)
+    broker.stop()
 
 
 def test_too_many_wrong_log_ins_are_answered_without_a_look(own_broker: Any) -> None:
@@ -273,6 +301,21 @@ def test_health_checks(api: Api, check: str) -> None:
 def test_a_health_check_that_fails_is_503(api: Api) -> None:
     answer = api.ask("GET", "health", "checks", "port-listener", "1")
     assert (answer.status, answer.json["status"]) == (503, "failed")
+
+
+def test_under_an_alarm_publishing_is_refused_and_the_rest_goes_on(own_broker: Any, name: str) -> None:
+    broker: Broker = own_broker(**WITH_HTTP, FLOWMQ_LIMITS__MEMORY_BYTES_MAX="100000")
+    api = api_of(broker)
+    api.put("queues", "/", name)
+    sent = {"properties": {}, "routing_key": name, "payload_encoding": "string", "payload": "x" * 200_000}
+    assert api.ask("POST", "exchanges", "/", "amq.default", "publish", body=sent).status == 200
+    # What goes over the limit raises the alarm.
+    until(lambda: api.ask("POST", "exchanges", "/", "amq.default", "publish", body=sent).status == 503)
+    assert api.ask("GET", "health", "checks", "alarms").status == 503
+    assert fetch(api.port, "GET", "/api/health/ready").json["reason"] == "memory alarm"
+    assert api.ask("DELETE", "queues", "/", name, "contents").status == 204
+    until(lambda: api.ask("GET", "health", "checks", "alarms").status == 200)
+    broker.stop()
 
 
 def test_probes_need_no_log_in(api: Api) -> None:

@@ -26,6 +26,21 @@ def test_browsing_changes_nothing(api: Api, amqp: Channel, name: str) -> None:
     assert not got.redelivered
 
 
+def test_who_may_not_read_a_queue_does_not_see_its_messages(api: Api, amqp: Channel, name: str) -> None:
+    api.put("users", name, body={"password": "x", "tags": "policymaker"})
+    api.put("permissions", "/", name, body={"configure": ".*", "write": ".*", "read": f"^{name}$"})
+    user = api.as_user(name, "x")
+    other = f"other-{name}"
+    for queue in (name, other):
+        amqp.queue(queue, exclusive=True)
+        amqp.put(queue, b"secret")
+    assert [message["payload"] for message in user.get("queues", "/", name, "messages")] == ["secret"]
+    for verb, what, body in (("GET", "messages", None), ("POST", "move", {"to_queue": name})):
+        answer = user.ask(verb, "queues", "/", other, what, body=body)
+        assert (answer.status, answer.json["error"]) == (401, "not_authorised")
+    api.delete("users", name)
+
+
 def test_unacknowledged_messages_are_seen(api: Api, amqp: Channel, name: str) -> None:
     amqp.queue(name, exclusive=True)
     amqp.put(name, b"abc")
@@ -81,8 +96,8 @@ def test_moving_to_another_queue_loses_nothing(api: Api, amqp: Channel, name: st
     for number in range(4):
         amqp.put(name, b"%d" % number)
     counts = api.post("queues", "/", name, "move", body={"to_queue": other})
-    assert counts == {"moved": 2, "without_a_way": 0, "refused": 2}
-    assert sorted(message["payload"] for message in api.get("queues", "/", name, "messages")) == ["2", "3"]
+    assert counts == {"moved": 2, "without_a_way": 0, "refused": 2, "taken_meanwhile": 0}
+    assert [message["payload"] for message in api.get("queues", "/", name, "messages")] == ["2", "3"]
     assert api.post("queues", "/", name, "move", body={"to_queue": "nowhere"})["without_a_way"] == 2
     assert api.ask("POST", "queues", "/", name, "move", body={}).status == 400
 

@@ -1,5 +1,9 @@
-"""100 000 queues are listed while messages flow, and the messages do not notice."""
+"""Very many queues are listed while messages flow, and the messages do not notice.
 
+FLOWMQ_TEST_QUEUES=100000 makes them as many as the figures in docs/design/management.md are for.
+"""
+
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -8,16 +12,17 @@ import pytest
 
 from flowmq.server.control import place
 from flowmq.server.control.client import ControlConnection
-from tests.support.broker import Broker
+from tests.support.broker import Broker, until
 from tests.support.http import WITH_HTTP, api_of, fetch, metrics_port
 from tests.support.peer import Peer
 from tests.support.wire import connect
 
 pytestmark = [pytest.mark.flowmq_only, pytest.mark.slow]
 
-QUEUES = 100_000
+QUEUES = int(os.environ.get("FLOWMQ_TEST_QUEUES", "20000"))
 PER_SECOND = 1000
 PAUSE_SECONDS = 0.02
+QUIET_MESSAGES = 500
 
 
 class Stream(threading.Thread):
@@ -46,9 +51,9 @@ class Stream(threading.Thread):
                 if ahead > 0:
                     time.sleep(ahead)
 
-    def part(self, of: float) -> float:
-        """So large a share of the messages took no longer."""
-        return sorted(self.took)[int(len(self.took) * of)]
+    def part(self, of: float, first: int, last: int) -> float:
+        """So large a share of those messages took no longer."""
+        return sorted(self.took[first:last])[int((last - first) * of)]
 
 
 def declare(peer: Peer, count: int) -> None:
@@ -59,13 +64,14 @@ def declare(peer: Peer, count: int) -> None:
         channel.queue("many-last")
 
 
-def test_listing_100_000_queues_is_not_noticed(own_broker: Callable[..., Broker]) -> None:
+def test_listing_very_many_queues_is_not_noticed(own_broker: Callable[..., Broker]) -> None:
     broker = own_broker(**WITH_HTTP)
     declare(broker.peer, QUEUES)
     api = api_of(broker)
     stream = Stream(broker.peer)
     stream.start()
     stream.ready.wait()
+    until(lambda: len(stream.took) > QUIET_MESSAGES or not stream.is_alive())
     try:
         page = api.get("queues", query="page=3&page_size=100&sort=name&name=many")
         assert (page["filtered_count"], len(page["items"])) == (QUEUES + 1, 100)
@@ -79,8 +85,9 @@ def test_listing_100_000_queues_is_not_noticed(own_broker: Callable[..., Broker]
         stream.join()
     with ControlConnection(broker.data_dir / place.NAME) as control:
         lag = control.call("node.status")["loop_lag_us"]
-    figures = {of: round(stream.part(of) * 1000, 2) for of in (0.5, 0.99, 0.999)}
-    print(f"{len(stream.took)} messages, milliseconds there and back: {figures}; the loop's lag: {lag}")
-    # On a machine that others use too the last few may have waited for those.
-    assert stream.part(0.99) < PAUSE_SECONDS, figures
+    quiet = stream.part(0.99, 0, QUIET_MESSAGES)
+    listing = stream.part(0.99, QUIET_MESSAGES, len(stream.took))
+    print(f"{len(stream.took)} messages; of 100, 99 took at most {quiet * 1000:.2f} ms before, {listing * 1000:.2f} ms")
+    # Where others use the machine as well, messages wait for those too: before as well.
+    assert listing < PAUSE_SECONDS + 2 * quiet, (quiet, listing, lag)
     broker.stop()

@@ -4,7 +4,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families as parsed
 
 from tests.support.broker import Broker, until
-from tests.support.http import fetch, metrics_port
+from tests.support.http import Api, fetch, metrics_port
 from tests.support.wire import Channel
 
 pytestmark = pytest.mark.flowmq_only
@@ -97,6 +97,19 @@ def test_age_of_the_oldest_messages(managed: Broker, amqp: Channel, name: str) -
     assert amqp.get(name, no_ack=False) is not None
     for metric in ("flowmq_oldest_ready_seconds", "flowmq_oldest_unacked_seconds"):
         until(lambda metric=metric: scraped(managed).get(metric, {}).get(frozenset({("vhost", "/")}), 0) > 0.3)
+
+
+def test_what_is_deleted_does_not_grow_old(managed: Broker, api: Api, name: str) -> None:
+    api.put("vhosts", name)
+    api.put("permissions", name, "guest", body={"configure": ".*", "write": ".*", "read": ".*"})
+    api.put("queues", name, "q")
+    sent = {"properties": {}, "routing_key": "q", "payload": "x", "payload_encoding": "string"}
+    api.post("exchanges", name, "amq.default", "publish", body=sent)
+    key = frozenset({("vhost", name)})
+    until(lambda: key in scraped(managed).get("flowmq_oldest_ready_seconds", {}))
+    api.delete("queues", name, "q")
+    until(lambda: key not in scraped(managed).get("flowmq_oldest_ready_seconds", {}))
+    api.delete("vhosts", name)
 
 
 def test_queues_one_by_one(managed: Broker, amqp: Channel, name: str) -> None:

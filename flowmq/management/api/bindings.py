@@ -42,8 +42,9 @@ async def bind(call: Call) -> Answer:
         arguments=table(given, "arguments"),
         user=call.caller.name,
     )
-    parts = (vhost, "e", call.path("source"), call.path("kind"), call.path("destination"), made["properties_key"])
-    return Answer(201, headers={"Location": "/".join(("/api/bindings", *(quote(part, safe="") for part in parts)))})
+    # Relative, as tools take it apart.
+    where = (call.path("destination"), made["properties_key"])
+    return Answer(201, headers={"Location": "/".join(quote(part, safe="") for part in where)})
 
 
 @route("GET", f"{BETWEEN}/{{properties}}")

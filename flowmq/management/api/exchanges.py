@@ -32,7 +32,7 @@ async def declare_exchange(call: Call) -> Answer:
         vhost=vhost,
         name=call.exchange(),
         type=text(given, "type", "direct"),
-        durable=truth(given, "durable", True),
+        durable=truth(given, "durable", False),
         auto_delete=truth(given, "auto_delete", False),
         internal=truth(given, "internal", False),
         arguments=table(given, "arguments"),

@@ -62,6 +62,7 @@ async def browse(call: Call) -> Any:
         "message.browse",
         vhost=await call.vhost(),
         name=call.path("name"),
+        user=call.caller.name,
         after=call.number("after"),
         limit=call.number("limit", 100, 1),
         routing_key=call.query("key"),
@@ -126,6 +127,7 @@ async def list_delayed(call: Call) -> Any:
         "delayed.list",
         vhost=await call.vhost(),
         exchange=call.exchange(),
+        user=call.caller.name,
         after=call.number("after"),
         limit=call.number("limit", 100, 1),
         truncate=call.number("truncate", 50_000),
@@ -136,7 +138,13 @@ async def list_delayed(call: Call) -> Any:
 async def cancel_delayed(call: Call) -> Answer:
     """Drop a message that waits."""
     vhost = await call.vhost()
-    await call.ask("delayed.cancel", vhost=vhost, exchange=call.exchange(), sequence=int(call.path("sequence")))
+    await call.ask(
+        "delayed.cancel",
+        vhost=vhost,
+        exchange=call.exchange(),
+        sequence=int(call.path("sequence")),
+        user=call.caller.name,
+    )
     return NO_CONTENT
 
 
@@ -144,5 +152,11 @@ async def cancel_delayed(call: Call) -> Answer:
 async def release_delayed(call: Call) -> Answer:
     """Let a message go on before its time."""
     vhost = await call.vhost()
-    await call.ask("delayed.release", vhost=vhost, exchange=call.exchange(), sequence=int(call.path("sequence")))
+    await call.ask(
+        "delayed.release",
+        vhost=vhost,
+        exchange=call.exchange(),
+        sequence=int(call.path("sequence")),
+        user=call.caller.name,
+    )
     return NO_CONTENT

@@ -158,13 +158,13 @@ def node_row(status: dict[str, Any], listening: list[dict[str, Any]]) -> dict[st
     }
 
 
-@route("GET", "/api/nodes")
+@route("GET", "/api/nodes", tag=MONITORING)
 async def list_nodes(call: Call) -> Any:
     """The nodes: this one."""
     return [node_row(await call.ask("node.status"), await call.ask("node.listeners"))]
 
 
-@route("GET", "/api/nodes/{node}")
+@route("GET", "/api/nodes/{node}", tag=MONITORING)
 async def show_node(call: Call) -> Any:
     """This node."""
     row = node_row(await call.ask("node.status"), await call.ask("node.listeners"))

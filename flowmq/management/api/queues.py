@@ -38,7 +38,7 @@ async def declare_queue(call: Call) -> Answer:
         "queue.declare",
         vhost=vhost,
         name=call.path("name"),
-        durable=truth(given, "durable", True),
+        durable=truth(given, "durable", False),
         auto_delete=truth(given, "auto_delete", False),
         arguments=table(given, "arguments"),
         user=call.caller.name,

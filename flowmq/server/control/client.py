@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -124,7 +124,7 @@ class AsyncControlConnection:
                     ended = value
         return rows, ended
 
-    async def parts(self, command: str, **arguments: Any) -> AsyncIterator[list[Any]]:
+    async def parts(self, command: str, **arguments: Any) -> AsyncGenerator[list[Any], None]:
         async with contextlib.aclosing(self._answers(command, arguments)) as answers:
             async for kind, value in answers:
                 if kind == frames.PART:
@@ -157,9 +157,10 @@ class AsyncControlConnection:
                 if number in self.waiting:
                     self.waiting[number].put_nowait((kind, value))
         except (asyncio.IncompleteReadError, ConnectionError):
+            pass  # the broker has gone
+        finally:
             if not self.ended.done():
                 self.ended.set_result(None)
-        finally:
             for answers in self.waiting.values():
                 answers.put_nowait((frames.ERROR, None))
 

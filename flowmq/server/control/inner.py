@@ -79,6 +79,7 @@ class InnerSession(Session):
     def lost(self, error: Exception | None) -> None:
         self.deadline.cancel()
         self._release()
+        self.node.alarms.session_ended(self)
 
     def begin(self, vhost: "VHost", user: User) -> None:
         self.user, self.vhost = user, vhost
@@ -90,6 +91,7 @@ class InnerSession(Session):
         self.access = Access(user, vhost.name)
         self.connection.begin_running(octets(user.name), self.access)
         self.connection.open_channel(CHANNEL, vhost)
+        self.node.churn.channels_opened += 1
 
 
 class InnerClient:
@@ -211,6 +213,17 @@ def user_in(node: "Node", vhost: str, name: str | None) -> User:
 def frame(kind: int, payload: bytes) -> bytes:
     channel = wire.write_short(CHANNEL)
     return bytes([kind]) + channel + wire.write_long(len(payload)) + payload + bytes([constants.FRAME_END])
+
+
+def check_access(node: "Node", vhost: str, user: str | None, permission: str, kind: str, name: str) -> None:
+    """For what no method of AMQP does: may that user do it?"""
+    Access(user_in(node, vhost, user), vhost).check(permission, kind, name)
+
+
+def check_no_alarm(node: "Node") -> None:
+    """Before something is published: clients wait then, and who asks here is told."""
+    if node.alarms.in_force:
+        raise ControlError("unavailable", f"publishes are held back: {node.alarms.reason}")
 
 
 def refused(method: ChannelClose | ConnectionClose) -> ControlError:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from flowmq.amqp.errors import AMQPError, NotFound, PreconditionFailed
+from flowmq.amqp.errors import AccessRefused, AMQPError, NotFound, PreconditionFailed
 from flowmq.broker.permissions import AccessError, AlreadyThere, NoSuchUser, NoSuchVHost
 from flowmq.broker.policy_keys import PolicyError
 
@@ -100,6 +100,7 @@ def arguments_of(found: Command, given: object) -> Arguments:
 CODES: tuple[tuple[type[Exception], str], ...] = (
     (NotFound, NOT_FOUND),
     (PreconditionFailed, "precondition_failed"),
+    (AccessRefused, "access_refused"),
     (AMQPError, BAD_REQUEST),
     (PolicyError, BAD_REQUEST),
     (NoSuchUser, NOT_FOUND),

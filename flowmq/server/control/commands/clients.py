@@ -77,10 +77,11 @@ def close_all(node: "Node", asked: CloseAll) -> Iterator[Any]:
 
 class Channels(Listing):
     connection: str | None = None
+    user: str | None = None
 
 
 def channels_of(node: "Node", asked: Channels) -> Iterator[Any]:
-    for at, session in enumerate(sessions_of(node, asked.vhosts)):
+    for at, session in enumerate(sessions_of(node, asked.vhosts, asked.user)):
         if at % LOOKED_AT_A_TIME == 0:
             yield SKIPPED
         if asked.connection in (None, session.name):

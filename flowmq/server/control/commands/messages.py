@@ -1,5 +1,6 @@
 """message.*: single messages, published, taken, or only looked at."""
 
+import asyncio
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,13 +9,15 @@ import msgspec
 from msgspec import Meta
 
 from flowmq._order import Order, told_ms
+from flowmq._queue import Queue
 from flowmq.amqp.methods import BasicGet, BasicNack, BasicPublish, BasicReject, ConfirmSelect
 from flowmq.amqp.properties import decode_content_header
 from flowmq.broker.names import text
+from flowmq.broker.permissions import EXCHANGE, QUEUE, READ, WRITE
 from flowmq.server.control.commands.clients import sessions_of
 from flowmq.server.control.commands.exchanges import exchange_named
-from flowmq.server.control.commands.queues import OnBehalf, QueueName, queue_named
-from flowmq.server.control.inner import InnerClient, Received
+from flowmq.server.control.commands.queues import OnBehalf, queue_named
+from flowmq.server.control.inner import InnerClient, Received, check_access, check_no_alarm
 from flowmq.server.control.registry import SKIPPED, Arguments, bad_request, command, not_found
 from flowmq.server.control.values import body_of, payload, plain_properties, properties_of
 from flowmq.server.control.views import channel_name
@@ -24,7 +27,9 @@ if TYPE_CHECKING:
 
 Encoding = str
 GET_MAX = 10_000
-BROWSED_AT_A_TIME = 20
+GET_BYTES_MAX = 64 * 1024 * 1024  # of bodies; then fewer than were asked for are enough
+GOT_AT_A_TIME = BROWSED_AT_A_TIME = 20
+LARGE_BYTES = 65536  # a body; such messages are looked at one by one
 RETURNS = 0xFFFF  # of a delivery count, how often the message came back
 
 
@@ -40,6 +45,7 @@ class Publish(OnBehalf, kw_only=True):
 @command("message.publish", Publish)
 async def publish(node: "Node", asked: Publish) -> dict[str, bool]:
     """Publish one message; says whether it reached a queue, and answers when it is as safe as a confirm makes it."""
+    check_no_alarm(node)
     body = body_of(asked.payload, asked.payload_encoding)
     async with InnerClient(node, asked.vhost, asked.user) as client:
         await client.call(ConfirmSelect())
@@ -76,12 +82,16 @@ async def get(node: "Node", asked: Get) -> list[dict[str, Any]]:
         raise bad_request(f"ackmode: {asked.ackmode!r} is none of {', '.join(ACK_MODES)}")
     no_ack, requeue = ACK_MODES[asked.ackmode]
     found: list[Received] = []
+    body_bytes = 0
     async with InnerClient(node, asked.vhost, asked.user) as client:
-        while len(found) < asked.count:
+        while len(found) < asked.count and body_bytes < GET_BYTES_MAX:
             received = await client.call(BasicGet(asked.name, no_ack))
             if received.method.NAME != "basic.get-ok":
                 break
             found.append(received)
+            body_bytes += len(received.body)
+            if len(found) % GOT_AT_A_TIME == 0:
+                await asyncio.sleep(0)
         if not no_ack:
             for received in reversed(found):
                 client.send(BasicReject(received.method.delivery_tag, requeue))
@@ -101,9 +111,11 @@ async def get(node: "Node", asked: Get) -> list[dict[str, Any]]:
 # ------------------------------------------------------------------------------------------- looking without touching
 
 
-class Browse(QueueName):
+class Browse(OnBehalf, kw_only=True):
     """From that sequence number on. Filters are regular expressions; `headers` are values to be equal."""
 
+    name: str
+    vhost: str = "/"
     after: int = 0
     limit: Annotated[int, Meta(ge=1, le=GET_MAX)] = 100
     routing_key: str = ""
@@ -129,12 +141,11 @@ def lanes_of(queue: Any) -> list[Order]:
 
 def browsed(order: Order, after: int) -> Iterator[tuple[int, int, int, bytes, bytes, bytes, bytes]]:
     """Ready messages behind that number, read a few at a time while others get their turn."""
-    while True:
-        some = order.browse(after + 1, BROWSED_AT_A_TIME)
+    count = 1
+    while some := order.browse(after + 1, count):
         yield from some
-        if not some:
-            return
         after = some[-1][0]
+        count = BROWSED_AT_A_TIME if all(len(message[6]) < LARGE_BYTES for message in some) else 1
 
 
 @command("message.browse", Browse)
@@ -144,6 +155,11 @@ def browse(node: "Node", asked: Browse) -> Iterator[Any]:
     `after` is the cursor: the sequence number of the last one seen. Where there are priorities, it is per priority.
     """
     queue = queue_named(node, asked.vhost, asked.name).declared.queue
+    check_access(node, asked.vhost, asked.user, READ, QUEUE, asked.name)
+    return looked_at(queue, asked)
+
+
+def looked_at(queue: Queue, asked: Browse) -> Iterator[Any]:
     key, body = pattern("routing_key", asked.routing_key), pattern("body", asked.body)
     found = 0
     for order in lanes_of(queue):
@@ -224,7 +240,7 @@ def unacked(node: "Node", asked: Unacked) -> Iterator[Any]:
 # ---------------------------------------------------------------------------------------------------- delayed messages
 
 
-class Delayed(Arguments):
+class Delayed(OnBehalf, kw_only=True):
     """Those that wait in an exchange of type x-delayed-message."""
 
     exchange: str
@@ -246,7 +262,13 @@ def hold_of(node: "Node", vhost: str, exchange: str) -> Order:
 @command("delayed.list", Delayed)
 def list_delayed(node: "Node", asked: Delayed) -> Iterator[Any]:
     """Messages that wait for their time; `due_at` is when they go on, in milliseconds since 1970."""
-    for at, message in enumerate(browsed(hold_of(node, asked.vhost, asked.exchange), asked.after)):
+    hold = hold_of(node, asked.vhost, asked.exchange)
+    check_access(node, asked.vhost, asked.user, READ, EXCHANGE, asked.exchange)
+    return waiting_in(hold, asked)
+
+
+def waiting_in(hold: Order, asked: Delayed) -> Iterator[Any]:
+    for at, message in enumerate(browsed(hold, asked.after)):
         if at >= asked.limit:
             return
         row = message_row(message, asked)
@@ -254,14 +276,16 @@ def list_delayed(node: "Node", asked: Delayed) -> Iterator[Any]:
         yield row
 
 
-class DelayedMessage(Arguments):
+class DelayedMessage(OnBehalf, kw_only=True):
     exchange: str
     sequence: int
     vhost: str = "/"
 
 
 def withdraw(node: "Node", asked: DelayedMessage, *, release: bool) -> None:
-    if not hold_of(node, asked.vhost, asked.exchange).withdraw(asked.sequence, release):
+    hold = hold_of(node, asked.vhost, asked.exchange)
+    check_access(node, asked.vhost, asked.user, WRITE, EXCHANGE, asked.exchange)
+    if not hold.withdraw(asked.sequence, release):
         raise not_found(f"no message {asked.sequence} waits in exchange '{asked.exchange}'")
 
 

@@ -1,8 +1,9 @@
 """message.move: messages out of a queue to where they should have gone, or back to where they came from.
 
-A message is taken out of its queue and published in one turn of the event loop, so that both are in one batch of the
-journal: it is never lost and never there twice. It is published as the user who asks, whose permissions count. Where it
-would reach no queue it stays; where it is refused it returns to the end of its queue.
+A message is published first, as the user who asks and whose permissions count, and leaves its queue when that is
+confirmed, which is when it is on disk: it is never lost. It is there twice when the broker dies in between, or when a
+consumer of its old queue takes it in between (told as "taken_meanwhile"). Where it would reach no queue, or is refused,
+it stays where it is.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from flowmq.broker.names import octets
 from flowmq.broker.permissions import QUEUE, READ
 from flowmq.server.control.commands.messages import Browse, browsed, fits, lanes_of, message_row, pattern
 from flowmq.server.control.commands.queues import OnBehalf, queue_named
-from flowmq.server.control.inner import InnerClient
+from flowmq.server.control.inner import InnerClient, check_access, check_no_alarm
 from flowmq.server.control.registry import bad_request, command
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class Moving:
         self.client = client
         found = queue_named(node, asked.vhost, asked.name)
         self.vhost, self.queue = found.vhost, found.declared.queue
-        self.counts = {"moved": 0, "without_a_way": 0, "refused": 0}
+        self.counts = {"moved": 0, "without_a_way": 0, "refused": 0, "taken_meanwhile": 0}
         self.filter = Browse(name=asked.name, routing_key=asked.routing_key, body=asked.body, headers=asked.headers)
         self.key, self.body = pattern("routing_key", asked.routing_key), pattern("body", asked.body)
 
@@ -122,16 +123,12 @@ class Moving:
             return
         if self.asked.back:
             properties = replayed(properties)
-        # From here to the publish nothing else has a turn.
-        if not order.withdraw(message[0], False):
-            return
         self.client.send(BasicPublish(*target), properties, message[6])
-        if isinstance((await self.client.answer()).method, BasicAck):
-            self.counts["moved"] += 1
-        else:
+        if not isinstance((await self.client.answer()).method, BasicAck):
             self.counts["refused"] += 1
-            self.client.send(BasicPublish("", self.asked.name), properties, message[6])
-            await self.client.answer()
+            return
+        self.counts["moved"] += 1
+        self.counts["taken_meanwhile"] += not order.withdraw(message[0], False)
         if self.asked.per_second:
             await asyncio.sleep(1 / self.asked.per_second)
 
@@ -148,8 +145,8 @@ class Moving:
 async def move(node: "Node", asked: Move) -> dict[str, int]:
     """Move ready messages elsewhere, or dead letters back to where they came from; tells how many."""
     asked.check()
+    check_no_alarm(node)
     async with InnerClient(node, asked.vhost, asked.user) as client:
-        assert client.session.access is not None
-        client.session.access.check(READ, QUEUE, asked.name)
+        check_access(node, asked.vhost, asked.user, READ, QUEUE, asked.name)
         await client.call(ConfirmSelect())
         return await Moving(node, asked, client).run()

@@ -77,10 +77,11 @@ async def totals(node: "Node", asked: Nothing) -> dict[str, Any]:
 
 
 def traffic(node: "Node", vhosts: list[str] | None) -> dict[str, int]:
-    found = {"connections": 0, "channels": 0, "recv_oct": 0, "send_oct": 0}
+    found = {"connections": 0, "channels": 0, "publishers": 0, "recv_oct": 0, "send_oct": 0}
     for session in sessions_of(node, vhosts):
         found["connections"] += 1
         found["channels"] += len(session.connection.channels)
+        found["publishers"] += sum(channel.published_count > 0 for channel in session.connection.channels.values())
         found["recv_oct"] += session.connection.received_bytes
         found["send_oct"] += session.connection.sent_bytes
     return found
@@ -205,4 +206,7 @@ def management_settings(node: "Node", asked: Nothing) -> dict[str, Any]:
         "log_level": settings.log.level,
         "log_format": settings.log.format,
         "sample_seconds": settings.management.sample_seconds,
+        "certificate": settings.tls.certificate,
+        "key": settings.tls.key,
+        "tls_version_min": settings.tls.version_min,
     }
