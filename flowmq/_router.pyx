@@ -284,6 +284,10 @@ cdef class Exchange:
         self.change(isinstance(target, Exchange))
         return True
 
+    def is_bound(self, target, bytes key not None, bytes match not None=b"") -> bool:
+        """Is there this very binding?"""
+        return (key, match) in self.bindings_.get(target, ())
+
     def unbind_target(self, target) -> int:
         """Remove every binding to a target; returns how many there were."""
         there = self.bindings_.pop(target, None)

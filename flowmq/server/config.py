@@ -54,7 +54,6 @@ class AMQPSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class StorageSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     data_dir: Text = "./data"
     segment_bytes: Annotated[int, Meta(ge=65536, le=1073741824)] = 67108864
-    load_definitions: str = ""
 
 
 class LimitsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -98,6 +97,11 @@ class ControlSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     group: str = ""
 
 
+class DefinitionsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    file: str = ""
+    best_effort: bool = False
+
+
 class PolicySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
     name: Text
     pattern: str
@@ -119,6 +123,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     limits: LimitsSettings = field(default_factory=LimitsSettings)
     log: LogSettings = field(default_factory=LogSettings)
     control: ControlSettings = field(default_factory=ControlSettings)
+    definitions: DefinitionsSettings = field(default_factory=DefinitionsSettings)
     management: ManagementSettings = field(default_factory=ManagementSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     users: list[User] = field(default_factory=list)

@@ -1,105 +1,120 @@
-"""Files of definitions, as RabbitMQ writes and reads them: put together from rows, and cut into portions.
+"""Definitions in and out: imports that are being sent, the one at the start, and one that a crash has interrupted."""
 
-Whoever sends a file (the command line, the HTTP API, the broker itself at its start) does so by in_portions(); what
-comes back for each object is summed up in a Summary.
-"""
-
+import asyncio
+import gc
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+import logging
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from flowmq import __version__
+from flowmq.broker.definition_entries import DefinitionError
+from flowmq.broker.definition_import import Import, Options, finish
+from flowmq.broker.definition_promises import forget, unkept
+from flowmq.server.control.definitions import told
 
-# In the order in which they must be there.
-KINDS = (
-    *("vhosts", "users", "permissions", "topic_permissions", "parameters", "policies"),
-    *("exchanges", "queues", "bindings"),
-)
-IN_VHOST = ("parameters", "policies", "exchanges", "queues", "bindings")
-PORTION = 200
-ERRORS_SHOWN = 5
-RABBITMQ_VERSION = "4.0.5"
+if TYPE_CHECKING:
+    from flowmq.broker.broker import Broker
 
-
-class BadDefinitions(ValueError):
-    """It is no file of definitions; the message is one line."""
+UPLOADS_MAX = 16
+UPLOAD_SECONDS = 600.0  # without a sign of life
+FROZEN_FROM = 1000  # entries
+ERRORS_SHOWN = 10
+log = logging.getLogger("flowmq")
 
 
-def parsed(octets: bytes | str, where: str) -> dict[str, Any]:
+class DefinitionsRefused(Exception):
+    """The file of the setting cannot be used; the message is for the operator."""
+
+
+class Uploads:
+    """Imports that are being sent piece by piece. One whose sender has gone is dropped after a while."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.turn = asyncio.Lock()  # one import at a time is done
+        self.by_token: dict[str, Import] = {}
+        self.timers: dict[str, asyncio.TimerHandle] = {}
+
+    def begin(self, made: Import) -> str:
+        if len(self.by_token) >= UPLOADS_MAX:
+            raise DefinitionError(f"{UPLOADS_MAX} imports are being sent already")
+        token = secrets.token_hex(8)
+        self.by_token[token] = made
+        self._watch(token)
+        return token
+
+    def get(self, token: str) -> Import:
+        made = self.by_token.get(token)
+        if made is None:
+            raise DefinitionError("there is no such import; it may have been dropped: it took too long to come")
+        self._watch(token)
+        return made
+
+    def take(self, token: str) -> Import:
+        """It is whole."""
+        made = self.get(token)
+        self.drop(token)
+        return made
+
+    def drop(self, token: str) -> None:
+        self.by_token.pop(token, None)
+        timer = self.timers.pop(token, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _watch(self, token: str) -> None:
+        timer = self.timers.pop(token, None)
+        if timer is not None:
+            timer.cancel()
+        self.timers[token] = self.loop.call_later(UPLOAD_SECONDS, self.drop, token)
+
+
+def steps_of(made: Import, definitions: dict[str, Any] | None) -> Iterator[None]:
+    """All of an import. What has come to stay is not for the collector to look at, again and again."""
+    was_enabled = gc.isenabled()
+    gc.disable()
     try:
-        value = json.loads(octets)
-    except (ValueError, RecursionError) as error:
-        raise BadDefinitions(f"{where}: not JSON: {error}") from None
-    return checked(value, where)
+        yield from made.stage_all(definitions or {})
+        count = len(made.entries)
+        yield from made.steps()
+        yield from made.forget()
+    finally:
+        if was_enabled:
+            gc.enable()
+    if count >= FROZEN_FROM and made.applied:
+        gc.freeze()
 
 
-def checked(value: object, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise BadDefinitions(f"{where}: not a JSON object")
-    for kind in KINDS:
-        objects = value.get(kind, [])
-        if not isinstance(objects, list) or not all(isinstance(found, dict) for found in objects):
-            raise BadDefinitions(f"{where}: {kind}: not a list of objects")
-    return value
+# ------------------------------------------------------------------------------------------------------ at the start
 
 
-def assembled(rows: Iterable[tuple[str, dict[str, Any]]], vhost: str | None) -> dict[str, Any]:
-    """A file; of one virtual host without saying which, so that it can be read into another one."""
-    kinds = KINDS if vhost is None else IN_VHOST
-    found: dict[str, Any] = {
-        "rabbit_version": RABBITMQ_VERSION,
-        "rabbitmq_version": RABBITMQ_VERSION,
-        "product_name": "FlowMQ",
-        "product_version": __version__,
-    }
-    if vhost is not None:
-        found["original_vhost_name"] = vhost
-    found.update((kind, []) for kind in kinds)
-    if vhost is None:
-        found["global_parameters"] = []
-    for kind, value in rows:
-        found[kind].append(value if vhost is None else {name: part for name, part in value.items() if name != "vhost"})
-    return found
+def finish_interrupted(broker: "Broker") -> None:
+    promised = unkept(broker)
+    if promised:
+        counts = finish(broker, promised).summary()
+        log.warning("an import of definitions was interrupted: it is finished now (%s)", told(counts))
+    forget(broker)
 
 
-def in_portions(definitions: Mapping[str, Any], vhost: str | None) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """(kind, objects); all of them in that virtual host when there is one."""
-    for kind in KINDS if vhost is None else IN_VHOST:
-        objects = definitions.get(kind) or []
-        if vhost is not None:
-            objects = [{**found, "vhost": vhost} for found in objects]
-        for at in range(0, len(objects), PORTION):
-            yield kind, objects[at : at + PORTION]
-
-
-@dataclass
-class Summary:
-    counts: dict[str, dict[str, int]] = field(default_factory=dict)  # kind -> new, changed, same, failed
-    errors: list[dict[str, str]] = field(default_factory=list)
-    changes: list[dict[str, str]] = field(default_factory=list)  # without what is the same
-
-    def note(self, results: Iterable[dict[str, str]]) -> None:
-        for result in results:
-            state = result.get("state", "failed")
-            counts = self.counts.setdefault(result["kind"], {})
-            counts[state] = counts.get(state, 0) + 1
-            if state == "failed":
-                self.errors.append(result)
-            elif state != "same":
-                self.changes.append(result)
-
-    def total(self, state: str) -> int:
-        return sum(counts.get(state, 0) for counts in self.counts.values())
-
-    @property
-    def text(self) -> str:
-        """In one line."""
-        states = ("new", "changed", "same", "failed")
-        return ", ".join(f"{self.total(state)} {state}" for state in states)
-
-    @property
-    def first_errors(self) -> str:
-        shown = [f"{error['kind']}: {error['name']}: {error['error']}" for error in self.errors[:ERRORS_SHOWN]]
-        more = len(self.errors) - len(shown)
-        return "; ".join(shown) + (f"; and {more} more" if more else "")
+def import_at_start(broker: "Broker", path: str, *, best_effort: bool) -> None:
+    made = Import(broker, Options(best_effort=best_effort))
+    try:
+        definitions = json.loads(Path(path).read_text("utf-8"))
+        if not isinstance(definitions, dict):
+            raise DefinitionError("definitions are one JSON object")
+        for _ in steps_of(made, definitions):
+            pass
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DefinitionsRefused(f"{path}: {reason}") from error
+    wrong = [f"{result.what}: {result.details}" for result in made.results if result.action == "error"]
+    for result in made.results:
+        for warning in result.warnings:
+            log.warning("%s: %s: %s", path, result.what, warning)
+    for line in wrong[:ERRORS_SHOWN]:
+        log.error("%s: %s", path, line)
+    if wrong and not best_effort:
+        raise DefinitionsRefused(f"{path}: {len(wrong)} of the definitions cannot be: nothing is imported")
+    log.info("definitions of %s: %s", path, told(made.summary()))

@@ -55,6 +55,7 @@ FROM_RABBITMQ: dict[str, Any] = {
             "vhost": "shop",
             "durable": True,
             "auto_delete": False,
+            "type": "classic",
             "arguments": {"x-queue-type": "classic", "x-max-priority": 5},
         }
     ],
@@ -106,18 +107,22 @@ def test_a_file_of_rabbitmq_is_taken_and_told_again(own_broker: Any) -> None:
     assert same_but_versions(api.get("definitions", "copy")) == same_but_versions(in_vhost)
 
 
-def test_errors_are_told_by_object_and_the_others_count(api: Api, name: str) -> None:
+def test_errors_are_told_by_object_and_nothing_is_changed_unless_the_others_are_wanted(api: Api, name: str) -> None:
     queue = {"vhost": "/", "durable": True, "auto_delete": False, "arguments": {}}
     definitions = {
         "queues": [{**queue, "name": name}, {**queue, "name": f"{name}-bad", "arguments": {"x-max-length": -1}}],
         "bindings": [{"vhost": "/", "source": "none", "destination": name, "destination_type": "queue"}],
-        "parameters": [{"vhost": "/", "component": "federation-upstream", "name": "u", "value": {}}],
+        "parameters": [{"vhost": "/", "component": "mqtt", "name": "u", "value": {}}],
         "policies": [{"vhost": "/", "name": "p"}],
     }
     answer = api.ask("POST", "definitions", body=definitions)
     assert answer.status == 400
-    assert [error["kind"] for error in answer.json["errors"]] == ["parameters", "policies", "queues", "bindings"]
-    assert answer.json["counts"]["queues"] == {"new": 1, "failed": 1}
+    sections = ["parameters", "policies", "queues", "bindings"]
+    assert sorted(error["section"] for error in answer.json["errors"]) == sorted(sections)
+    assert (answer.json["counts"]["add"], answer.json["counts"]["error"]) == (1, 4)
+    assert "there is no exchange 'none'" in answer.json["reason"]
+    assert api.ask("GET", "queues", "/", name).status == 404
+    assert api.ask("POST", "definitions", query="best_effort=true", body=definitions).status == 400
     assert api.delete("queues", "/", name) == 204
 
 
@@ -129,35 +134,12 @@ def test_what_is_no_file_of_definitions_is_refused(api: Api, body: Any) -> None:
 def test_by_the_command_line_with_a_dry_run_first(managed: Broker, api: Api, tmp_path: Path, name: str) -> None:
     ctl, file = Ctl(managed.data_dir), tmp_path / "definitions.json"
     file.write_text(json.dumps({"queues": [{"name": name, "vhost": "/"}], "exchanges": []}))
-    assert ctl("import_definitions", "--dry-run", str(file)) == (
-        f"new: queues: {name} in /\n1 new, 0 changed, 0 same, 0 failed\n"
+    assert ctl("import_definitions", "--dry-run", str(file)).endswith(
+        f"action\twhat\tdetails\nadd\tqueue '{name}' in vhost '/'\t\n"
     )
     assert api.ask("GET", "queues", "/", name).status == 404
-    assert ctl("import_definitions", str(file)) == "1 new, 0 changed, 0 same, 0 failed\n"
+    assert ctl("import_definitions", str(file)).endswith("\n1 added\n")
     ctl("export_definitions", str(file))
     assert name in [queue["name"] for queue in json.loads(file.read_text())["queues"]]
-    assert ", 0 failed\n" in ctl("import_definitions", str(file))
+    assert ctl("import_definitions", str(file)).endswith(" the same\n")
     assert api.delete("queues", "/", name) == 204
-
-
-def test_at_the_start_and_after_a_kill(own_broker: Any, tmp_path: Path) -> None:
-    file = tmp_path / "definitions.json"
-    bad = {"name": "bad", "vhost": "nowhere"}
-    file.write_text(json.dumps({**FROM_RABBITMQ, "queues": [*FROM_RABBITMQ["queues"], bad]}))
-    broker: Broker = own_broker(**WITH_HTTP, FLOWMQ_STORAGE__LOAD_DEFINITIONS=str(file))
-    broker.log.wait_for("warning definitions: queues: bad in nowhere: vhost 'nowhere' not found")
-    broker.kill()
-    file.write_text("{}")
-    again = broker.again()
-    try:
-        assert "orders" in [one["name"] for one in api_of(again).get("definitions")["queues"]]
-        again.stop()
-    finally:
-        again.kill()
-
-
-def test_no_start_with_a_file_that_is_none(own_broker: Any, tmp_path: Path) -> None:
-    file = tmp_path / "definitions.json"
-    file.write_text("{")
-    with pytest.raises(AssertionError, match=r"storage.load_definitions: .*not JSON"):
-        own_broker(FLOWMQ_STORAGE__LOAD_DEFINITIONS=str(file))

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from flowmq.amqp.errors import AccessRefused, AMQPError, NotFound, PreconditionFailed
+from flowmq.broker.definition_entries import DefinitionError
 from flowmq.broker.permissions import AccessError, AlreadyThere, NoSuchUser, NoSuchVHost
 from flowmq.broker.policy_keys import PolicyError
 
@@ -103,6 +104,7 @@ CODES: tuple[tuple[type[Exception], str], ...] = (
     (AccessRefused, "access_refused"),
     (AMQPError, BAD_REQUEST),
     (PolicyError, BAD_REQUEST),
+    (DefinitionError, BAD_REQUEST),
     (NoSuchUser, NOT_FOUND),
     (NoSuchVHost, NOT_FOUND),
     (AlreadyThere, "already_there"),
