@@ -518,12 +518,10 @@ cdef class CommitThread:
             kept -= 1
         if batch is not NULL:
             surplus = batch.next
-            batch.next = NULL
-            self.state.finished.tail = batch
+            batch.next, self.state.finished.tail = NULL, batch
         pthread_mutex_unlock(&self.state.mutex)
         while surplus is not NULL:
-            batch = surplus
-            surplus = batch.next
+            batch, surplus = surplus, surplus.next
             commit_batch_free(batch)
 
     cdef void acknowledge(self) noexcept:

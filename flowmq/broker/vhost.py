@@ -15,10 +15,17 @@ from flowmq._queue import Consumer, Queue
 from flowmq._router import DefaultExchange, Exchange
 from flowmq._tally import ExchangeTally, QueueTally
 from flowmq.amqp.errors import AccessRefused, NotFound, PreconditionFailed
-from flowmq.amqp.tables import Table, encode_table
+from flowmq.amqp.tables import Table
 from flowmq.broker.arguments import check_exchange_arguments, check_queue_arguments, check_queue_type, queue_type
 from flowmq.broker.definitions import EXCHANGE, QUEUE, Definitions
-from flowmq.broker.exchanges import BINDING_CHECKS, EXCHANGE_TYPES, PREDECLARED, DeclaredExchange, new_exchange
+from flowmq.broker.exchanges import (
+    BINDING_CHECKS,
+    EXCHANGE_TYPES,
+    PREDECLARED,
+    DeclaredExchange,
+    canonical,
+    new_exchange,
+)
 from flowmq.broker.leases import Leases
 from flowmq.broker.limits import Limits
 from flowmq.broker.memories import Memories
@@ -396,10 +403,3 @@ class VHost:
 
 def is_left_over(exchange: DeclaredExchange) -> bool:
     return exchange.auto_delete and not exchange.exchange.binding_count
-
-
-def canonical(arguments: Table) -> bytes:
-    """A binding's arguments as octets that are the same for the same arguments in any order."""
-    ordered = Table({name: arguments[name] for name in sorted(arguments)})
-    ordered.types.update(arguments.types)
-    return encode_table(ordered)[4:]

@@ -19,10 +19,30 @@ Answer = Callable[[str, User | str], None]  # who the client says it is; the use
 LogIn = Callable[["Session", bytes, Answer], None]
 
 
+def authenticate(session: "Session", name: str, password: str, answered: Callable[[User | str], None]) -> None:
+    """Calls `answered` with the user, or why not. Until then nothing else on this connection is dealt with."""
+    waiting = False
+
+    def answer(user: User | str) -> None:
+        session.stop_waiting = None
+        if session.connection.transport is not None and not session.connection.closing:
+            answered(user)
+        if waiting:
+            session.go_on()
+
+    stop = session.node.authenticator.log_in(
+        name, password, from_loopback=session.from_loopback, answer=answer, source=session.source
+    )
+    if stop is not None:
+        waiting = True
+        session.stop_waiting = stop
+        session.wait()
+
+
 def by_password(parse: Callable[[bytes], tuple[str, str]]) -> LogIn:
     def log_in(session: "Session", response: bytes, answer: Answer) -> None:
         name, password = parse(response)
-        session.authenticate(name, password, lambda user: answer(name, user))
+        authenticate(session, name, password, lambda user: answer(name, user))
 
     return log_in
 

@@ -38,6 +38,7 @@ from flowmq.amqp.methods import (
 from flowmq.broker.users import User
 from flowmq.server import consuming, declarations, expiry
 from flowmq.server.asking import answer, vhost_of
+from flowmq.server.mechanisms import authenticate
 
 if TYPE_CHECKING:
     from flowmq.server.session import Session
@@ -98,7 +99,7 @@ def update_secret(session: "Session", method: ConnectionUpdateSecret) -> None:
         else:
             session.send(0, ConnectionUpdateSecretOk())
 
-    session.authenticate(session.user.name, method.new_secret, answered)
+    authenticate(session, session.user.name, method.new_secret, answered)
 
 
 def channel_open(session: "Session", number: int) -> None:

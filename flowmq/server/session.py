@@ -206,25 +206,6 @@ class Session:
         self.questions -= 1
         self._release_frames()
 
-    def authenticate(self, name: str, password: str, answered: Callable[[User | str], None]) -> None:
-        """Calls `answered` with the user, or why not. Until then nothing else on this connection is dealt with."""
-        waiting = False
-
-        def answer(user: User | str) -> None:
-            self.stop_waiting = None
-            if self.connection.transport is not None and not self.connection.closing:
-                answered(user)
-            if waiting:
-                self.go_on()
-
-        stop = self.node.authenticator.log_in(
-            name, password, from_loopback=self.from_loopback, answer=answer, source=self.source
-        )
-        if stop is not None:
-            waiting = True
-            self.stop_waiting = stop
-            self.wait()
-
     def can(self, capability: str) -> bool:
         """Did the client say that it knows this extension?"""
         return self.capabilities.get(capability) is True
