@@ -225,6 +225,22 @@ def test_virtual_hosts(api: Api, name: str) -> None:
     assert api.ask("GET", "vhosts", name).status == 404
 
 
+def test_limits(api: Api, name: str) -> None:
+    api.put("vhosts", name)
+    api.put("users", name, body={"password": "x", "tags": ""})
+    for kind, limit in (("vhost", "max-queues"), ("user", "max-channels")):
+        assert api.put(f"{kind}-limits", name, limit, body={"value": 1}) == 204
+        assert api.get(f"{kind}-limits", name) == [{kind: name, "value": {limit: 1}}]
+        assert {kind: name, "value": {limit: 1}} in api.get(f"{kind}-limits")
+        assert api.put(f"{kind}-limits", name, "no-such", body={"value": 1}) == 400
+        assert api.put(f"{kind}-limits", "nobody", limit, body={"value": 1}) == 404
+    api.put("permissions", name, "guest", body={"configure": ".*", "write": ".*", "read": ".*"})
+    assert [api.put("queues", name, queue) for queue in ("a", "b")] == [201, 400]
+    for kind, limit in (("vhost", "max-queues"), ("user", "max-channels")):
+        assert [api.delete(f"{kind}-limits", name, limit) for _ in range(2)] == [204, 404]
+        assert api.delete(f"{kind}s", name) == 204
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [({}, 401), ({"Authorization": "Basic Zm9v"}, 401), ({"Authorization": "Bearer x"}, 401)],
