@@ -129,6 +129,7 @@ async def of_node(management: "Management", endpoint: str, *, with_queue_sums: b
         found += plain_metrics(QUEUE_TOTALS, {**total, "messages": total["ready"] + total["unacked"]})
     found += message_sizes(status, total)
     found += own(management, status, unacked)
+    found += refused_by_limits(await control.call("limit.refused"))
     return "".join(found)
 
 
@@ -211,6 +212,12 @@ def own(management: "Management", status: dict[str, Any], unacked: dict[str, int
     yield head("flowmq_oldest_ready_seconds", "gauge", "For how long at least the oldest ready message has waited")
     for vhost, seconds in sorted(oldest_ready(management).items()):
         yield line("flowmq_oldest_ready_seconds", labels(vhost=vhost), seconds)
+
+
+def refused_by_limits(refused: dict[str, int]) -> Lines:
+    yield head("flowmq_limit_refusals_total", "counter", "What was refused because of a limit")
+    for limit, count in sorted(refused.items()):
+        yield line("flowmq_limit_refusals_total", labels(limit=limit), count)
 
 
 def oldest_ready(management: "Management") -> dict[str, float]:

@@ -99,6 +99,20 @@ def test_age_of_the_oldest_messages(managed: Broker, amqp: Channel, name: str) -
         until(lambda metric=metric: scraped(managed).get(metric, {}).get(frozenset({("vhost", "/")}), 0) > 0.3)
 
 
+def test_what_limits_refused(managed: Broker, api: Api, name: str) -> None:
+    api.put("vhosts", name)
+    api.put("permissions", name, "guest", body={"configure": ".*", "write": ".*", "read": ".*"})
+    api.put("vhost-limits", name, "max-queues", body={"value": 0})
+    before = total(scraped(managed), "flowmq_limit_refusals_total") if refusals(managed) else 0
+    assert api.put("queues", name, "q") == 400
+    assert total(scraped(managed), "flowmq_limit_refusals_total") == before + 1
+    api.delete("vhosts", name)
+
+
+def refusals(managed: Broker) -> bool:
+    return "flowmq_limit_refusals_total" in scraped(managed)
+
+
 def test_what_is_deleted_does_not_grow_old(managed: Broker, api: Api, name: str) -> None:
     api.put("vhosts", name)
     api.put("permissions", name, "guest", body={"configure": ".*", "write": ".*", "read": ".*"})
