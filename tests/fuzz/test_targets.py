@@ -1,4 +1,4 @@
-"""Every target stands its corpus, all that was ever found included, and half a second of mutations of it."""
+"""Every target stands its corpus, all that was ever found included, and a moment of mutations of it."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from tests.fuzz.inside import NAMES, Failed, play, try_out
 from tests.fuzz.targets import FINDINGS, TARGETS, Target, corpus
 
 SEED = 1
-SECONDS = 0.5
+SECONDS = 0.25
 
 
 def test_the_names_are_those_of_the_targets() -> None:

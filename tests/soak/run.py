@@ -19,9 +19,9 @@ from tests.support.broker import Broker, resident_bytes, until
 from tests.support.peer import Peer
 
 SETTLING_SHARE = 0.3  # of the rounds, before memory must be flat
-# What the lowest of the second half may lie above the lowest of the first. A segment of the journal may come to be; a
-# thousand clients and more come and go in a round.
-GROWTH_MAX = {"descriptors": 1, "blocks": 8000, "resident": 8 << 20}
+# What the lowest of the second half may lie above the lowest of the first. A segment of the journal may come to be,
+# and until it is full what is known of it grows; a thousand clients and more come and go in a round.
+GROWTH_MAX = {"descriptors": 1, "blocks": 15000, "resident": 8 << 20}
 Work = Callable[[Peer, random.Random], None]
 
 

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.flowmq_only
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_clients_of_all_kinds_leave_nothing_behind(tmp_path: Path) -> None:
-    soaked = soak(tmp_path / "data", seed=1, seconds=9, round_seconds=2, tell=print)
+    soaked = soak(tmp_path / "data", seed=1, seconds=6, round_seconds=2, tell=print)
     assert len(soaked.moments) > 1
 
 
