@@ -96,10 +96,8 @@ def wait_for_turn(session: "Session") -> None:
     if seconds is None:
         limits.refused["accept_rate"] += 1
         session.abort()
-    elif seconds:
-        # Not at once: the transport begins to read only when it is told of the connection.
-        session.node.loop.call_soon(session.connection.stop_reading)
-        session.node.loop.call_later(seconds, session.connection.resume_reading)
+    else:
+        session.turn_at = time.monotonic() + seconds
 
 
 def sent_too_much(session: "Session") -> None:
@@ -110,6 +108,22 @@ def sent_too_much(session: "Session") -> None:
 
 
 def protocol_header(session: "Session", octets: bytes) -> None:
+    """Answered when it is this client's turn. Until then nothing else that it sends is read."""
+    seconds = session.turn_at - time.monotonic()
+    if seconds > 0:
+        session.connection.hold()
+        session.node.loop.call_later(seconds, turn_has_come, session, octets)
+    else:
+        answer_header(session, octets)
+
+
+def turn_has_come(session: "Session", octets: bytes) -> None:
+    if session.connection.transport is not None:
+        answer_header(session, octets)
+        session.connection.release()
+
+
+def answer_header(session: "Session", octets: bytes) -> None:
     if octets in (PROTOCOL_HEADER, PROTOCOL_HEADER_0_9):
         session.connection.begin_handshake()
         if session.node.tokens is not None:

@@ -85,6 +85,7 @@ class Session:
         self.was_open = False
         self.opened_at_ms = 0
         self.is_counted = False  # among the open connections
+        self.turn_at = 0.0  # when it may begin, by the monotonic clock
         self.client_gone = False  # what it sent before is read to the end, which is near
         self.closing_because: str | None = None
         self.deadline = node.loop.call_later(entry.handshake_seconds, self._handshake_expired)
