@@ -29,9 +29,9 @@ build: $(READY) ## compile the extensions into the tree
 run: build ## start a broker: AMQP on port 5672, data in ./data
 	exec $(BIN)/python -m flowmq serve
 
-test: $(READY) ## run all tests
+test: $(READY) ## run all tests, TEST_PROCESSES=3 at a time; ARGS="..." for pytest
 	$(BUILD_WITH_BENCH)
-	$(PYTEST)
+	$(PYTEST) -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
 
 check: $(READY) ## formatting, lint, types, layers
 	$(BIN)/ruff format --check $(PYTHON_FILES)

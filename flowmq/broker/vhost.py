@@ -274,16 +274,8 @@ class VHost:
     def make_queue(self, name: str, durable: bool, auto_delete: bool, arguments: Table) -> DeclaredQueue:
         settings = queue_settings(arguments, None, None)
         queue = Queue(octets(name), priority_max=settings.max_priority, single_active=settings.single_active_consumer)
-        return DeclaredQueue(
-            name,
-            queue,
-            self.name,
-            durable,
-            auto_delete,
-            None,
-            arguments or NO_ARGUMENTS,
-            settings_changed=self.settings_changed,
-        )
+        given, changed = arguments or NO_ARGUMENTS, self.settings_changed
+        return DeclaredQueue(name, queue, self.name, durable, auto_delete, None, given, settings_changed=changed)
 
     def _add_queue(self, declared: DeclaredQueue) -> DeclaredQueue:
         self.queues[declared.name] = declared
