@@ -164,10 +164,8 @@ class Session:
         if not commit and not self.answers_owed:
             self._send_if_wanted(number, method)
             return
-        if self.answers_owed < ANSWERS_OWED_MAX:
-            self.connection.hold_all_but_declarations()
-        else:
-            self.connection.hold()
+        may_go_on = self.answers_owed < ANSWERS_OWED_MAX
+        (self.connection.hold_all_but_declarations if may_go_on else self.connection.hold)()
         self._when_committed(commit or self.last_commit, partial(self._send_if_wanted, number, method))
 
     def _send_if_wanted(self, number: int, method: Method | None) -> None:
