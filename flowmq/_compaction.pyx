@@ -152,7 +152,8 @@ cdef class Compaction:
         except OSError as error:
             self.journal.note_damage(oldest, error.strerror, "this segment and all after it are kept")
             return STEP_BYTES
-        place.delivery_count = max(place.delivery_count, <uint32_t>queue_log.returned.get(described.sequence, 0))
+        if queue_log.returned is not None:  # made when it is needed
+            place.delivery_count = max(place.delivery_count, <uint32_t>queue_log.returned.get(described.sequence, 0))
         if described.sequence <= queue_log.delivered_up_to:
             place.flags |= WAS_DELIVERED
         if self.journal.write_message(message, &place, queue_log) == never_committed():
