@@ -283,6 +283,10 @@ cdef class Exchange:
         self.change(isinstance(target, Exchange))
         return True
 
+    def is_bound(self, target, bytes key not None, bytes match not None=b"") -> bool:
+        """Is there this very binding?"""
+        return (key, match) in self.bindings_.get(target, ())
+
     def unbind_target(self, target) -> int:
         """Remove every binding to a target; returns how many there were."""
         cdef dict bindings = self.bindings_.pop(target, None)
@@ -295,6 +299,14 @@ cdef class Exchange:
 
     def bindings(self) -> list:
         return [(target, key, match) for target, bindings in self.bindings_.items() for key, match in bindings]
+
+    def targets(self) -> list:
+        """What is bound here, each once."""
+        return list(self.bindings_)
+
+    def bindings_to(self, target) -> list:
+        """(key, match) of every binding to it."""
+        return list(self.bindings_.get(target, ()))
 
     def routes(self, bytes key not None, bytes headers=None, *, bytes properties=None, other_keys=()) -> list:
         """The queues that a message with this routing key, headers table and further keys (CC, BCC) goes to.

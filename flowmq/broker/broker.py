@@ -10,6 +10,7 @@ from typing import Any
 from flowmq._queue import Consumer, Queue
 from flowmq.amqp.errors import NotAllowed
 from flowmq.broker.definitions import VHOST, Definitions
+from flowmq.broker.parameters import Parameters
 from flowmq.broker.passwords import rabbitmq_hashed
 from flowmq.broker.permissions import (
     ALL,
@@ -28,6 +29,7 @@ from flowmq.broker.vhost import VHost, no_one_to_tell
 
 DEFAULT_VHOST = "/"
 DEFAULT_PASSWORD = "guest"
+PROMISE = "promise"
 FIRST = "first"  # what the first start makes was made, and is not made again
 
 
@@ -45,10 +47,12 @@ class Broker:
     ) -> None:
         self.users = users
         self.definitions = definitions or Definitions()
+        self.parameters = Parameters(self.definitions)
         self.consumer_cancelled = consumer_cancelled
         self.vhost_deleted = vhost_deleted
         self.vhosts: dict[str, VHost] = {}
         self._going: set[str] = set()  # deleted, and not yet empty
+        self.promises: dict[str, dict[str, str]] = {}  # of imports that a crash has interrupted
         self._made: set[str] = set()  # of what the first start makes
         self._add_vhost(DEFAULT_VHOST, description="Default virtual host")
 
@@ -61,14 +65,17 @@ class Broker:
     # -------------------------------------------------------------------------------------------- virtual hosts
 
     def create_vhost(self, name: str, *, description: str = "", tags: Iterable[str] = ()) -> VHost:
+        self.check_new_vhost(name)
+        vhost = self._add_vhost(name, description=description, tags=checked_tags(tags))
+        self._record(vhost)
+        return vhost
+
+    def check_new_vhost(self, name: str) -> None:
         check_name(VHOST, name)
         if name in self.vhosts:
             raise AlreadyThere(f"vhost '{name}' is there already")
         if name in self._going:
             raise AccessError(f"vhost '{name}' is still being deleted")
-        vhost = self._add_vhost(name, description=description, tags=checked_tags(tags))
-        self._record(vhost)
-        return vhost
 
     def describe_vhost(self, name: str, *, description: str, tags: Iterable[str]) -> None:
         vhost = self.existing_vhost(name)
@@ -78,12 +85,11 @@ class Broker:
     def delete_vhost(self, name: str) -> Iterator[None]:
         """It is gone at once, with its permissions; what was in it goes bit by bit as the result is iterated over."""
         vhost = self.existing_vhost(name)
-        configured = vhost.policies.first_configured()
-        if configured is not None:
-            raise AccessError(f"{configured.where} is set by the configuration file: remove it there first")
+        check_no_configured_policy(vhost)
         del self.vhosts[name]
         self._going.add(name)
         self.users.vhost_deleted(name)
+        self.parameters.vhost_deleted(name)
         self.vhost_deleted(vhost)
         return self._emptied(vhost)
 
@@ -140,6 +146,9 @@ class Broker:
     def restore_vhost(self, name: str, value: dict[str, Any]) -> None:
         self._add_vhost(name, description=value["description"], tags=tuple(value["tags"]))
 
+    def restore_promise(self, number: str, part: str, value: str) -> None:
+        self.promises.setdefault(number, {})[part] = value
+
     def restore_first(self, made: str, value: object) -> None:
         """It was made once; if it is not among what else is restored, then because somebody deleted it."""
         self._made.add(made)
@@ -182,3 +191,9 @@ class Broker:
         """Queues whose time is over because nobody has used them."""
         for vhost in self.vhosts.values():
             vhost.delete_unused(now_ms)
+
+
+def check_no_configured_policy(vhost: VHost) -> None:
+    configured = vhost.policies.first_configured()
+    if configured is not None:
+        raise AccessError(f"{configured.where} is set by the configuration file: remove it there first")

@@ -7,6 +7,7 @@ is whoever an exclusive queue belongs to, compared by identity only.
 import logging
 import secrets
 from base64 import urlsafe_b64encode
+from collections import defaultdict
 from collections.abc import Callable
 
 from flowmq._order import told_ms
@@ -56,6 +57,7 @@ class VHost:
         self.exchanges: dict[bytes, Exchange] = {}  # what channels publish to
         self.reply_channels: dict[bytes, object] = {}  # routing key -> Channel that waits for direct replies
         self.declared_exchanges: dict[str, DeclaredExchange] = {}
+        self.naming: defaultdict[str, set[DeclaredExchange]] = defaultdict(set)  # who has it as alternate exchange
         self.queues: dict[str, DeclaredQueue] = {}
         self.policies = VHostPolicies(self)
         self.rules = VHostRules(self)
@@ -133,8 +135,11 @@ class VHost:
         return declared
 
     def apply_to_exchange(self, declared: DeclaredExchange, settings: ExchangeSettings) -> None:
+        self._forget_alternate(declared)
         declared.apply(settings)
         name = declared.alternate_name
+        if name is not None:
+            self.naming[name].add(declared)
         alternate = None if name is None else self.declared_exchanges.get(name)
         declared.exchange.alternate = None if alternate is None else alternate.exchange
         declared.exchange.deduplicate(
@@ -143,9 +148,15 @@ class VHost:
 
     def _link_alternates_to(self, added: DeclaredExchange) -> None:
         """An alternate exchange is known by name: it may be declared after those that name it, or anew."""
-        for other in self.declared_exchanges.values():
-            if other.alternate_name == added.name and other.alternate_name is not None:
-                other.exchange.alternate = added.exchange
+        for other in self.naming.get(added.name, ()):
+            other.exchange.alternate = added.exchange
+
+    def _forget_alternate(self, declared: DeclaredExchange) -> None:
+        name = declared.alternate_name
+        if name is not None and declared in self.naming[name]:
+            self.naming[name].discard(declared)
+            if not self.naming[name]:
+                del self.naming[name]
 
     def remove_exchange(self, declared: DeclaredExchange) -> None:
         """Auto-delete exchanges that lose their last binding by it go too, and so on: chains can be long."""
@@ -163,9 +174,9 @@ class VHost:
             queue.sources.discard(declared)
         others = self.declared_exchanges.values()
         sources = [other for other in others if other.exchange.unbind_target(declared.exchange)]
-        for other in others:
-            if other.alternate_name == declared.name:
-                other.exchange.alternate = None
+        self._forget_alternate(declared)
+        for other in self.naming.get(declared.name, ()):
+            other.exchange.alternate = None
         declared.exchange.delete()
         self.exchanges_gone.add(declared.exchange)
         self.memories.forget(EXCHANGE, declared.name)

@@ -74,6 +74,11 @@ class ControlSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     group: str = ""
 
 
+class DefinitionsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    file: str = ""
+    best_effort: bool = False
+
+
 class PolicySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
     name: Text
     pattern: str
@@ -94,6 +99,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     limits: LimitsSettings = field(default_factory=LimitsSettings)
     log: LogSettings = field(default_factory=LogSettings)
     control: ControlSettings = field(default_factory=ControlSettings)
+    definitions: DefinitionsSettings = field(default_factory=DefinitionsSettings)
     users: list[User] = field(default_factory=list)
     tls_hosts: list[TLSHost] = field(default_factory=list)
     policies: list[PolicySettings] = field(default_factory=list)

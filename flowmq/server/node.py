@@ -19,6 +19,7 @@ from flowmq.broker.vhost import VHost
 from flowmq.server.alarms import Alarms
 from flowmq.server.authentication import Authenticator, configured_user
 from flowmq.server.config import Settings
+from flowmq.server.definitions import Uploads, finish_interrupted, import_at_start
 from flowmq.server.memory import memory_limit
 from flowmq.storage.store import Store
 
@@ -46,6 +47,7 @@ class Node:
         self.store = store
         self.sessions: set[Session] = set()
         self.tasks: set[asyncio.Task[None]] = set()
+        self.uploads = Uploads(loop)
         users = Users(
             [configured_user(user) for user in settings.users],
             default_user_loopback_only=settings.limits.default_user_loopback_only,
@@ -80,6 +82,8 @@ class Node:
             return
         messages = self.store.restore(self.broker)
         self.store.start(self.broker)
+        finish_interrupted(self.broker)
+        self._import_definitions()
         self.broker.make_first()
         set_journal(self.store.journal)
         self.loop.add_reader(self.store.journal.wake_fd, disk_progressed)
@@ -88,6 +92,12 @@ class Node:
         self._maintain()
         self._verify()
         self.alarms.start()
+
+    def _import_definitions(self) -> None:
+        """Those of the setting: before the first users are made, who are not needed when there are others."""
+        asked = self.settings.definitions
+        if asked.file:
+            import_at_start(self.broker, asked.file, best_effort=asked.best_effort)
 
     def stop_store(self) -> bool:
         """Write what there is and close. False when the disk had failed, or something on it does not check."""
@@ -170,8 +180,10 @@ class Node:
         self.end_sessions(lambda session: session.vhost is vhost, f"vhost '{vhost.name}' is deleted")
 
     async def delete_vhost(self, name: str) -> None:
+        await self.in_steps(self.broker.delete_vhost(name))
+
+    async def in_steps(self, steps: Iterator[None]) -> None:
         """Whoever waits for it may go away: it is finished all the same."""
-        steps = self.broker.delete_vhost(name)
         task = asyncio.ensure_future(self._take_steps(steps))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)

@@ -19,6 +19,7 @@ from flowmq.broker.users import LOOPBACK_ONLY_USER
 from flowmq.server import logs
 from flowmq.server.config import Settings, SettingsError, differences, parse_address
 from flowmq.server.control.service import ControlService
+from flowmq.server.definitions import DefinitionsRefused
 from flowmq.server.handshake import is_loopback
 from flowmq.server.listeners import CannotListen, Listeners
 from flowmq.server.node import Node
@@ -73,8 +74,11 @@ class Process:
         allow_many_files()
         set_flush_scheduler(loop.call_soon)
         self.node = node = self._new_node(loop)
-        with storage_errors(Path(self.settings.storage.data_dir)):
-            node.start_store()
+        try:
+            with storage_errors(Path(self.settings.storage.data_dir)):
+                node.start_store()
+        except DefinitionsRefused as error:
+            raise CannotStart(str(error)) from error
         # What exists now lives as long as the process: the collector need not look at it again.
         gc.freeze()
         control = await start_control(node)

@@ -22,16 +22,17 @@ from flowmq._replay import Replay
 from flowmq._restore import restore_queue
 from flowmq._verification import Verification
 from flowmq.amqp.tables import Table, decode_table, encode_table
-from flowmq.broker.broker import FIRST, Broker
+from flowmq.broker.broker import FIRST, PROMISE, Broker
 from flowmq.broker.definitions import EXCHANGE, QUEUE, VHOST, Definitions
 from flowmq.broker.memories import MemoryName
 from flowmq.broker.names import octets, text
+from flowmq.broker.parameters import GLOBAL_PARAMETER, PARAMETER
 from flowmq.broker.policies import OPERATOR_POLICY, POLICY, Policy
 from flowmq.broker.users import PERMISSION, TOPIC_PERMISSION, USER
 from flowmq.storage.layout import DataDir
 
 BINDING, MEMORY = "binding", "memory"
-IN_A_VHOST = (QUEUE, EXCHANGE, BINDING, MEMORY, POLICY, OPERATOR_POLICY)  # those whose names begin with one
+IN_A_VHOST = (QUEUE, EXCHANGE, BINDING, MEMORY, POLICY, OPERATOR_POLICY, PARAMETER)  # those whose names begin with one
 # Batch numbers go on well above what was seen: what a torn tail left behind must never look like a continuation.
 BATCH_NUMBER_GAP = 1_000_000
 SEGMENT_NUMBER = slice(16, 24)  # in the header of a segment
@@ -109,6 +110,9 @@ class Store(Definitions):
             USER: broker.users.restore,
             PERMISSION: broker.users.restore_permission,
             TOPIC_PERMISSION: broker.users.restore_topic_permission,
+            PROMISE: broker.restore_promise,
+            PARAMETER: broker.parameters.restore,
+            GLOBAL_PARAMETER: broker.parameters.restore_global,
         }
         for wanted, restore in restoring.items():
             for (kind, name), value in self.items.items():

@@ -49,6 +49,16 @@ class ControlConnection:
             if kind == frames.PART:
                 yield from value
 
+    def listing(self, command: str, **arguments: Any) -> tuple[list[Any], Any]:
+        """The rows, and what is said at their end."""
+        rows: list[Any] = []
+        for kind, value in self._answers(command, arguments):
+            if kind == frames.PART:
+                rows += value
+            else:
+                return rows, value
+        raise AssertionError("the answers end with an end")
+
     def _answers(self, command: str, arguments: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         number = next(self.numbers)
         self.socket.sendall(frames.encode([number, command, arguments]))

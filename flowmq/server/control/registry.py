@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from flowmq.amqp.errors import AMQPError, NotFound, PreconditionFailed
+from flowmq.broker.definition_entries import DefinitionError
 from flowmq.broker.permissions import AccessError, AlreadyThere, NoSuchUser, NoSuchVHost
 from flowmq.broker.policy_keys import PolicyError
 
@@ -102,6 +103,7 @@ CODES: tuple[tuple[type[Exception], str], ...] = (
     (PreconditionFailed, "precondition_failed"),
     (AMQPError, BAD_REQUEST),
     (PolicyError, BAD_REQUEST),
+    (DefinitionError, BAD_REQUEST),
     (NoSuchUser, NOT_FOUND),
     (NoSuchVHost, NOT_FOUND),
     (AlreadyThere, "already_there"),

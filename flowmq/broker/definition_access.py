@@ -1,0 +1,250 @@
+"""Entries of definitions: virtual hosts, users and permissions."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import msgspec
+
+from flowmq.broker.broker import check_no_configured_policy
+from flowmq.broker.definition_entries import (
+    EXCHANGES,
+    USERS,
+    VHOSTS,
+    Coming,
+    DefinitionError,
+    Entry,
+    Key,
+    check_name,
+    check_texts,
+    pairs,
+    words,
+)
+from flowmq.broker.passwords import NO_PASSWORD, Password, from_hash
+from flowmq.broker.permissions import Permission, TopicPermission, checked_tags
+
+if TYPE_CHECKING:
+    from flowmq.broker.broker import Broker
+
+
+class VHostEntry(Entry):
+    SECTION: ClassVar[str] = VHOSTS
+    KIND: ClassVar[str] = "vhost"
+    IGNORED: ClassVar[tuple[str, ...]] = (
+        *("metadata", "limits", "default_queue_type", "tracing", "cluster_state", "protected_from_deletion"),
+    )
+
+    name: str
+    description: str = ""
+    tags: list[str] | str = msgspec.field(default_factory=list)
+    metadata: dict[str, Any] | None = None  # description and tags, where they stand since RabbitMQ 3.8
+    limits: Any = None  # they stand among the parameters too
+    default_queue_type: str | None = None
+    tracing: bool = False
+    cluster_state: Any = None
+    protected_from_deletion: bool = False
+
+    def __post_init__(self) -> None:
+        metadata = self.metadata or {}
+        self.description = metadata.get("description") or self.description or ""
+        self.tags = words(metadata.get("tags") or self.tags)
+        self.default_queue_type = metadata.get("default_queue_type") or self.default_queue_type
+        self.metadata = {"description": self.description, "tags": self.tags}
+
+    @property
+    def key(self) -> Key:
+        return (VHOSTS, self.name)
+
+    @property
+    def where(self) -> str:
+        return f"vhost '{self.name}'"
+
+    def check(self, broker: "Broker", coming: Coming) -> None:
+        check_name("vhost", self.name)
+        check_texts([self.description, self.tags])
+        checked_tags(self.tags)
+        if self.name not in broker.vhosts:
+            broker.check_new_vhost(self.name)
+
+    def found(self, broker: "Broker") -> Self | None:
+        vhost = broker.vhosts.get(self.name)
+        if vhost is None:
+            return None
+        return type(self)(name=vhost.name, description=vhost.description, tags=list(vhost.tags))
+
+    def differs(self, found: Self) -> list[str]:
+        names = ("description", "tags")
+        return [name for name in names if getattr(self, name) != getattr(found, name)]
+
+    def warnings(self) -> list[str]:
+        asked = (
+            ("default_queue_type", self.default_queue_type not in (None, "", "undefined", "classic")),
+            ("tracing", self.tracing),
+            ("protected_from_deletion", self.protected_from_deletion),
+        )
+        return [f"without effect here: {name}" for name, is_asked in asked if is_asked]
+
+    def apply(self, broker: "Broker") -> None:
+        if self.name in broker.vhosts:
+            broker.describe_vhost(self.name, description=self.description, tags=self.tags)
+        else:
+            broker.create_vhost(self.name, description=self.description, tags=self.tags)
+
+    def remove(self, broker: "Broker") -> Iterator[None] | None:
+        return broker.delete_vhost(self.name)
+
+    def check_removable(self, broker: "Broker") -> None:
+        check_no_configured_policy(broker.vhosts[self.name])
+
+    def as_entry(self, *, with_vhost: bool = True) -> dict[str, Any]:
+        return {"name": self.name, "description": self.description, "tags": self.tags, "metadata": self.metadata}
+
+
+class UserEntry(Entry):
+    SECTION: ClassVar[str] = USERS
+    KIND: ClassVar[str] = "user"
+    IGNORED: ClassVar[tuple[str, ...]] = ("limits",)
+
+    name: str
+    password_hash: str = ""
+    hashing_algorithm: str = ""
+    tags: list[str] | str = msgspec.field(default_factory=list)
+    limits: Any = msgspec.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.tags = words(self.tags)
+
+    @property
+    def key(self) -> Key:
+        return (USERS, self.name)
+
+    @property
+    def where(self) -> str:
+        return f"user '{self.name}'"
+
+    @property
+    def password(self) -> Password:
+        return from_hash(self.password_hash, self.hashing_algorithm)
+
+    def check(self, broker: "Broker", coming: Coming) -> None:
+        check_name("user", self.name)
+        check_texts([self.tags, self.password_hash])
+        checked_tags(self.tags)
+        self.password  # noqa: B018 - it is checked by being made
+        if pairs(self.limits):
+            raise DefinitionError("limits of users are not supported")
+
+    def fixed(self, broker: "Broker") -> str | None:
+        user = broker.users.by_name.get(self.name)
+        return "it is set by the configuration file" if user is not None and user.is_configured else None
+
+    def found(self, broker: "Broker") -> Self | None:
+        user = broker.users.by_name.get(self.name)
+        if user is None:
+            return None
+        known = user.password
+        algorithm = "" if known == NO_PASSWORD else known.algorithm
+        return type(self)(name=user.name, password_hash=known.value, hashing_algorithm=algorithm, tags=list(user.tags))
+
+    def differs(self, found: Self) -> list[str]:
+        password = ["password_hash"] if self.password != found.password else []
+        return password + (["tags"] if self.tags != found.tags else [])
+
+    def apply(self, broker: "Broker") -> None:
+        user = broker.users.by_name.get(self.name)
+        if user is None:
+            broker.users.add(self.name, self.password, self.tags)
+            return
+        if user.password != self.password:
+            broker.users.set_password(self.name, self.password)
+        if user.tags != checked_tags(self.tags):
+            broker.users.set_tags(self.name, self.tags)
+
+    def remove(self, broker: "Broker") -> None:
+        broker.users.delete(self.name)
+
+
+class PermissionEntry(Entry):
+    SECTION: ClassVar[str] = "permissions"
+    KIND: ClassVar[str] = "permission"
+
+    user: str
+    vhost: str
+    configure: str = ""
+    write: str = ""
+    read: str = ""
+
+    @property
+    def key(self) -> Key:
+        return (self.SECTION, self.vhost, self.user)
+
+    @property
+    def where(self) -> str:
+        return f"permissions of user '{self.user}' in vhost '{self.vhost}'"
+
+    def needs(self) -> Iterator[Key]:
+        yield VHOSTS, self.vhost
+        yield USERS, self.user
+
+    def check(self, broker: "Broker", coming: Coming) -> None:
+        Permission(self.configure, self.write, self.read)
+
+    def fixed(self, broker: "Broker") -> str | None:
+        user = broker.users.by_name.get(self.user)
+        is_fixed = user is not None and self.vhost in (user.configured_in or ())
+        return "they are set by the configuration file" if is_fixed else None
+
+    def found(self, broker: "Broker") -> Self | None:
+        user = broker.users.by_name.get(self.user)
+        known = None if user is None else user.permission(self.vhost)
+        if known is None:
+            return None
+        return type(self)(
+            user=self.user, vhost=self.vhost, configure=known.configure, write=known.write, read=known.read
+        )
+
+    def apply(self, broker: "Broker") -> None:
+        broker.set_permission(self.user, self.vhost, Permission(self.configure, self.write, self.read))
+
+    def remove(self, broker: "Broker") -> None:
+        broker.clear_permission(self.user, self.vhost)
+
+
+class TopicPermissionEntry(Entry):
+    SECTION: ClassVar[str] = "topic_permissions"
+    KIND: ClassVar[str] = "topic permission"
+
+    user: str
+    vhost: str
+    exchange: str
+    write: str = ""
+    read: str = ""
+
+    @property
+    def key(self) -> Key:
+        return (self.SECTION, self.vhost, self.user, self.exchange)
+
+    @property
+    def where(self) -> str:
+        return f"topic permissions of user '{self.user}' on exchange '{self.exchange}' in vhost '{self.vhost}'"
+
+    def needs(self) -> Iterator[Key]:
+        yield VHOSTS, self.vhost
+        yield USERS, self.user
+
+    def check(self, broker: "Broker", coming: Coming) -> None:
+        check_name(EXCHANGES[:-1], self.exchange, empty=True)
+        TopicPermission(self.write, self.read)
+
+    def found(self, broker: "Broker") -> Self | None:
+        user = broker.users.by_name.get(self.user)
+        known = None if user is None else user.topic_permissions_in(self.vhost).get(self.exchange)
+        if known is None:
+            return None
+        return type(self)(user=self.user, vhost=self.vhost, exchange=self.exchange, write=known.write, read=known.read)
+
+    def apply(self, broker: "Broker") -> None:
+        permission = TopicPermission(self.write, self.read)
+        broker.set_topic_permission(self.user, self.vhost, self.exchange, permission)
+
+    def remove(self, broker: "Broker") -> None:
+        broker.clear_topic_permissions(self.user, self.vhost, self.exchange)
