@@ -8,7 +8,7 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ class Way:
     """What all clients of one kind of listener go through."""
 
     title: str
+    mechanisms: Sequence[str]
     proxies: Trusted
     uses_tls: bool = False
     websocket: Callable[..., Any] | None = None  # makes what comes between the socket, or TLS, and the session
@@ -128,7 +129,7 @@ class Arrival:
     def session(self) -> Session:
         seconds = max(self.deadline - self.loop.time(), 0.0)
         peer, own = self.proxied or (None, None)
-        return Session(self.node, Entry(seconds, peer, own))
+        return Session(self.node, Entry(seconds, self.way.mechanisms, peer, own))
 
 
 class Welcome(asyncio.Protocol):

@@ -16,6 +16,8 @@ from msgspec import Meta, Struct, field
 
 from flowmq.broker.policies import Policy
 from flowmq.server.listener_settings import (
+    PASSWORD_MECHANISMS,
+    Mechanism,
     TLSHost,
     TLSSettings,
     WebSocketSettings,
@@ -44,6 +46,8 @@ class AMQPSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     handshake_timeout: Annotated[float, Meta(gt=0, le=86400)] = 10.0
     backlog: Annotated[int, Meta(ge=1, le=2147483647)] = 1024
     proxy_protocol_from: list[str] = field(default_factory=list)
+    mechanisms: list[Mechanism] = field(default_factory=PASSWORD_MECHANISMS.copy)
+    anonymous_user: str = ""
 
 
 class StorageSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -280,7 +284,7 @@ def build(assignments: Assignments) -> Settings:
     }
     lists = converted(assignments, "", {name: list[kind] for name, kind in LISTS.items()})  # type: ignore[valid-type]
     settings = Settings(**values, **lists)
-    wrong = contradiction(settings.amqp.listen, settings.tls, settings.websocket)
+    wrong = contradiction(settings)
     if wrong:
         raise SettingsError(wrong)
     return settings

@@ -30,15 +30,14 @@ from flowmq.amqp.methods import (
     ConnectionTune,
     ConnectionTuneOk,
 )
-from flowmq.amqp.sasl import parse_amqplain, parse_plain
 from flowmq.amqp.tables import Table
 from flowmq.broker.users import User
 from flowmq.broker.vhost import VHost
+from flowmq.server.mechanisms import MECHANISMS, offered
 
 if TYPE_CHECKING:
     from flowmq.server.session import Session
 
-MECHANISMS = {"PLAIN": parse_plain, "AMQPLAIN": parse_amqplain}
 REFUSED_SECONDS = 3.0  # how long a refused client waits for its socket to close: guessing passwords must be slow
 TLS_HANDSHAKE = b"\x16\x03"
 HTTP_METHODS = (b"GET ", b"POST", b"HEAD", b"PUT ", b"DELE", b"OPTI", b"PATC", b"CONN", b"PRI ")
@@ -93,7 +92,7 @@ def refuse_if_full(session: "Session") -> None:
 def protocol_header(session: "Session", octets: bytes) -> None:
     if octets in (PROTOCOL_HEADER, PROTOCOL_HEADER_0_9):
         session.connection.begin_handshake()
-        session.send(0, ConnectionStart(VERSION_MAJOR, VERSION_MINOR, SERVER_PROPERTIES, " ".join(MECHANISMS)))
+        session.send(0, ConnectionStart(VERSION_MAJOR, VERSION_MINOR, SERVER_PROPERTIES, " ".join(offered(session))))
         return
     log.warning("connection %s: %s", session.name, what_it_may_be(octets))
     session.connection.become_deaf()
@@ -151,19 +150,18 @@ def start_ok(session: "Session", number: int, method: Method) -> None:
 
 
 def log_in(session: "Session", mechanism: str, response: bytes) -> None:
-    parse = MECHANISMS.get(mechanism)
-    if parse is None:
+    if mechanism not in offered(session):
         raise CommandInvalid(f"unknown authentication mechanism '{mechanism}'")
-    name, password = parse(response)
 
-    def answered(user: User | str) -> None:
+    def answered(name: str, user: User | str) -> None:
         if isinstance(user, str):
             log.warning("connection %s: log-in of user %r refused: %s", session.name, name, user)
             refuse_log_in(session, mechanism)
         else:
+            session.mechanism = mechanism
             admit(session, user)
 
-    session.authenticate(name, password, answered)
+    MECHANISMS[mechanism](session, response, answered)
 
 
 def admit(session: "Session", user: User) -> None:

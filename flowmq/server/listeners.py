@@ -40,16 +40,18 @@ def ways(settings: Settings) -> list[tuple[Way, list[str]]]:
     amqp, secured, web = settings.amqp, settings.tls, settings.websocket
     found = []
     if amqp.listen:
-        found.append((Way("AMQP", Trusted(amqp.proxy_protocol_from)), amqp.listen))
+        found.append((Way("AMQP", amqp.mechanisms, Trusted(amqp.proxy_protocol_from)), amqp.listen))
     if secured.listen:
-        found.append((Way("AMQPS", Trusted(secured.proxy_protocol_from), uses_tls=True), secured.listen))
+        found.append(
+            (Way("AMQPS", secured.mechanisms, Trusted(secured.proxy_protocol_from), uses_tls=True), secured.listen)
+        )
     if web.listen or web.listen_tls:
         # Only here: where nobody wants it, it takes no memory.
         from flowmq.server.websocket import WebSocketTransport
 
         proxies, transport = Trusted(web.proxy_protocol_from), partial(WebSocketTransport, web)
-        found.append((Way("AMQP over WebSocket", proxies, websocket=transport), web.listen))
-        found.append((Way("AMQP over secure WebSocket", proxies, True, transport), web.listen_tls))
+        found.append((Way("AMQP over WebSocket", web.mechanisms, proxies, websocket=transport), web.listen))
+        found.append((Way("AMQP over secure WebSocket", web.mechanisms, proxies, True, transport), web.listen_tls))
     return found
 
 
@@ -89,7 +91,8 @@ class Listeners:
 
     def _connection(self) -> Connection:
         """For a client that speaks AMQP at once."""
-        return Session(self.node, Entry(self.node.settings.amqp.handshake_timeout)).connection
+        amqp = self.node.settings.amqp
+        return Session(self.node, Entry(amqp.handshake_timeout, amqp.mechanisms)).connection
 
     def new_context(self, settings: Settings) -> ssl.SSLContext | None:
         """What these settings and their files make, without using it yet. Where nobody listens, none."""

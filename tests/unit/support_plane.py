@@ -76,6 +76,9 @@ class Transport:
             if self.waiting_bytes > self.full_at:
                 self.protocol.pause_writing()
 
+    def writelines(self, parts: list[bytes | memoryview]) -> None:
+        self.write(b"".join(parts))
+
     def drain(self) -> None:
         """The client has read everything, and goes on reading."""
         self.full_at, self.waiting_bytes = None, 0
@@ -110,7 +113,7 @@ class Client:
 
     def __init__(self, plane: "Plane", frame_max: int) -> None:
         self.plane, self.frame_max = plane, frame_max
-        self.session = Session(plane.node, Entry(handshake_seconds=10.0))
+        self.session = Session(plane.node, Entry(handshake_seconds=10.0, mechanisms=["PLAIN"]))
         self.connection = self.session.connection
         self.transport = Transport()
         self.transport.protocol = self.connection

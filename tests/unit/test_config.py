@@ -190,6 +190,19 @@ CONTRADICTIONS = [
         '[tls]\nclient_certificates = "required"\n',
         "tls.client_certificates is 'required', and there is no tls.client_ca to check them by",
     ),
+    ("[amqp]\nmechanisms = []\n", "amqp.mechanisms is empty: nobody can log in"),
+    (
+        '[amqp]\nmechanisms = ["ANONYMOUS"]\n',
+        "amqp.mechanisms has ANONYMOUS, and no amqp.anonymous_user says who that is",
+    ),
+    (
+        '[amqp]\nmechanisms = ["EXTERNAL"]\n[tls]\nclient_certificates = "optional"\nclient_ca = "ca.pem"\n',
+        "amqp.mechanisms has EXTERNAL, which needs TLS and tls.client_certificates",
+    ),
+    (
+        '[tls]\nmechanisms = ["EXTERNAL"]\n',
+        "tls.mechanisms has EXTERNAL, which needs TLS and tls.client_certificates",
+    ),
 ]
 
 
