@@ -296,6 +296,14 @@ cdef class Exchange:
     def bindings(self) -> list:
         return [(target, key, match) for target, bindings in self.bindings_.items() for key, match in bindings]
 
+    def targets(self) -> list:
+        """What is bound here, each once."""
+        return list(self.bindings_)
+
+    def bindings_to(self, target) -> list:
+        """(key, match) of every binding to it."""
+        return list(self.bindings_.get(target, ()))
+
     def routes(self, bytes key not None, bytes headers=None, *, bytes properties=None, other_keys=()) -> list:
         """The queues that a message with this routing key, headers table and further keys (CC, BCC) goes to.
 

@@ -153,6 +153,7 @@ def log_in(session: "Session", mechanism: str, response: bytes) -> None:
         log.warning("connection %s: log-in of user %r refused: %s", session.name, name, user)
         refuse_log_in(session, mechanism)
         return
+    session.node.churn.log_ins_succeeded += 1
     session.user = user
     amqp = session.node.settings.amqp
     session.handler = tune_ok
@@ -160,6 +161,7 @@ def log_in(session: "Session", mechanism: str, response: bytes) -> None:
 
 
 def refuse_log_in(session: "Session", mechanism: str) -> None:
+    session.node.churn.log_ins_failed += 1
     if session.can("authentication_failure_close"):
         error = AccessRefused(
             f"Login was refused using authentication mechanism {mechanism}. For details see the broker logfile."

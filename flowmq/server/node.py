@@ -15,6 +15,7 @@ from flowmq._queue import Consumer
 from flowmq._rules import are_timeouts_used
 from flowmq.broker.broker import Broker
 from flowmq.broker.users import User, Users
+from flowmq.server.churn import Churn
 from flowmq.server.config import Settings
 from flowmq.server.memory import memory_limit
 from flowmq.storage.store import Store
@@ -40,6 +41,8 @@ class Node:
 
     def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop, store: Store | None = None) -> None:
         self.settings = settings
+        self.started_at = time.time()
+        self.churn = Churn()
         self.loop = loop
         self.store = store
         users = [User(user.name, user.password, tuple(user.tags)) for user in settings.users]

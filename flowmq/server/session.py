@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from flowmq._channel import Channel
 from flowmq._connection import Connection
+from flowmq._order import told_ms
 from flowmq.amqp.errors import AMQPError, ConnectionForced, FrameError, InternalError, ResourceError, SoftError
 from flowmq.amqp.method import Method, decode_method
 from flowmq.amqp.methods import (
@@ -66,6 +67,7 @@ class Session:
         self.heartbeat: Heartbeat | None = None
         self.last_queues: dict[int, str] = {}  # channel number -> name of the queue last declared there
         self.was_open = False
+        self.opened_at_ms = 0
         self.over_limit = False
         self.client_gone = False  # what it sent before is read to the end, which is near
         self.closing_because: str | None = None
@@ -107,6 +109,7 @@ class Session:
     def lost(self, error: Exception | None) -> None:
         self.deadline.cancel()
         self._release()
+        self.node.churn.connections_closed += self.was_open
         self._log_end(error)
         self.node.session_ended(self)
 
@@ -188,6 +191,8 @@ class Session:
         """The handshake is over."""
         self.deadline.cancel()
         self.was_open = True
+        self.opened_at_ms = told_ms()
+        self.node.churn.connections_opened += 1
         self.vhost = vhost
         self.handler = methods.dispatch
         assert self.user is not None
@@ -233,6 +238,7 @@ class Session:
     def leave_channel(self, channel: Channel) -> None:
         """A channel ends: its deliveries return, and queues that lived for its consumers go."""
         queues = {consumer.queue for consumer in channel.consumers.values()}
+        self.node.churn.channels_closed += not channel.closing
         channel.close()
         self.last_queues.pop(channel.number, None)
         if self.vhost is not None:
