@@ -80,7 +80,7 @@ wheel: $(READY) ## build a wheel, install it elsewhere, try it there
 
 clean: ## remove everything that was built, the virtual environment included
 	rm -rf $(VENV) .interop build dist flowmq.egg-info .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	rm -f flowmq/*.so flowmq/_*.c bench/*.so bench/_load.c
+	rm -f flowmq/*.so flowmq/_*.c bench/*.so bench/_*.c
 	find flowmq tests bench -name __pycache__ -prune -exec rm -rf {} +
 
 # The tools of building and testing, and FlowMQ itself as an editable installation.

@@ -7,7 +7,7 @@ One extension per flowmq/_*.pyx. FLOWMQ_BUILD chooses how they are compiled:
     cover    line tracing, for coverage of .pyx files (the C stays beside its .pyx, where the coverage plugin looks)
     asan     address and undefined-behaviour sanitizers
 
-FLOWMQ_BENCH=1 with `build_ext --inplace` builds bench/_load.pyx too, which is never part of a wheel.
+FLOWMQ_BENCH=1 with `build_ext --inplace` builds bench/_*.pyx too, which are never part of a wheel.
 
 All modules of a build carry the same FLOWMQ_CONTRACT, a hash of every .pxd file and of the mode, and refuse to load
 beside one that carries another.
@@ -96,7 +96,7 @@ def extension(source: Path) -> Extension:
 def sources(with_bench: bool) -> list[Path]:
     found = sorted(Path("flowmq").glob("_*.pyx"))
     if with_bench:
-        found += sorted(Path("bench").glob("_load.pyx"))
+        found += sorted(Path("bench").glob("_*.pyx"))
     return found
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+import resource
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ except ModuleNotFoundError as missing:
     sys.exit("the load generator is not built: FLOWMQ_BENCH=1 python setup.py build_ext --inplace")
 
 from bench import disk, report
+from bench._dialogue import DialogueError
 from bench._load import LoadError
 from bench.broker import (
     BROKER_CORES,
@@ -31,6 +33,7 @@ from bench.broker import (
 )
 from bench.control import CONTROL_ROWS, ControlRow, Figures
 from bench.results import AnyRun, Results, median_figures
+from bench.scale import SCALE_ROWS
 from bench.scenarios import SCENARIOS, Scenario
 from bench.wire import ProtocolError
 
@@ -39,8 +42,9 @@ REPEATS = 3
 QUICK_BACKLOG = 100_000
 OWN, PEER, RABBITMQ = "FlowMQ", "peer", "RabbitMQ"
 ROWS = (*SCENARIOS, *CONTROL_ROWS)
+NAMES = [*(row.name for row in ROWS), *(row.name for row in SCALE_ROWS)]
 
-FAILURES = (LoadError, ProtocolError, BrokerError, OSError)
+FAILURES = (LoadError, DialogueError, ProtocolError, BrokerError, OSError)
 
 Row = Scenario | ControlRow
 
@@ -166,7 +170,10 @@ def started_peers(url: str | None, rabbitmq: bool, at_the_end: contextlib.ExitSt
 @click.option("--peer", metavar="URL", help="Another broker, amqp://user:password@host:port/vhost, for the same loads.")
 @click.option("--rabbitmq", is_flag=True, help="Start Debian's rabbitmq-server for the same loads.")
 @click.option("--peer-only", is_flag=True, help="Measure the peers alone.")
-@click.option("--only", multiple=True, type=click.Choice([each.name for each in ROWS]), help="Only this row.")
+@click.option("--only", multiple=True, type=click.Choice(NAMES), help="Only this row.")
+@click.option(
+    "--scale", is_flag=True, help="Many connections, queues, bindings and consumers, instead of the other rows."
+)
 @click.option("--quick", is_flag=True, help=f"Runs of {QUICK_SECONDS} s instead of {SECONDS} s, each once.")
 @click.option(
     "--repeats", type=click.IntRange(min=1), help=f"Runs per row ({REPEATS}, or 1 when quick or of a backlog)."
@@ -180,6 +187,7 @@ def main(
     rabbitmq: bool,
     peer_only: bool,
     only: tuple[str, ...],
+    scale: bool,
     quick: bool,
     repeats: int | None,
     backlog: int | None,
@@ -190,10 +198,12 @@ def main(
         raise click.UsageError("--peer-only needs --peer or --rabbitmq")
     seconds = QUICK_SECONDS if quick else SECONDS
     backlog = backlog or (QUICK_BACKLOG if quick else None)
-    rows = [with_backlog(each, backlog) for each in ROWS if not only or each.name in only]
+    rows = [with_backlog(each, backlog) for each in chosen(only, scale)]
     click.echo(report.machine_line())
     click.echo(report.cores_line(GENERATOR_CORES, BROKER_CORES))
     os.sched_setaffinity(0, GENERATOR_CORES)
+    _, descriptors_max = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors_max, descriptors_max))
     with contextlib.ExitStack() as at_the_end:
         try:
             peers = started_peers(peer, rabbitmq, at_the_end)
@@ -210,6 +220,13 @@ def main(
     if json_path:
         bench.results.write(json_path, seconds)
     sys.exit(1 if bench.failed else 0)
+
+
+def chosen(only: tuple[str, ...], scale: bool) -> list[Row]:
+    if not only:
+        return list(SCALE_ROWS if scale else ROWS)
+    rows: list[Row] = [*ROWS, *SCALE_ROWS]
+    return [row for row in rows if row.name in only]
 
 
 def play_all(bench: Bench, rows: list[Row]) -> None:

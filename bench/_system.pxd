@@ -1,6 +1,6 @@
 # What the load generator asks of Linux: sockets, epoll, timers and the clock. Declarations only, no module of its own.
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
 cdef extern from "time.h" nogil:
     ctypedef long time_t
@@ -17,8 +17,36 @@ cdef extern from "unistd.h" nogil:
     ssize_t read(int descriptor, void *into, size_t count)
     int close(int descriptor)
 
+cdef extern from "netinet/in.h" nogil:
+    enum:
+        IPPROTO_TCP
+        INADDR_LOOPBACK
+    struct in_addr:
+        uint32_t s_addr
+    struct sockaddr_in:
+        unsigned short sin_family
+        uint16_t sin_port
+        in_addr sin_addr
+    uint16_t htons(uint16_t value)
+    uint32_t htonl(uint32_t value)
+
+cdef extern from "netinet/tcp.h" nogil:
+    int TCP_NODELAY
+
 cdef extern from "sys/socket.h" nogil:
+    enum:
+        AF_INET
+        SOCK_STREAM
+        SOCK_CLOEXEC
+        SOL_SOCKET
+        SO_LINGER
     int MSG_NOSIGNAL
+    struct linger:
+        int l_onoff
+        int l_linger
+    int socket(int domain, int kind, int protocol)
+    int connect(int descriptor, const void *address, uint32_t size)
+    int setsockopt(int descriptor, int level, int option, const void *value, uint32_t size)
     ssize_t recv(int descriptor, void *into, size_t count, int flags)
     ssize_t send(int descriptor, const void *data, size_t count, int flags)
 

@@ -23,6 +23,9 @@ FIGURES = (
     ("rss_bytes", "RSS MiB", 2**20, ",.1f"),
     ("rss_each_bytes", "RSS each KiB", 2**10, ",.2f"),
     ("ready_seconds", "s until ready", 1, ".3f"),
+    ("hot_rate_ratio", "busy queue: rate", 1, ".3f"),
+    ("hot_cpu_ratio", "busy queue: CPU", 1, ".3f"),
+    ("ack_cpu_us", "CPU us per ack", 1, ".3f"),
 )
 FAULTS = ("lost", "duplicated", "out_of_order", "returned", "nacked", "unconfirmed")
 MARKED_BELOW, MARKED_ABOVE = 0.9, 1.1

@@ -1,18 +1,40 @@
 """What clients do once and not per message: connect, open channels, declare, bind, delete; what that leaves in memory.
 
-One client does one thing after the other, in Python, so that its own time is part of a rate "one at a time": the CPU
-figures say what of it is the broker's.
+"One at a time" is one client that waits for each answer, in C, so that the time between is the broker's and the
+kernel's.
 """
 
 import contextlib
 import os
+import struct
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from bench._dialogue import connect_over_and_over, talk_over_and_over
 from bench.broker import Broker, OwnBroker
 from bench.budgets import Budget, at_least, at_most
-from bench.wire import Connection
+from bench.wire import (
+    CHANNEL,
+    CHANNEL_CLOSE,
+    CHANNEL_CLOSE_OK,
+    CHANNEL_OPEN,
+    CHANNEL_OPEN_OK,
+    CONNECTION_CLOSE,
+    CONNECTION_CLOSE_OK,
+    QUEUE_BIND,
+    QUEUE_BIND_OK,
+    QUEUE_DECLARE,
+    QUEUE_DECLARE_OK,
+    QUEUE_DELETE,
+    QUEUE_DELETE_OK,
+    Connection,
+    handshake,
+    method_frame,
+    queue_bind,
+    queue_declare,
+    short_string,
+)
 
 Figures = dict[str, float | None]
 
@@ -33,46 +55,51 @@ def cpu_ns(broker: Broker) -> int | None:
     return broker.process.cpu_ns() if broker.process else None
 
 
-def over_and_over(broker: Broker, seconds: float, cycle: Callable[[], None]) -> Figures:
-    count, broker_ns, client_ns, started = 0, cpu_ns(broker), time.thread_time_ns(), time.monotonic()
-    while (elapsed := time.monotonic() - started) < seconds or not count:
-        cycle()
-        count += 1
+CLOSE = struct.pack(">H", 200) + short_string("bench is done") + bytes(4)
+
+
+def over_and_over(broker: Broker, play: Callable[[], tuple[int, float]]) -> Figures:
+    broker_ns, client_ns = cpu_ns(broker), time.thread_time_ns()
+    count, seconds = play()
     client_ns, ended_ns = time.thread_time_ns() - client_ns, cpu_ns(broker)
     return {
-        "per_second": count / elapsed,
+        "per_second": count / seconds,
         "broker_cpu_us": None if broker_ns is None or ended_ns is None else (ended_ns - broker_ns) / 1000 / count,
         "client_cpu_us": client_ns / 1000 / count,
     }
 
 
 def connections(broker: Broker, seconds: float) -> Figures:
-    def cycle() -> None:
-        Connection(broker.address, with_channel=False).close()
-
-    return over_and_over(broker, seconds, cycle)
+    close = (method_frame(0, CONNECTION_CLOSE, CLOSE), CONNECTION_CLOSE_OK)
+    dialogue = [*handshake(broker.address), close]
+    return over_and_over(broker, lambda: connect_over_and_over(broker.address[:2], dialogue, seconds))
 
 
 def channels(broker: Broker, seconds: float) -> Figures:
+    dialogue = [
+        (method_frame(CHANNEL, CHANNEL_OPEN, b"\0"), CHANNEL_OPEN_OK),
+        (method_frame(CHANNEL, CHANNEL_CLOSE, CLOSE), CHANNEL_CLOSE_OK),
+    ]
     with Connection(broker.address, with_channel=False) as connection:
-
-        def cycle() -> None:
-            connection.open_channel()
-            connection.close_channel()
-
-        return over_and_over(broker, seconds, cycle)
+        return talked(broker, connection, dialogue, seconds)
 
 
 def declarations(broker: Broker, seconds: float) -> Figures:
     queue = f"flowmq-bench-{os.getpid()}-cycle"
+    dialogue = [
+        (method_frame(CHANNEL, QUEUE_DECLARE, queue_declare(queue, False)), QUEUE_DECLARE_OK),
+        (method_frame(CHANNEL, QUEUE_BIND, queue_bind(queue, "amq.direct", queue)), QUEUE_BIND_OK),
+        (method_frame(CHANNEL, QUEUE_DELETE, b"\0\0" + short_string(queue) + b"\0"), QUEUE_DELETE_OK),
+    ]
     with Connection(broker.address) as connection:
+        return talked(broker, connection, dialogue, seconds)
 
-        def cycle() -> None:
-            connection.declare_queue(queue)
-            connection.bind_queue(queue, "amq.direct", queue)
-            connection.delete_queue(queue)
 
-        return over_and_over(broker, seconds, cycle)
+def talked(
+    broker: Broker, connection: Connection, dialogue: list[tuple[bytes, tuple[int, int]]], seconds: float
+) -> Figures:
+    connection.socket.settimeout(None)  # a time-out makes a socket of Python's a non-blocking one
+    return over_and_over(broker, lambda: talk_over_and_over(connection.socket.fileno(), dialogue, seconds))
 
 
 @contextlib.contextmanager

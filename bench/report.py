@@ -40,6 +40,10 @@ CONTROL_FIGURES = (
     ("client_cpu_us", "client's CPU us", ",.1f", 1),
     ("rss_each_bytes", "RSS KiB each", ",.2f", 1024),
     ("ready_seconds", "s until ready", ".3f", 1),
+    ("hot_rate_ratio", "x the rate of a busy queue alone", ".3f", 1),
+    ("hot_cpu_ratio", "x its CPU", ".3f", 1),
+    ("ack_cpu_us", "CPU us per ack from the middle", ".2f", 1),
+    ("ack_cpu_ratio", "x that of few", ".2f", 1),
 )
 
 

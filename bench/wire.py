@@ -136,6 +136,24 @@ def queue_bind(queue: str, exchange: str, key: str) -> bytes:
     return b"\0\0" + names + b"\0" + long_string(b"")
 
 
+def handshake(address: Address) -> list[tuple[bytes, tuple[int, int]]]:
+    """What a client says to get to an open connection, and what it is answered each time; with limits as they are."""
+    return [
+        (b"AMQP\0\0\x09\x01", CONNECTION_START),
+        (method_frame(0, CONNECTION_START_OK, start_ok(address)), CONNECTION_TUNE),
+        (
+            method_frame(0, CONNECTION_TUNE_OK, struct.pack(">HIH", CHANNEL, FRAME_BYTES_MAX, 0))
+            + method_frame(0, CONNECTION_OPEN, short_string(address.vhost) + b"\0\0"),
+            CONNECTION_OPEN_OK,
+        ),
+    ]
+
+
+def start_ok(address: Address) -> bytes:
+    login = b"\0" + address.user.encode() + b"\0" + address.password.encode()
+    return long_string(b"") + short_string("PLAIN") + long_string(login) + short_string("en_US")
+
+
 class Connection:
     """A blocking connection with channel 1 open."""
 
@@ -157,9 +175,7 @@ class Connection:
     def open(self, address: Address) -> None:
         self.socket.sendall(b"AMQP\0\0\x09\x01")
         self.expect(CONNECTION_START)
-        login = b"\0" + address.user.encode() + b"\0" + address.password.encode()
-        start_ok = long_string(b"") + short_string("PLAIN") + long_string(login) + short_string("en_US")
-        self.send(0, CONNECTION_START_OK, start_ok)
+        self.send(0, CONNECTION_START_OK, start_ok(address))
         channel_max, frame_max, _ = struct.unpack(">HIH", self.expect(CONNECTION_TUNE)[:8])
         if 0 < frame_max < FRAME_BYTES_MAX:
             raise ProtocolError(f"the broker allows only frames of {frame_max} octets")
@@ -189,6 +205,16 @@ class Connection:
             (code,) = struct.unpack(">H", arguments[:2])
             raise ProtocolError(f"the broker closed: {code} {arguments[3 : 3 + arguments[2]].decode(errors='replace')}")
         raise ProtocolError(f"method {came} came instead of {method}")
+
+    def expect_content(self, method: tuple[int, int]) -> bytes:
+        """The body that comes with the next method, which has to be this one."""
+        self.expect(method)
+        _, header = self.read_frame()
+        (missing,) = struct.unpack(">Q", header[4:12])
+        body = b""
+        while len(body) < missing:
+            body += self.read_frame()[1]
+        return body
 
     def read_method(self) -> tuple[tuple[int, int], bytes]:
         kind, payload = self.read_frame()

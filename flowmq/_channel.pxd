@@ -66,7 +66,8 @@ cdef class Channel(ContentReceiver):
     # True when at least one queue took the message. `commit` becomes what there is to wait for.
     cdef bint enqueue(self, Message *message, RouteSet routes, uint64_t expires_at_ms, uint64_t *commit) except -1
     cdef int reached_nobody(self, Message *message, Exchange exchange, bint mandatory) except -1
-    cdef int confirm(self, uint64_t commit) except -1
+    # Answers the publish of that number: at the end of this read, or when its commit is on disk.
+    cdef int confirm(self, Exchange exchange, uint64_t sequence, uint64_t commit) except -1
     cdef int return_message(self, Message *message) except -1
     cdef int settle(self, uint64_t delivery_tag, bint multiple, Outcome outcome) except -1
     cdef int settle_all(self, uint64_t up_to, Outcome outcome) except -1

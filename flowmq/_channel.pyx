@@ -124,6 +124,10 @@ cdef class Channel(ContentReceiver):
                 self.message = NULL
                 return self.transaction.stage_publish(message, routes, self.exchange.deduplication,
                                                       self.expires_at_ms, self.mandatory)
+            if self.peer.holding:
+                self.message = NULL
+                return self.peer.hold_publish(self, message, self.exchange, routes, self.expires_at_ms, self.mandatory,
+                                              0 if self.ledger is None else self.ledger.publish())
             # A duplicate is as good as routed, for whoever published it.
             routed = (self.exchange.deduplication is not None and routes.count
                       and self.exchange.deduplication.is_duplicate(message, &commit))
@@ -132,7 +136,7 @@ cdef class Channel(ContentReceiver):
         if not routed:
             self.reached_nobody(message, self.exchange, self.mandatory)
         if self.ledger is not None:
-            self.confirm(commit)
+            self.confirm(self.exchange, self.ledger.publish(), commit)
         self.message = NULL
         message_release(message)
         return 0
@@ -143,11 +147,9 @@ cdef class Channel(ContentReceiver):
             exchange.dropped_count += not mandatory
         return 0 if not mandatory else self.return_message(message)
 
-    cdef int confirm(self, uint64_t commit) except -1:
-        """Answer the publish just taken: at the end of this read, or when its commit is on disk."""
-        cdef uint64_t sequence = self.ledger.publish()
-        self.exchange.confirmable_count += 1
-        self.exchange.confirmed_count += commit != publish_refused()
+    cdef int confirm(self, Exchange exchange, uint64_t sequence, uint64_t commit) except -1:
+        exchange.confirmable_count += 1
+        exchange.confirmed_count += commit != publish_refused()
         if commit == 0 or commit >= publish_refused():
             self.ledger.resolve(sequence, commit == 0)
             return self.owe()
@@ -257,8 +259,7 @@ cdef class Channel(ContentReceiver):
             self.remember(entry, consumer.queue, consumer)
             self.unacked_of_consumers += 1
         self.next_delivery_tag += 1
-        if not self.peer.dirty:
-            self.peer.mark_dirty()
+        self.peer.delivered()
         return 0
 
     cdef int remember(self, Entry *entry, Queue queue, Consumer consumer) except -1:

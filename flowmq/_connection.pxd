@@ -52,7 +52,7 @@ cdef class Connection(Peer):
     cdef bint refill_scheduled
     cdef bint owing_too_much        # not read until the client takes what it is owed
     cdef readonly bint is_reading
-    cdef bint told_to_stop          # not read until the session says so
+    cdef readonly bint told_to_stop         # not read until the session says so
     cdef readonly uint64_t received_bytes
     cdef readonly uint64_t sent_bytes
     cdef readonly uint64_t reads

@@ -11,10 +11,14 @@ from flowmq._frame cimport (
     FRAME_PREFIX_BYTES, UNFINISHED_BYTES_MAX, load_long, load_short, output_clear, output_frame, output_reserve,
     output_take,
 )
-from flowmq._message cimport message_bytes_alive
+from flowmq._channel cimport Channel
+from flowmq._held cimport held_message_bytes, hold_back_publish
+from flowmq._message cimport Message, message_bytes_alive
 from flowmq._journal cimport Journal
 from flowmq._peer cimport begin_turn, current_journal, flush_dirty
 from flowmq._order cimport queue_clock, queue_memory
+from flowmq._queue cimport Outlet
+from flowmq._router cimport Exchange, RouteSet
 
 import logging
 
@@ -221,6 +225,17 @@ cdef class Connection(Peer):
             flush_dirty()
         return 0
 
+    def begin_holding(self):
+        """What is published from now on waits until release_held(); everything else goes on."""
+        self.holding = True
+
+    def end_holding(self):
+        self.holding = self.holds_too_much = False
+
+    cdef int hold_publish(self, Outlet channel, Message *message, Exchange exchange, RouteSet routes,
+                          uint64_t expires_at_ms, bint mandatory, uint64_t sequence) except -1:
+        return hold_back_publish(<Channel>channel, message, exchange, routes, expires_at_ms, mandatory, sequence)
+
     def begin_handshake(self):
         self.stage = HANDSHAKE
 
@@ -361,7 +376,9 @@ cdef class Connection(Peer):
             self.publishing = False
             self.adapt_read_bytes()
             queue_memory(message_bytes_alive() > memory_limit_bytes // 2)
-            if message_bytes_alive() > memory_limit_bytes:
+            if self.holding:
+                self.session.published_in_alarm()
+            elif message_bytes_alive() - held_message_bytes() > memory_limit_bytes:
                 self.session.memory_is_short()
             journal = current_journal()
             if journal is not None and journal.is_behind() and not self.disk_is_behind:

@@ -64,6 +64,8 @@ cdef class Journal(RecordWriter):
     cdef uint64_t commit_pending(self) except? 0
     cdef int hand_over(self, Batch *batch) except -1
     cdef bint is_behind(self) noexcept
+    # True when nobody waits for what was built since the last submit().
+    cdef bint may_wait(self) noexcept
     cdef int fail(self, int error) except -1
     cdef int tell(self) except -1
     cdef int feed_hungry(self) except -1

@@ -541,6 +541,9 @@ cdef class Journal(RecordWriter):
         """Does more wait for the disk than memory should hold?"""
         return self.sent_bytes > BEHIND_BYTES
 
+    cdef bint may_wait(self) noexcept:
+        return not self.error and not self.hungry and (self.batch == NULL or not self.batch.sync)
+
     # ------------------------------------------------------------------------------------- definitions and deletion
 
     def define(self, bytes payload):

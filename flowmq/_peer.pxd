@@ -3,12 +3,26 @@
 #
 # Nothing is written while a message is on its way: touched peers are marked dirty, and whoever called in writes them
 # out once, at the end. What a transport is belongs to the connection.
+#
+# Deliveries to many connections at once are gathered over some turns, as long as turn follows turn: a write costs as
+# much as ten messages, so that many small ones would be all that a busy broker does. Once nothing more is to be read,
+# or after a millisecond, all are written.
 
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
 from flowmq._frame cimport FRAME_OVERHEAD_BYTES, OutputBuffer
 from flowmq._journal cimport Journal
 from flowmq._message cimport Message, message_image_bytes
+from flowmq._queue cimport Outlet
+from flowmq._router cimport Exchange, RouteSet
+
+cdef enum Dirty:
+    CLEAN = 0
+    GATHERING = 1               # deliveries, which may wait for more
+    DIRTY = 2                   # to be written at the end of this turn
+
+cdef enum:
+    WRITE_BYTES_ENOUGH = 16384  # more would not make a write cheaper
 
 cdef class Peer:
     # The output side of a client's connection.
@@ -20,19 +34,34 @@ cdef class Peer:
     cdef readonly bint paused       # the transport's own buffer is full
     cdef readonly bint closing      # connection.close sent or received: no more deliveries
     cdef bint starved               # a delivery was refused since there was room last: consumers need waking
-    cdef bint dirty
+    cdef Dirty dirty
     cdef uint64_t backing_up        # publishes that queues with consumers could not hand on at once
     cdef list owing                 # channels that owe confirms, told before the next write
+    cdef readonly bint holding      # an alarm is in force: what is published waits outside of the queues
+    cdef readonly bint holds_too_much       # and there is more of it than may be
+    cdef readonly uint64_t held_bytes
 
     cdef int mark_dirty(self) except -1
+    cdef int mark_gathering(self) except -1
     # Writes everything gathered to the transport.
     cdef int flush(self) except -1
+    # While `holding`: a publish of a channel of this connection. Takes over the reference to the message.
+    cdef int hold_publish(self, Outlet channel, Message *message, Exchange exchange, RouteSet routes,
+                          uint64_t expires_at_ms, bint mandatory, uint64_t sequence) except -1
 
     cdef inline bint has_room(self) noexcept:
         if not self.paused and not self.closing and self.output.used < self.outgoing_bytes_max:
             return True
         self.starved = True
         return False
+
+    cdef inline int delivered(self) except -1:
+        # A delivery was added.
+        if self.dirty == CLEAN:
+            return self.mark_gathering()
+        if self.dirty == GATHERING and self.output.used >= WRITE_BYTES_ENOUGH:
+            return self.mark_dirty()
+        return 0
 
     cdef inline Py_ssize_t content_room(self, Message *message) noexcept:
         # Octets that put_content() may write.
@@ -46,7 +75,7 @@ cdef class Peer:
 
 # Until the next flush_dirty() whoever calls this answers for writing out what gets dirty.
 cdef void begin_turn() noexcept
-# Writes out every peer that was marked dirty.
+# Writes out every peer that was marked dirty, or leaves those that gather to a later turn.
 cdef int flush_dirty() except -1
 # The journal of this process; None when nothing is durable.
 cdef Journal current_journal()

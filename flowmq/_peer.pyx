@@ -1,6 +1,7 @@
 # See _peer.pxd for what this module is and is not.
 
 from libc.string cimport memcpy
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from flowmq._frame cimport (
     FLOWMQ_CONTRACT, FRAME_BODY, FRAME_END, FRAME_OVERHEAD_BYTES, output_clear, put_frame_prefix, store_short,
@@ -13,18 +14,30 @@ from flowmq._frame import check_contract
 
 check_contract(FLOWMQ_CONTRACT)
 
+cdef enum:
+    GATHERED_FEW = 4            # to so few connections nothing is gathered: nobody waits when there is little to do
+    GATHERING_NS = 1000000
+
 cdef Journal the_journal = None
 cdef list dirty_peers = []
+cdef list gathering_peers = []
+cdef Py_ssize_t gathering_count = 0     # of them; the others were written since
 cdef object schedule_flush = None
 cdef bint flush_scheduled = False
+# While deliveries are gathered: when that ends, and how many turns there had been when it was looked at last.
+cdef bint gathering = False
+cdef uint64_t gathering_ends_ns = 0
+cdef uint64_t turns = 0
+cdef uint64_t turns_seen = 0
 cdef object arm_due_timer = None
 cdef bint due_timer_armed = False
 
 
 def set_flush_scheduler(schedule):
     """`schedule(callback)` runs a callback soon: for output that was written outside of a read, such as by a timer."""
-    global schedule_flush
+    global gathering, schedule_flush
     schedule_flush = schedule
+    gathering = False
 
 
 def set_due_timer(arm):
@@ -64,18 +77,25 @@ def flush():
 
 
 cdef void begin_turn() noexcept:
-    global flush_scheduled
+    global flush_scheduled, turns
     flush_scheduled = True
+    turns += 1
 
 
 cdef int flush_dirty() except -1:
-    global dirty_peers, due_timer_armed, flush_scheduled
-    cdef Peer peer
-    cdef list peers
+    cdef bint wait = gathering
+    if gathering_count > GATHERED_FEW and not gathering:
+        wait = begin_gathering()
+    return end_turn(wait)
+
+
+cdef int end_turn(bint wait) except -1:
+    global due_timer_armed, flush_scheduled
     flush_scheduled = False
     if anyone_died():
         bury_some(0)
-    if the_journal is not None:
+    # Answers of this turn follow what it has to tell the disk; if there are none yet, that can wait for more as well.
+    if the_journal is not None and not (wait and not dirty_peers and the_journal.may_wait()):
         the_journal.submit()
         if the_journal.hungry:
             the_journal.feed_hungry()
@@ -85,14 +105,74 @@ cdef int flush_dirty() except -1:
     if not due_timer_armed and anything_timed() and arm_due_timer is not None:
         due_timer_armed = True
         arm_due_timer()
+    if not wait and gathering_peers:
+        write_gathered()
+    if dirty_peers:
+        write_dirty()
+    return 0
+
+
+cdef bint begin_gathering() except -1:
+    """False when nobody would say that a turn of the event loop is over."""
+    global gathering, gathering_ends_ns, turns_seen
+    if schedule_flush is None:
+        return False
+    gathering = True
+    gathering_ends_ns = now_ns() + GATHERING_NS
+    turns_seen = turns
+    schedule_flush(look_at_gathering)
+    return True
+
+
+def look_at_gathering():
+    """Everything that was readable has been read: is there more by now?"""
+    global gathering, turns_seen
+    if turns != turns_seen and now_ns() < gathering_ends_ns:
+        turns_seen = turns
+        schedule_flush(look_at_gathering)
+        return
+    gathering = False
+    begin_turn()
+    end_turn(False)
+
+
+cdef uint64_t now_ns() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return <uint64_t>now.tv_sec * 1000000000 + <uint64_t>now.tv_nsec
+
+
+cdef int write_gathered() except -1:
+    global gathering_count, gathering_peers
+    cdef Peer peer
+    cdef list peers = gathering_peers
+    gathering_peers = []
+    gathering_count = 0
+    for peer in peers:
+        if peer.dirty == GATHERING:
+            peer.dirty = CLEAN
+            peer.flush()
+    return 0
+
+
+cdef int write_dirty() except -1:
     # A write can tell a protocol at once that its transport is full; that dirties nobody, so one round is enough. Were
     # there more, the scheduled callback would take them.
-    if dirty_peers:
-        peers = dirty_peers
-        dirty_peers = []
-        for peer in peers:
-            peer.dirty = False
-            peer.flush()
+    global dirty_peers
+    cdef Peer peer
+    cdef list peers = dirty_peers
+    dirty_peers = []
+    for peer in peers:
+        peer.dirty = CLEAN
+        peer.flush()
+    return 0
+
+
+cdef int see_to_flush() except -1:
+    global flush_scheduled
+    if not flush_scheduled and schedule_flush is not None:
+        flush_scheduled = True
+        schedule_flush(flush)
     return 0
 
 
@@ -100,18 +180,28 @@ cdef class Peer:
     """Abstract: the output side of a client's connection. Implemented by Connection."""
 
     cdef int mark_dirty(self) except -1:
-        global flush_scheduled
-        if self.dirty:
+        global gathering_count
+        if self.dirty == DIRTY:
             return 0
-        self.dirty = True
+        if self.dirty == GATHERING:
+            gathering_count -= 1
+        self.dirty = DIRTY
         dirty_peers.append(self)
-        if not flush_scheduled and schedule_flush is not None:
-            flush_scheduled = True
-            schedule_flush(flush)
-        return 0
+        return see_to_flush()
+
+    cdef int mark_gathering(self) except -1:
+        global gathering_count
+        gathering_count += 1
+        self.dirty = GATHERING
+        gathering_peers.append(self)
+        return see_to_flush()
 
     cdef int flush(self) except -1:
         raise NotImplementedError("Peer.flush")
+
+    cdef int hold_publish(self, Outlet channel, Message *message, Exchange exchange, RouteSet routes,
+                          uint64_t expires_at_ms, bint mandatory, uint64_t sequence) except -1:
+        raise NotImplementedError("Peer.hold_publish")
 
     def __dealloc__(self):
         output_clear(&self.output)

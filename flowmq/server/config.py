@@ -45,6 +45,10 @@ class StorageSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class LimitsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     message_bytes_max: Annotated[int, Meta(ge=1, le=536870912)] = 134217728
     memory_bytes_max: Count = 0
+    disk_free_bytes_min: Count = 209715200
+    disk_free_share_min: Annotated[float, Meta(ge=0, lt=1)] = 0.0
+    on_alarm: Literal["block", "nack"] = "block"
+    held_bytes_max: Count = 1048576
     outgoing_bytes_max: Annotated[int, Meta(ge=4096)] = 1048576
     connections_max: Count = 0
     consumers_per_channel_max: Count = 0

@@ -140,6 +140,7 @@ def start_ok(session: "Session", number: int, method: Method) -> None:
     session.client_properties = method.client_properties
     capabilities = method.client_properties.get("capabilities")
     session.capabilities = capabilities if isinstance(capabilities, dict) else {}
+    session.mechanism = method.mechanism
     log_in(session, method.mechanism, method.response)
 
 
@@ -182,6 +183,7 @@ def tune_ok(session: "Session", number: int, method: Method) -> None:
     check_tuned("channel_max", method.channel_max, 1, amqp.channel_max)
     session.connection.limit_frames(method.frame_max)
     session.channel_max = method.channel_max
+    session.frame_max = method.frame_max
     session.heartbeat_seconds = method.heartbeat
     session.handler = open_
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from flowmq._channel import Channel
 from flowmq._connection import Connection, set_clock, set_memory_limit
 from flowmq._dead_letters import bury_next, is_anyone_unburied, set_burial_scheduler
-from flowmq._message import live_message_bytes
 from flowmq._order import deal_with_due, forget_due, told_ms
 from flowmq._peer import disk_progressed, due_timer_ended, flush, set_due_timer, set_journal
 from flowmq._queue import Consumer
 from flowmq._rules import are_timeouts_used
 from flowmq.broker.broker import Broker
 from flowmq.broker.users import User, Users
+from flowmq.server.alarms import Alarms
 from flowmq.server.churn import Churn
 from flowmq.server.config import Settings
 from flowmq.server.memory import memory_limit
@@ -31,8 +31,6 @@ DUE_SECONDS_MIN, DUE_SECONDS_MAX = 0.001, 0.05  # between two looks at what fall
 MAINTENANCE_SECONDS = 0.25
 MAINTENANCE_BUSY_SECONDS = 0.002
 VERIFICATION_SECONDS = 0.02
-MEMORY_CHECK_SECONDS = 0.1
-MEMORY_LOW_SHARE = 0.95  # publishers go on once so much of the limit is not exceeded any more
 log = logging.getLogger("flowmq")
 
 
@@ -53,10 +51,11 @@ class Node:
         )
         self.broker.configure_policies(settings.all_policies())
         self.sessions: set[Session] = set()
-        self.blocked: set[Session] = set()
-        self.memory_limit_bytes = memory_limit(settings.limits.memory_bytes_max)
+        memory_limit_bytes = memory_limit(settings.limits.memory_bytes_max)
+        data_dir = None if store is None else store.data_dir.path
+        self.alarms = Alarms(loop, settings.limits, self.sessions, memory_limit_bytes, data_dir)
         self.empty: asyncio.Future[None] | None = None
-        set_memory_limit(self.memory_limit_bytes)
+        set_memory_limit(memory_limit_bytes)
         set_clock()
         set_due_timer(self._look_at_due)
         set_burial_scheduler(self._bury_soon)
@@ -65,7 +64,6 @@ class Node:
         self.overdue_next_ms = 0
         self.maintenance_timer: asyncio.TimerHandle | None = None
         self.verification_timer: asyncio.TimerHandle | None = None
-        self.memory_timer: asyncio.TimerHandle | None = None
 
     def start_store(self) -> None:
         """Put everything that was durable back, and begin to write."""
@@ -79,9 +77,11 @@ class Node:
         log.info("restored %d durable queues with %d messages", queues, messages)
         self._maintain()
         self._verify()
+        self.alarms.start()
 
     def stop_store(self) -> bool:
         """Write what there is and close. False when the disk had failed, or something on it does not check."""
+        self.alarms.stop()
         if self.store is None:
             return True
         for timer in (self.maintenance_timer, self.verification_timer):
@@ -128,10 +128,11 @@ class Node:
 
     def session_began(self, session: "Session") -> None:
         self.sessions.add(session)
+        self.alarms.session_began(session)
 
     def session_ended(self, session: "Session") -> None:
         self.sessions.discard(session)
-        self.blocked.discard(session)
+        self.alarms.session_ended(session)
         if self.empty is not None and not self.sessions and not self.empty.done():
             self.empty.set_result(None)
 
@@ -199,34 +200,3 @@ class Node:
                 session.return_overdue()
         flush()
         self.housekeeping_timer = self.loop.call_later(HOUSEKEEPING_SECONDS, self._keep_house)
-
-    def memory_is_short(self, session: "Session") -> None:
-        """A publisher went over the limit: it is not read until messages have gone."""
-        if self.memory_timer is None:
-            log.warning(
-                "memory alarm: messages take %d bytes, the limit is %d: publishers are stopped",
-                live_message_bytes(),
-                self.memory_limit_bytes,
-            )
-            self.memory_timer = self.loop.call_later(MEMORY_CHECK_SECONDS, self._check_memory)
-        if session not in self.blocked:
-            self.blocked.add(session)
-            session.block("low on memory")
-        if not session.client_gone:
-            session.connection.stop_reading()
-
-    def _check_memory(self) -> None:
-        if live_message_bytes() <= self.memory_limit_bytes * MEMORY_LOW_SHARE:
-            self.memory_timer = None
-            log.info("memory alarm cleared: publishers go on")
-            for session in list(self.blocked):
-                session.unblock()
-            self.blocked.clear()
-            return
-        # Whoever also consumes has acknowledgements on the way behind its publishes, and without them memory may
-        # never get free: such a connection is read on, slowly. The next publish stops it again. So is one whose client
-        # has gone, which nobody would notice otherwise: what it holds, half a message perhaps, goes with it.
-        for session in self.blocked:
-            if session.is_consuming or session.client_has_gone():
-                session.connection.resume_reading()
-        self.memory_timer = self.loop.call_later(MEMORY_CHECK_SECONDS, self._check_memory)

@@ -62,7 +62,8 @@ class Session:
         self.capabilities: dict[str, object] = {}
         self.user: User | None = None
         self.vhost: VHost | None = None
-        self.channel_max = 0
+        self.mechanism = ""
+        self.channel_max = self.frame_max = 0
         self.heartbeat_seconds = 0
         self.heartbeat: Heartbeat | None = None
         self.last_queues: dict[int, str] = {}  # channel number -> name of the queue last declared there
@@ -104,7 +105,10 @@ class Session:
             self._close_connection(class_id, method_id, error)
 
     def memory_is_short(self) -> None:
-        self.node.memory_is_short(self)
+        self.node.alarms.memory_is_short(self)
+
+    def published_in_alarm(self) -> None:
+        self.node.alarms.published(self)
 
     def lost(self, error: Exception | None) -> None:
         self.deadline.cancel()

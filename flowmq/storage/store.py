@@ -9,6 +9,7 @@ import logging
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import msgpack
@@ -31,6 +32,7 @@ from flowmq.storage.layout import DataDir
 BINDING, MEMORY = "binding", "memory"
 # Batch numbers go on well above what was seen: what a torn tail left behind must never look like a continuation.
 BATCH_NUMBER_GAP = 1_000_000
+SEGMENT_NUMBER = slice(16, 24)  # in the header of a segment
 # From here on ids belong to queues that are not durable, and mean nothing after a restart.
 FIRST_PAGING_ID = 0x80000000
 log = logging.getLogger("flowmq")
@@ -40,6 +42,12 @@ Key = tuple[str, tuple[Any, ...]]
 
 def pack(value: object) -> bytes:
     return bytes(msgpack.packb(value))
+
+
+def number_inside(path: Path) -> int:
+    """Of the segment that a file was last, as its header says; see docs/format.md."""
+    with path.open("rb") as file:
+        return int.from_bytes(file.read(SEGMENT_NUMBER.stop)[SEGMENT_NUMBER], "little")
 
 
 class Store(Definitions):
@@ -81,7 +89,13 @@ class Store(Definitions):
         for segment in self.replay.adoptable():
             path = paths[segment.number]
             self.journal.adopt(segment, path, os.open(path, os.O_RDWR | os.O_CLOEXEC))
-        self.journal.spares.extend((os.fspath(spare.path), 0) for spare in self.data_dir.spares())
+        for spare in self.data_dir.spares():
+            if number_inside(spare.path) == spare.number:
+                self.journal.spares.append((os.fspath(spare.path), 0))
+            else:
+                # A power cut has undone its new name and nothing else: what was in the segment that it had become, and
+                # was confirmed to nobody, must not come back once it gets that name again.
+                os.unlink(spare.path)
 
     # ----------------------------------------------------------------------------------------------- at the start
 

@@ -5,20 +5,23 @@ Exit code 0 when nothing failed. A language whose tools cannot be had is left ou
 
 import argparse
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.interop import runner
 from tests.interop.languages import FRAMEWORKS, LIBRARIES, Language, Library
 from tests.interop.programs import Outcome
 from tests.interop.table import markdown, problems
+from tests.support.certificates import Authority
 from tests.support.peer import Peer, peer_from_url
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.interop", description="client libraries against FlowMQ")
     parser.add_argument("--only", default="", help="languages or libraries, by name, with commas between")
-    parser.add_argument("--peer", help="another broker's URL; nothing is paused or restarted then")
+    parser.add_argument("--peer", help="another broker's URL; without TLS, pause and restart")
     parser.add_argument("--table", type=Path, help="write the table there, too")
     return parser.parse_args()
 
@@ -60,23 +63,26 @@ def run(libraries: tuple[Library, ...], peer: Peer | None) -> dict[str, dict[str
         for name, outcomes in more.items():
             results[name].update(outcomes)
 
-    def without_restart(on: Peer) -> None:
-        add(runner.side_by_side(plain, "behaviours", runner.BEHAVIOURS, on))
+    def without_restart(on: Peer, with_tls: Callable[[], None] = lambda: None) -> None:
+        add(runner.side_by_side(plain, "behaviours", runner.BEHAVIOURS, on.url))
+        with_tls()
         add(runner.exchange_parcels(plain, on))
-        add(runner.side_by_side(frameworks, "tasks", runner.TASKS, on))
+        add(runner.side_by_side(frameworks, "tasks", runner.TASKS, on.url))
 
     if peer:
         without_restart(peer)
         return results
-    with runner.broker() as running:
-        without_restart(running.peer)
-        add(runner.pause(plain, running))
-        outcomes, again = runner.restart(libraries, running)
-        try:
-            add(outcomes)
-            again.stop()
-        finally:
-            again.kill()
+    with tempfile.TemporaryDirectory(prefix="flowmq-interop-") as directory:
+        trusted, another = (Authority(Path(directory), name) for name in ("trusted", "another"))
+        with runner.broker(trusted) as running:
+            without_restart(running.peer, lambda: add(runner.over_tls(plain, running, trusted, another)))
+            add(runner.pause(plain, running))
+            outcomes, again = runner.restart(libraries, running)
+            try:
+                add(outcomes)
+                again.stop()
+            finally:
+                again.kill()
     return results
 
 

@@ -115,8 +115,9 @@ CSHARP = Language(
     ("mono-mcs", "mono-runtime", "libmono-rabbitmq4.0-cil"),
     (
         ("mkdir", "-p", f"{WORK}/csharp"),
-        ("mcs", f"-r:{MONO_CLIENT}", f"-out:{WORK}/csharp/program.exe", "Program.cs", "Parcel.cs"),
+        ("mcs", f"-r:{MONO_CLIENT}", "-r:Mono.Security", f"-out:{WORK}/csharp/program.exe", "Program.cs", "Parcel.cs"),
     ),
+    {"XDG_CONFIG_HOME": f"{WORK}/csharp/config"},  # where the program keeps the authorities that it trusts
 )
 
 LIBRARIES = (

@@ -1,8 +1,8 @@
 """Starts the programs and reads what they say.
 
-A program says one line per behaviour on its standard output: `ok NAME`, `FAIL NAME reason`, `open NAME` for what the
-broker cannot do yet and `none NAME` for what the library does not have. Besides: `ready`, when it waits for the runner
-to do something to it, and `parcel JSON`, the message it has received.
+A program says one line per behaviour on its standard output: `ok NAME`, `FAIL NAME reason`, and `none NAME` for what
+the library does not have. Besides: `ready`, when it waits for the runner to do something to it, and `parcel JSON`, the
+message it has received.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from tests.interop.languages import WORK, Library
 from tests.support.broker import Log
 
 SECONDS = 120.0
-OUTCOME = re.compile(r"^(ok|FAIL|open|none) (\S+) ?(.*)$")
+OUTCOME = re.compile(r"^(ok|FAIL|none) (\S+) ?(.*)$")
 
 
 @dataclass(frozen=True)

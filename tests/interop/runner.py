@@ -11,7 +11,9 @@ from tests.crash.rabbitmq import free_ports
 from tests.interop.languages import Library
 from tests.interop.programs import Outcome, Program
 from tests.support.broker import Broker
+from tests.support.certificates import Authority
 from tests.support.peer import Peer
+from tests.support.tls import LISTENING, tls_settings
 from tests.support.wire import connect
 
 BEHAVIOURS = (
@@ -40,7 +42,6 @@ BEHAVIOURS = (
     "declare-406",
     "passive-404",
     "heartbeat",
-    "tls",
 )
 TASKS = ("task", "retry", "dead-letter")
 EXCHANGE = "interop.parcels"
@@ -77,11 +78,12 @@ GIVEN_UP = "ended: missed heartbeats"
 
 
 @contextmanager
-def broker() -> Iterator[Broker]:
+def broker(authority: Authority) -> Iterator[Broker]:
     """Its port is settled beforehand: it must be the same after a restart."""
     with tempfile.TemporaryDirectory(prefix="flowmq-interop-") as directory:
         (port,) = free_ports(1)
-        started = Broker(Path(directory), None, "--listen", f"127.0.0.1:{port}")
+        tls = tls_settings(authority.for_server())
+        started = Broker(Path(directory), tls, "--listen", f"127.0.0.1:{port}")
         started.port = port
         try:
             yield started
@@ -89,14 +91,23 @@ def broker() -> Iterator[Broker]:
             started.kill()
 
 
-def side_by_side(libraries: tuple[Library, ...], mode: str, expected: tuple[str, ...], peer: Peer) -> Results:
+def side_by_side(
+    libraries: tuple[Library, ...], mode: str, expected: tuple[str, ...], url: str, *arguments: str
+) -> Results:
     """Every program on its own, a few at once; their names of queues differ."""
 
     def run(library: Library) -> dict[str, Outcome]:
-        return Program(library, mode, peer.url).outcomes(expected)
+        return Program(library, mode, url, *arguments).outcomes(expected)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return dict(zip((library.name for library in libraries), pool.map(run, libraries), strict=True))
+
+
+def over_tls(libraries: tuple[Library, ...], running: Broker, trusted: Authority, another: Authority) -> Results:
+    """Each gets a certificate that it can check, and must not trust the broker by another authority."""
+    port = running.log.wait_for(LISTENING)[1]
+    url = running.peer.url.replace("amqp://", "amqps://").replace(f"127.0.0.1:{running.port}", f"localhost:{port}")
+    return side_by_side(libraries, "tls", ("tls",), url, str(trusted.path), str(another.path))
 
 
 def exchange_parcels(libraries: tuple[Library, ...], peer: Peer) -> Results:

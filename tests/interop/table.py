@@ -3,7 +3,7 @@
 from tests.interop.languages import FRAMEWORKS, LIBRARIES, Library
 from tests.interop.programs import Outcome
 
-MARKS = {"ok": "yes", "FAIL": "**FAIL**", "open": "open", "none": "-"}
+MARKS = {"ok": "yes", "FAIL": "**FAIL**", "none": "-"}
 
 
 def markdown(libraries: tuple[Library, ...], results: dict[str, dict[str, Outcome]]) -> str:

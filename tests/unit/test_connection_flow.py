@@ -201,7 +201,7 @@ def test_a_publisher_is_stopped_while_messages_take_too_much() -> None:
         publisher.call(1, "queue.declare", queue="q")
         publisher.feed(PUBLISHES)
         assert not publisher.transport.reading
-        assert publisher.session in plane.node.blocked
+        assert publisher.session in plane.node.alarms.blocked
         assert plane.queue("q").message_count < MESSAGES
         assert consumer.transport.reading
         consumer.call(1, "queue.purge", queue="q")

@@ -3,6 +3,8 @@
 A column is a function of the object. Rates and histories are not made here: whoever samples has them.
 """
 
+import base64
+import hashlib
 import os
 import socket
 from collections.abc import Callable
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
 NODE_NAME = f"flowmq@{socket.gethostname().partition('.')[0]}"
 AT_QUEUE = {name: at for at, name in enumerate(QUEUE_COUNTERS)}
 AT_EXCHANGE = {name: at for at, name in enumerate(EXCHANGE_COUNTERS)}
-CHANNEL_KEPT_MS = 2**32
 
 
 class InVHost(NamedTuple):
@@ -172,9 +173,6 @@ def properties_key(binding: Binding) -> str:
     key = quote_plus(binding.key.encode("utf-8", "surrogateescape")).replace("~", "%7E")
     if not binding.match:
         return key or "~"
-    import base64
-    import hashlib
-
     digest = hashlib.md5(binding.match, usedforsecurity=False).digest()
     return f"{key}~{base64.urlsafe_b64encode(digest).decode().rstrip('=')}"
 
@@ -215,7 +213,7 @@ def connection_state(session: "Session") -> str:
     if not session.was_open:
         return "opening"
     if not session.connection.is_reading:
-        return "blocked" if session in session.node.blocked else "flow"
+        return "blocked" if session in session.node.alarms.blocked else "flow"
     return "running"
 
 

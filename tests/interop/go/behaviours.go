@@ -55,7 +55,6 @@ func behaviours(url string, connection *amqp.Connection) error {
 		})
 	}
 	check("heartbeat", func() error { return heartbeat(url) })
-	fmt.Println("open tls")
 	return nil
 }
 

@@ -27,6 +27,9 @@ func run(mode, url string) error {
 	switch mode {
 	case "behaviours":
 		return onConnection(url, func(connection *amqp.Connection) error { return behaviours(url, connection) })
+	case "tls":
+		check("tls", func() error { return secured(url, os.Args[3], os.Args[4]) })
+		return nil
 	case "publish":
 		return publishParcel(url)
 	case "consume":

@@ -1,6 +1,7 @@
 // amqplib: one mode a run.
 'use strict';
 const assert = require('node:assert/strict');
+const { readFileSync } = require('node:fs');
 const { once } = require('node:events');
 const { setTimeout: sleep } = require('node:timers/promises');
 const amqp = require('amqplib');
@@ -282,8 +283,20 @@ const MODES = {
     }
     await check('heartbeat', () => heartbeat(url));
     console.log('none transactions');
-    console.log('open tls');
     await connection.close();
+  },
+  async tls(url, authority, another) {
+    const trusting = (path) => amqp.connect(url, { ca: [readFileSync(path)] });
+    await check('tls', async () => {
+      const connection = await trusting(authority);
+      const channel = await connection.createChannel();
+      const queue = await temporary(channel);
+      channel.sendToQueue(queue, Buffer.from('secret'));
+      const { next } = await consume(channel, queue, { noAck: true });
+      assert.equal((await next()).content.toString(), 'secret');
+      await connection.close();
+      await assert.rejects(trusting(another), { code: 'UNABLE_TO_VERIFY_LEAF_SIGNATURE' });
+    });
   },
   async publish(url) {
     const connection = await amqp.connect(url);

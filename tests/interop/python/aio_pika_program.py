@@ -1,7 +1,9 @@
 """aio-pika: one mode a run."""
 
 import asyncio
+import ssl
 import sys
+from typing import Any
 
 import aio_pika
 from aio_pika_behaviours import BEHAVIOURS, LIBRARY, check, consuming, logins, message, send, temporary
@@ -15,13 +17,32 @@ async def behaviours(url: str) -> None:
             async with await connection.channel() as channel:
                 await check(name, behaviour(channel, connection))
     await check("heartbeat", heartbeat(url))
-    say("open tls")
 
 
 async def heartbeat(url: str) -> None:
     async with await aio_pika.connect(f"{url}?heartbeat=1") as idle:
         await asyncio.sleep(3.5)  # longer than either side would wait for a silent one
         await temporary(await idle.channel())
+
+
+async def tls(url: str, authority: str, another: str) -> None:
+    def trusting(path: str) -> Any:
+        return aio_pika.connect(url, ssl_context=ssl.create_default_context(cafile=path))
+
+    async def exchange() -> None:
+        async with await trusting(authority) as connection:
+            channel = await connection.channel()
+            queue = await temporary(channel)
+            await send(channel, queue, b"secret")
+            assert (await queue.get(no_ack=True)).body == b"secret"
+        refusal = "none"
+        try:
+            await trusting(another)
+        except aio_pika.exceptions.AMQPConnectionError as error:
+            refusal = str(error)
+        assert "CERTIFICATE_VERIFY_FAILED" in refusal, f"a broker of an unknown authority: {refusal}"
+
+    await check("tls", exchange())
 
 
 async def publish(url: str) -> None:
@@ -81,5 +102,5 @@ async def recover(url: str) -> None:
 
 
 if __name__ == "__main__":
-    MODES = {mode.__name__: mode for mode in (behaviours, publish, consume, pause, recover)}
+    MODES = {mode.__name__: mode for mode in (behaviours, tls, publish, consume, pause, recover)}
     asyncio.run(MODES[sys.argv[1]](*sys.argv[2:]))

@@ -1,12 +1,15 @@
 """pika's BlockingConnection: one mode a run."""
 
+import contextlib
+import ssl
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
+import pika
 from pika.exceptions import AMQPConnectionError
-from pika_behaviours import BEHAVIOURS, PROPERTIES, Deliveries, connect, logins, temporary
+from pika_behaviours import BEHAVIOURS, PROPERTIES, Deliveries, connect, logins, only, temporary
 from report import BODY, SECONDS, TEXTS, check, parcel, say
 
 
@@ -24,13 +27,29 @@ def behaviours(url: str) -> None:
             check(name, lambda behaviour=behaviour: run(behaviour))
     say("none confirm-batch")  # a BlockingConnection waits for each
     check("heartbeat", lambda: heartbeat(url))
-    say("open tls")
 
 
 def heartbeat(url: str) -> None:
     with connect(url, heartbeat=1) as idle:
         idle.process_data_events(time_limit=3.5)  # longer than either side would wait for a silent one
         temporary(idle.channel())
+
+
+def tls(url: str, authority: str, another: str) -> None:
+    def trusting(path: str) -> Any:
+        return connect(url, ssl_options=pika.SSLOptions(ssl.create_default_context(cafile=path), "localhost"))
+
+    def send() -> None:
+        with trusting(authority) as connection:
+            channel = connection.channel()
+            queue = temporary(channel)
+            channel.basic_publish("", queue, b"secret")
+            only(channel, queue, b"secret")
+        with contextlib.suppress(ssl.SSLCertVerificationError):
+            trusting(another)
+            raise AssertionError("a broker of an unknown authority is trusted")
+
+    check("tls", send)
 
 
 def publish(url: str) -> None:
@@ -73,5 +92,5 @@ def recover(_url: str) -> None:
 
 
 if __name__ == "__main__":
-    MODES = {mode.__name__: mode for mode in (behaviours, publish, consume, pause, recover)}
+    MODES = {mode.__name__: mode for mode in (behaviours, tls, publish, consume, pause, recover)}
     MODES[sys.argv[1]](*sys.argv[2:])

@@ -302,8 +302,29 @@ def behaviours(url)
     temporary(idle.create_channel)
     idle.close
   end
-  puts 'open tls'
   connection.close
+end
+
+# A message over TLS; and a broker whose certificate another authority has signed is not trusted.
+def tls(url, authority, another)
+  trusting = lambda do |path|
+    connect(url, verify_peer: true, tls_ca_certificates: [path], automatically_recover: false)
+  end
+  check('tls') do
+    connection = trusting.call(authority)
+    channel = connection.create_channel
+    queue = temporary(channel)
+    queue.publish('secret')
+    that(queue.pop[2] == 'secret', 'another body')
+    connection.close
+    begin
+      trusting.call(another)
+    rescue OpenSSL::SSL::SSLError, Bunny::TCPConnectionFailed => e
+      that(e.message.include?('certificate verify failed'), e.message)
+    else
+      raise 'a broker of an unknown authority is trusted'
+    end
+  end
 end
 
 def publish(url)

@@ -25,6 +25,7 @@ public final class AmqpClient {
         factory.setUri(arguments[1]);
         switch (arguments[0]) {
             case "behaviours" -> new Behaviours(factory).all();
+            case "tls" -> Report.check("tls", () -> Tls.exchange(factory, arguments[2], arguments[3]));
             case "publish" -> publish(factory);
             case "consume" -> consume(factory, arguments[2], Integer.parseInt(arguments[3]));
             case "pause" -> pause(factory);

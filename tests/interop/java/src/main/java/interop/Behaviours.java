@@ -69,7 +69,6 @@ final class Behaviours {
         check("declare-406", this::declareRefused);
         check("passive-404", this::passiveRefused);
         check("heartbeat", this::heartbeat);
-        Report.say("open tls");
         connection.close();
     }
 

@@ -1,0 +1,206 @@
+"""Memory and disk alarms: while one is in force publishes are held back, and everything else goes on.
+
+A connection that publishes meanwhile is told so (connection.blocked), and is read on: acknowledgements, declarations
+and cancellations count as ever. What it publishes waits in a line (_held) of which each connection may take up so much;
+beyond that it is refused (basic.nack) or the connection is not read any more, as was set. When the last alarm is over
+the line goes on to the queues before anybody publishes past it.
+"""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flowmq._connection import set_clock
+from flowmq._held import held_bytes, held_publishes, release_held, set_holding
+from flowmq._message import live_message_bytes
+from flowmq._peer import flush
+
+if TYPE_CHECKING:
+    from flowmq.server.config import LimitsSettings
+    from flowmq.server.session import Session
+
+MEMORY, DISK = "memory", "disk"
+CHECK_SECONDS = 0.1  # between two looks at whether an alarm is over
+CLEAR_SHARE = 0.95  # of the limit in use: the memory alarm is over
+PORTION_SHARE = 0.8  # likewise, however much is held
+# Of the limit: what may be used in all before connections are not read any more that publish in spite of the alarm.
+HARD_SHARE = 1.125
+DISK_CLEAR_BYTES = 16777216  # free above the limit, or a twentieth of it: the disk alarm is over
+DISK_SECONDS_MIN, DISK_SECONDS_MAX = 0.05, 1.0  # between two looks at the disk
+DISK_BYTES_PER_SECOND = 2e9  # no disk here fills up faster
+RELEASE_SECONDS = 0.003
+RELEASE_PUBLISHES = 100  # between two looks at the clock
+log = logging.getLogger("flowmq")
+
+
+class Alarms:
+    """`sessions` are those of all connections, as they come and go."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        limits: "LimitsSettings",
+        sessions: set["Session"],
+        memory_limit_bytes: int,
+        data_dir: Path | None,
+    ) -> None:
+        self.loop = loop
+        self.limits = limits
+        self.sessions = sessions
+        self.memory_limit_bytes = memory_limit_bytes
+        self.data_dir = data_dir
+        self.in_force: set[str] = set()
+        self.raised_counts = {MEMORY: 0, DISK: 0}
+        self.blocked: set[Session] = set()
+        self.releasing = False
+        self.free_bytes: int | None = None
+        self.timers: dict[str, asyncio.TimerHandle] = {}
+        set_holding(limits.held_bytes_max, limits.on_alarm == "nack")
+
+    def start(self) -> None:
+        if self.data_dir is not None:
+            self._watch_disk()
+
+    def stop(self) -> None:
+        """What was held back goes on to its queues, so that what is durable of it is kept."""
+        for timer in self.timers.values():
+            timer.cancel()
+        while release_held(RELEASE_PUBLISHES):
+            pass
+
+    @property
+    def reason(self) -> str:
+        """As clients are told."""
+        return "low on " + " & ".join(name for name in (MEMORY, DISK) if name in self.in_force)
+
+    # ------------------------------------------------------------------------------------------------- sessions
+
+    def session_began(self, session: "Session") -> None:
+        if self.in_force or self.releasing:
+            session.connection.begin_holding()
+
+    def session_ended(self, session: "Session") -> None:
+        self.blocked.discard(session)
+
+    def memory_is_short(self, session: "Session") -> None:
+        """A publish went over the limit."""
+        self._raise_memory()
+        self.published(session)
+
+    def published(self, session: "Session") -> None:
+        """Something was published while publishes are held back."""
+        if self._is_memory_short():
+            self._raise_memory()
+        if self.in_force and session not in self.blocked:
+            self.blocked.add(session)
+            session.block(self.reason)
+        if self._is_too_much(session) and not session.client_gone:
+            session.connection.stop_reading()
+
+    def _is_too_much(self, session: "Session") -> bool:
+        connection = session.connection
+        if connection.holds_too_much or live_message_bytes() > self.memory_limit_bytes * HARD_SHARE:
+            return True
+        # What a transaction has gathered is not held back: its commit must not be.
+        return any(channel.transactional for channel in connection.channels.values())
+
+    # --------------------------------------------------------------------------------------------------- alarms
+
+    def _raise(self, name: str, why: str) -> None:
+        if name in self.in_force:
+            return
+        log.warning("%s alarm: %s: publishes are held back", name, why)
+        self.in_force.add(name)
+        self.raised_counts[name] += 1
+        for session in self.sessions:
+            session.connection.begin_holding()
+        self._again("check", CHECK_SECONDS, self._check)
+
+    def _raise_memory(self) -> None:
+        self._raise(MEMORY, f"messages take {live_message_bytes()} bytes, the limit is {self.memory_limit_bytes}")
+
+    def _clear(self, name: str) -> None:
+        self.in_force.discard(name)
+        log.info("%s alarm cleared%s", name, "" if self.in_force else ": publishers go on")
+
+    def _check(self) -> None:
+        if MEMORY in self.in_force and self._memory_is_free():
+            self._clear(MEMORY)
+        if not self.in_force:
+            self.releasing = True
+            self._release()
+            return
+        # Whoever also consumes may have acknowledgements on the way behind too many publishes, and without them memory
+        # may never get free: such a connection is read on, slowly. So is one whose client has gone, which nobody would
+        # notice otherwise: what it holds, half a message perhaps, goes with it.
+        for session in self.blocked:
+            if not session.connection.told_to_stop:
+                continue
+            if session.client_has_gone() or (session.is_consuming and self._is_below_hard_limit()):
+                session.connection.resume_reading()
+        self._again("check", CHECK_SECONDS, self._check)
+
+    def _is_memory_short(self) -> bool:
+        return live_message_bytes() - held_bytes() > self.memory_limit_bytes
+
+    def _memory_is_free(self) -> bool:
+        """Also for what is held, or it would be short again at once; in portions, when that is very much."""
+        in_use = live_message_bytes()
+        share = (in_use - held_bytes()) / self.memory_limit_bytes
+        return share <= CLEAR_SHARE and (in_use <= self.memory_limit_bytes or share <= PORTION_SHARE)
+
+    def _is_below_hard_limit(self) -> bool:
+        return live_message_bytes() <= self.memory_limit_bytes * HARD_SHARE
+
+    def _release(self) -> None:
+        """What was held goes on, a little at a time, unless there is an alarm again."""
+        if self.in_force:
+            self.releasing = False
+            return
+        set_clock()
+        ends = time.perf_counter() + RELEASE_SECONDS
+        while release_held(RELEASE_PUBLISHES) and time.perf_counter() < ends and not self._is_memory_short():
+            pass
+        flush()
+        if held_publishes() == 0:
+            self._end()
+        elif self._is_memory_short():
+            self.releasing = False
+            self._raise_memory()
+        else:
+            self.loop.call_soon(self._release)
+
+    def _end(self) -> None:
+        self.releasing = False
+        for session in self.sessions:
+            session.connection.end_holding()
+        for session in self.blocked:
+            session.unblock()
+        self.blocked.clear()
+        flush()
+
+    def _again(self, name: str, seconds: float, callback: Callable[[], None]) -> None:
+        if name in self.timers:
+            self.timers[name].cancel()
+        self.timers[name] = self.loop.call_later(seconds, callback)
+
+    # ----------------------------------------------------------------------------------------------------- disk
+
+    def _watch_disk(self) -> None:
+        assert self.data_dir is not None
+        found = os.statvfs(self.data_dir)
+        free = found.f_bavail * found.f_frsize
+        share_bytes = int(found.f_blocks * found.f_frsize * self.limits.disk_free_share_min)
+        limit = max(self.limits.disk_free_bytes_min, share_bytes)
+        self.free_bytes = free
+        if free < limit:
+            self._raise(DISK, f"{free} bytes are free, the limit is {limit}")
+        elif DISK in self.in_force and free >= limit + min(limit // 20, DISK_CLEAR_BYTES):
+            self._clear(DISK)
+        # The less room there is, the sooner it is looked at again.
+        seconds = min(max((free - limit) / DISK_BYTES_PER_SECOND, DISK_SECONDS_MIN), DISK_SECONDS_MAX)
+        self._again("disk", CHECK_SECONDS if DISK in self.in_force else seconds, self._watch_disk)
