@@ -60,6 +60,16 @@ class LogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     format: Literal["text", "json"] = "text"
 
 
+class ManagementSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    listen: list[str] = field(default_factory=lambda: ["0.0.0.0:15672"])
+    sample_seconds: Annotated[float, Meta(gt=0, le=3600)] = 5.0
+    load_definitions: str = ""
+
+
+class MetricsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    listen: list[str] = field(default_factory=lambda: ["0.0.0.0:15692"])
+
+
 class ControlSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     socket: str = ""
     group: str = ""
@@ -93,6 +103,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     limits: LimitsSettings = field(default_factory=LimitsSettings)
     log: LogSettings = field(default_factory=LogSettings)
     control: ControlSettings = field(default_factory=ControlSettings)
+    management: ManagementSettings = field(default_factory=ManagementSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
     users: list[User] = field(default_factory=lambda: [User(name="guest", password="guest", tags=["administrator"])])
     tls_hosts: list[TLSHost] = field(default_factory=list)
     policies: list[PolicySettings] = field(default_factory=list)
@@ -189,6 +201,8 @@ def check_policies(policies: list[PolicySettings], *, operator: bool) -> None:
 CHECKS: dict[str, Callable[[Any], None]] = {
     "amqp.listen": check_addresses,
     "tls.listen": check_addresses,
+    "management.listen": check_addresses,
+    "metrics.listen": check_addresses,
     "users": check_users,
     "tls_hosts": check_hosts,
     "policies": partial(check_policies, operator=False),

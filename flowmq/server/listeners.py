@@ -63,6 +63,7 @@ class Listeners:
             raise CannotListen(f"cannot listen on {text}: {error.strerror or error}") from error
         self.servers.append(server)
         for listening in server.sockets:
+            node.note_listener("amqp", listening.getsockname())
             log.info("AMQP listener started on %s", address(listening.getsockname()))
 
     async def _open_tls(self, text: str) -> None:
@@ -71,6 +72,7 @@ class Listeners:
             for listening in await bound_sockets(self.loop, host, port):
                 listening.listen(self.node.settings.amqp.backlog)
                 self.doors.append(Door(self, listening))
+                self.node.note_listener("amqp/ssl", listening.getsockname())
                 log.info("AMQPS listener started on %s", address(listening.getsockname()))
         except OSError as error:
             raise CannotListen(f"cannot listen on {text}: {error.strerror or error}") from error

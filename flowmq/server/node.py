@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flowmq._channel import Channel
 from flowmq._connection import Connection, set_clock, set_memory_limit
@@ -17,6 +17,7 @@ from flowmq.broker.users import User, Users
 from flowmq.server.alarms import Alarms
 from flowmq.server.churn import Churn
 from flowmq.server.config import Settings
+from flowmq.server.lag import LoopLag
 from flowmq.server.memory import memory_limit
 from flowmq.storage.store import Store
 
@@ -41,6 +42,8 @@ class Node:
         self.settings = settings
         self.started_at = time.time()
         self.churn = Churn()
+        self.lag = LoopLag(loop)
+        self.listeners: list[dict[str, Any]] = []  # where it listens, for those who look
         self.loop = loop
         self.store = store
         users = [User(user.name, user.password, tuple(user.tags)) for user in settings.users]
@@ -123,6 +126,9 @@ class Node:
         journal = self.store.journal
         more = journal.submitted > journal.committed or self.store.verification.step()
         self.verification_timer = self.loop.call_later(VERIFICATION_SECONDS, self._verify) if more else None
+
+    def note_listener(self, protocol: str, where: Any) -> None:
+        self.listeners.append({"protocol": protocol, "ip_address": where[0], "port": where[1]})
 
     # ------------------------------------------------------------------------------------------------- sessions
 

@@ -15,6 +15,7 @@ from flowmq import __version__
 from flowmq._peer import set_flush_scheduler
 from flowmq.broker.policy_keys import PolicyError
 from flowmq.server import logs
+from flowmq.server.companion import Companion
 from flowmq.server.config import Settings, SettingsError, differences
 from flowmq.server.control.service import ControlService
 from flowmq.server.listeners import CannotListen, Listeners
@@ -76,11 +77,15 @@ class Process:
         gc.freeze()
         control = await start_control(node)
         self.listeners = listeners = await self._listen(node)
+        companion = await start_companion(node, control)
+        node.lag.start()
         log.info("Server startup complete")
         await self.stopping.wait()
         listeners.close()
         await self._drain(node)
+        await companion.stop()
         await control.stop()
+        node.lag.stop()
         if not node.stop_store():
             log.error("stopped; the disk had failed, or what is on it is damaged: see above")
             return EXIT_DISK_FAILED
@@ -149,6 +154,15 @@ async def start_control(node: Node) -> ControlService:
     except KeyError:
         raise CannotStart(f"control.group: there is no group {control.group!r}") from None
     return control
+
+
+async def start_companion(node: Node, control: ControlService) -> Companion:
+    companion = Companion(node, str(control.path))
+    try:
+        await companion.start()
+    except CannotListen as error:
+        raise CannotStart(str(error)) from error
+    return companion
 
 
 def allow_many_files() -> None:

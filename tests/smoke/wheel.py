@@ -5,6 +5,7 @@ program runs in the calling environment, which has pika.
 """
 
 import re
+import os
 import signal
 import subprocess
 import sys
@@ -50,7 +51,9 @@ def check_origin(installed: Path, place: Path) -> None:
 def running_broker(installed: Path, place: Path) -> Iterator[int]:
     """The port of a broker that is ready; at the end SIGTERM must stop it with code 0 and without a traceback."""
     arguments = [installed / "flowmq", "serve", "--listen", "127.0.0.1:0", "--data-dir", place / "data"]
-    broker = subprocess.Popen(arguments, cwd=place, stderr=subprocess.PIPE, text=True)
+    # Any free ports: the usual ones may be taken.
+    environ = {**os.environ, "FLOWMQ_MANAGEMENT__LISTEN": "127.0.0.1:0", "FLOWMQ_METRICS__LISTEN": "127.0.0.1:0"}
+    broker = subprocess.Popen(arguments, cwd=place, stderr=subprocess.PIPE, text=True, env=environ)
     deadline = Timer(DEADLINE_SECONDS, broker.kill)
     deadline.start()
     log: list[str] = []
