@@ -173,7 +173,7 @@ cdef class Channel(ContentReceiver):
             # Deleted, and perhaps declared anew, between this publish's method and its last octet.
             memcpy(self.names, self.memo_names, self.memo_names_bytes)
             self.names_bytes = self.memo_names_bytes
-            self.memo_names_bytes = 0
+            self.memo_names_bytes = self.memo_valid_bytes = 0
             self.find_exchange()
         if self.selected_keys is None and self.memo_routes is not None:
             if self.exchange.generation == self.memo_generation:
@@ -628,4 +628,4 @@ cdef class Channel(ContentReceiver):
             consumer.queue.choose_active()
         self.exchange = None
         self.memo_routes = None
-        self.memo_names_bytes = 0
+        self.memo_names_bytes = self.memo_valid_bytes = 0

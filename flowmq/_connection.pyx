@@ -239,9 +239,19 @@ cdef class Connection(Peer):
     def begin_handshake(self):
         self.stage = HANDSHAKE
 
-    def begin_running(self, bytes user):
+    def begin_running(self, bytes user, access=None):
         self.user = user
+        self.access = access
+        self.forget_permissions()
         self.stage = RUNNING
+
+    def forget_permissions(self):
+        """What the user may do has changed."""
+        cdef Channel channel
+        self.writable = set()
+        self.topics_restricted = self.access is not None and self.access.has_topic_permissions
+        for channel in self.channels.values():
+            channel.forget_permissions()
 
     def begin_closing(self):
         """From now on only connection.close and close-ok count; whoever was not read is, or they would never come."""

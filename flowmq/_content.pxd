@@ -1,8 +1,8 @@
 # The receiving half of a channel: basic.publish, its content header, its body, put together to one message.
 #
-# Checks what a publish may ask for, in the order clients know: size, exchange, internal, reply-to, expiration, CC and
-# BCC, user-id. Where the message goes is the other half's business: finish_publish() is called with everything in
-# place.
+# Checks what a publish may ask for, in the order clients know: size, permission, exchange, internal, topic, reply-to,
+# expiration, CC and BCC, user-id. Permissions are asked for when exchange or key are not those of the publish before.
+# Where the message goes is the other half's business: finish_publish() is called with everything in place.
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -37,6 +37,7 @@ cdef class ContentReceiver(Outlet):
     # the last place published to, and where that leads
     cdef char memo_names[512]
     cdef uint32_t memo_names_bytes
+    cdef uint32_t memo_valid_bytes  # the same, or 0: to be looked up and allowed again before the next publish
     cdef Exchange exchange
     cdef RouteSet memo_routes
     cdef uint64_t memo_generation
@@ -54,6 +55,10 @@ cdef class ContentReceiver(Outlet):
     cdef int finish_publish(self) except -1
 
     cdef int find_exchange(self) except -1
+    cdef int check_write(self, bytes name) except -1
+    cdef int check_topics(self, Exchange exchange, list keys) except -1
+    # What this user may do has changed. What is being received was allowed when it began.
+    cdef int forget_permissions(self) except -1
     cdef int check_user(self, const uint8_t *payload, Properties *properties) except -1
     cdef int read_expiration(self, const uint8_t *payload, Properties *properties) except -1
     cdef bytes rewrite_header(self, const uint8_t *payload, uint32_t payload_bytes, Properties *properties)

@@ -25,6 +25,7 @@ check_contract(FLOWMQ_CONTRACT)
 cdef enum:
     HEADER_FIXED_BYTES = 14     # class, weight, body size, property flags
     BODY_CLASS = 60
+    WRITABLE_MAX = 1000         # names of exchanges remembered per connection
 
 cdef bytes REPLY_TO = b"amq.rabbitmq.reply-to"
 
@@ -56,7 +57,7 @@ cdef class ContentReceiver(Outlet):
         if flags & 2:
             raise NotImplementedByBroker("immediate=true")
         self.mandatory = flags & 1
-        self.memo_holds = (self.names_bytes == self.memo_names_bytes
+        self.memo_holds = (self.names_bytes == self.memo_valid_bytes
                            and memcmp(names, self.memo_names, self.names_bytes) == 0)
         if not self.memo_holds:
             memcpy(self.names, names, self.names_bytes)
@@ -137,15 +138,42 @@ cdef class ContentReceiver(Outlet):
     cdef int find_exchange(self) except -1:
         """Make the names just received the remembered ones."""
         cdef bytes name = self.names[1:1 + <uint8_t>self.names[0]]
-        cdef Exchange exchange = self.vhost.exchanges.get(name)
+        cdef Exchange exchange
+        if self.peer.access is not None and name not in self.peer.writable:
+            self.check_write(name)
+        exchange = self.vhost.exchanges.get(name)
         if exchange is None:
             raise NotFound(f"no exchange '{text(name)}' in vhost '{self.vhost.name}'")
         if exchange.internal:
             raise AccessRefused(f"cannot publish to internal exchange '{text(name)}' in vhost '{self.vhost.name}'")
+        if self.peer.topics_restricted:
+            self.check_topics(exchange, [self.names[2 + len(name):self.names_bytes]])
         memcpy(self.memo_names, self.names, self.names_bytes)
-        self.memo_names_bytes = self.names_bytes
+        self.memo_names_bytes = self.memo_valid_bytes = self.names_bytes
         self.exchange = exchange
         self.memo_routes = None
+        return 0
+
+    cdef int check_write(self, bytes name) except -1:
+        self.peer.access.check("write", "exchange", text(name))
+        if len(self.peer.writable) >= WRITABLE_MAX:
+            self.peer.writable.clear()
+        self.peer.writable.add(name)
+        return 0
+
+    cdef int check_topics(self, Exchange exchange, list keys) except -1:
+        """Also of an exchange that routes by topic after something else, such as a delay."""
+        if exchange.type == "topic":
+            for key in keys:
+                self.peer.access.check_topic("write", text(exchange.name), text(key))
+        return 0
+
+    cdef int forget_permissions(self) except -1:
+        if self.expecting == HEADER_FRAME and self.memo_holds:
+            # Nothing but the names has come: it is looked at again with the header.
+            memcpy(self.names, self.memo_names, self.memo_names_bytes)
+            self.memo_holds = False
+        self.memo_valid_bytes = 0
         return 0
 
     cdef bytes rewrite_header(self, const uint8_t *payload, uint32_t payload_bytes, Properties *properties):
@@ -168,6 +196,8 @@ cdef class ContentReceiver(Outlet):
                                                                  properties.headers_bytes):
             headers = (<const char *>payload)[properties.headers_at:properties.headers_at + properties.headers_bytes]
             self.selected_keys = sender_selected_keys(headers)
+            if self.peer.topics_restricted:
+                self.check_topics(self.exchange, self.selected_keys)
             self.selected_keys.insert(0, self.routing_key())
             if self.exchange.hold_ is None or delay_in(
                 <const uint8_t *>PyBytes_AS_STRING(headers), <uint32_t>PyBytes_GET_SIZE(headers)
@@ -202,6 +232,8 @@ cdef class ContentReceiver(Outlet):
         if properties.user_id_bytes == PyBytes_GET_SIZE(self.peer.user) and memcmp(
             claimed, PyBytes_AS_STRING(self.peer.user), properties.user_id_bytes
         ) == 0:
+            return 0
+        if self.peer.access is not None and self.peer.access.may_impersonate:
             return 0
         raise PreconditionFailed(
             f"user_id property set to '{text(claimed[:properties.user_id_bytes])}' "

@@ -31,6 +31,9 @@ cdef class Peer:
     cdef readonly uint64_t message_bytes_max    # largest body it may publish
     cdef readonly Py_ssize_t outgoing_bytes_max  # deliveries stop while more than this waits in `output`
     cdef readonly bytes user
+    cdef readonly object access     # what that user may do (broker.permissions.Access); None: everything
+    cdef set writable               # names of exchanges that it has allowed publishing to
+    cdef bint topics_restricted     # it must be asked about routing keys too
     cdef readonly bint paused       # the transport's own buffer is full
     cdef readonly bint closing      # connection.close sent or received: no more deliveries
     cdef bint starved               # a delivery was refused since there was room last: consumers need waking

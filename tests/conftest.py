@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.accounts import Accounts, FlowMQAccounts, RabbitMQAccounts
 from tests.support.broker import Broker
 from tests.support.peer import Peer, peer_from_url
 from tests.support.wire import Channel, Client, connect
 
 PEER_URL = os.environ.get("FLOWMQ_TEST_PEER", "")
+PEER_CTL = os.environ.get("FLOWMQ_TEST_RABBITMQCTL", "")
 MARKERS = (
     "clients: real client libraries over TCP",
     "slow: takes more than a second or two",
@@ -111,3 +113,14 @@ def names(name: str) -> Iterator[str]:
 def queue(channel: Channel, name: str) -> str:
     """A queue that goes with the test's connection."""
     return channel.queue(name, exclusive=True)
+
+
+@pytest.fixture(scope="session")
+def accounts(request: pytest.FixtureRequest) -> Accounts:
+    """Who makes users and virtual hosts in the broker that all tests share."""
+    if not PEER_URL:
+        shared: Broker = request.getfixturevalue("broker")
+        return FlowMQAccounts(shared.data_dir)
+    if not PEER_CTL:
+        pytest.skip("FLOWMQ_TEST_RABBITMQCTL does not say how to make users in that peer")
+    return RabbitMQAccounts(PEER_CTL)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from flowmq._message import live_message_bytes
+from flowmq.broker.permissions import Access
 from tests.support.codec import method_frame
 from tests.unit.support_plane import Client, Loop, Plane, Transport, confirmed, publish_frames
 
@@ -38,20 +39,32 @@ def nothing_left() -> None:
 
 
 class Calls(NamedTuple):
-    """What was called while octets were read: the event loop's methods, and anything else that there should not be."""
+    """What was called while octets were read: the event loop's methods, and anything else that there should not be.
+
+    `permission` is the question whether a user may publish to an exchange, which is asked once and remembered.
+    """
 
     event_loop: Counter[str]
+    permission: Counter[str]
     others: Counter[str]
 
 
+def is_within(frame: FrameType | None, function: Callable[..., Any]) -> bool:
+    while frame is not None and frame.f_code is not function.__code__:
+        frame = frame.f_back
+    return frame is not None
+
+
 def profiled(function: Callable[[int], None], argument: int) -> Calls:
-    calls = Calls(Counter(), Counter())
+    calls = Calls(Counter(), Counter(), Counter())
 
     def note(frame: FrameType, event: str, _: Any) -> None:
         if event != "call" or frame.f_code.co_filename.endswith(".pyx"):  # which only builds for coverage show
             return
         name = OF_THE_EVENT_LOOP.get(frame.f_code)
-        if name is None:
+        if is_within(frame, Access.check):
+            calls.permission[frame.f_code.co_qualname] += 1
+        elif name is None:
             calls.others[frame.f_code.co_qualname] += 1
         else:
             calls.event_loop[name] += 1
@@ -69,10 +82,13 @@ def profiled(function: Callable[[int], None], argument: int) -> Calls:
 def profiled_reads(client: Client, octets: bytes) -> list[int]:
     """Feed all of it. How often each read wrote to a transport."""
     writes, view = [], memoryview(octets)
+    asked = 0
     while view:
         count, is_full = client.fill(view[:READ_BYTES])
         calls = profiled(client.connection.buffer_updated, count)
         assert not calls.others, calls.others
+        asked += calls.permission["Access.check"]
+        assert asked <= 1
         assert calls.event_loop["pause_reading"] == calls.event_loop["call_soon"] == is_full
         writes.append(calls.event_loop["write"])
         client.plane.loop.run()

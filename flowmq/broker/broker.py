@@ -1,16 +1,38 @@
-"""The broker: its virtual hosts and its users."""
+"""The broker: its virtual hosts and its users.
+
+What is changed here about them counts at once and is durable; whoever has connections open is told by `vhost_deleted`,
+and by what the users were made with.
+"""
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from flowmq._queue import Consumer, Queue
 from flowmq.amqp.errors import NotAllowed
-from flowmq.broker.definitions import Definitions
+from flowmq.broker.definitions import VHOST, Definitions
+from flowmq.broker.passwords import rabbitmq_hashed
+from flowmq.broker.permissions import (
+    ALL,
+    AccessError,
+    AlreadyThere,
+    NoSuchVHost,
+    Permission,
+    TopicPermission,
+    check_name,
+    checked_tags,
+)
 from flowmq.broker.policies import Policy
 from flowmq.broker.policy_keys import PolicyError
-from flowmq.broker.users import Users
+from flowmq.broker.users import ADMINISTRATOR, LOOPBACK_ONLY_USER, Users
 from flowmq.broker.vhost import VHost, no_one_to_tell
 
 DEFAULT_VHOST = "/"
+DEFAULT_PASSWORD = "guest"
+FIRST = "first"  # what the first start makes was made, and is not made again
+
+
+def nothing_happens(vhost: VHost) -> None:
+    """For a broker without a server, as in tests."""
 
 
 class Broker:
@@ -19,15 +41,128 @@ class Broker:
         users: Users,
         consumer_cancelled: Callable[[Consumer], None] = no_one_to_tell,
         definitions: Definitions | None = None,
+        vhost_deleted: Callable[[VHost], None] = nothing_happens,
     ) -> None:
         self.users = users
-        self.vhosts = {DEFAULT_VHOST: VHost(DEFAULT_VHOST, consumer_cancelled, definitions)}
+        self.definitions = definitions or Definitions()
+        self.consumer_cancelled = consumer_cancelled
+        self.vhost_deleted = vhost_deleted
+        self.vhosts: dict[str, VHost] = {}
+        self._going: set[str] = set()  # deleted, and not yet empty
+        self._made: set[str] = set()  # of what the first start makes
+        self._add_vhost(DEFAULT_VHOST, description="Default virtual host")
 
     def vhost(self, name: str) -> VHost:
         vhost = self.vhosts.get(name)
         if vhost is None:
             raise NotAllowed(f"vhost {name} not found")
         return vhost
+
+    # -------------------------------------------------------------------------------------------- virtual hosts
+
+    def create_vhost(self, name: str, *, description: str = "", tags: Iterable[str] = ()) -> VHost:
+        check_name(VHOST, name)
+        if name in self.vhosts:
+            raise AlreadyThere(f"vhost '{name}' is there already")
+        if name in self._going:
+            raise AccessError(f"vhost '{name}' is still being deleted")
+        vhost = self._add_vhost(name, description=description, tags=checked_tags(tags))
+        self._record(vhost)
+        return vhost
+
+    def describe_vhost(self, name: str, *, description: str, tags: Iterable[str]) -> None:
+        vhost = self.existing_vhost(name)
+        vhost.description, vhost.tags = description, checked_tags(tags)
+        self._record(vhost)
+
+    def delete_vhost(self, name: str) -> Iterator[None]:
+        """It is gone at once, with its permissions; what was in it goes bit by bit as the result is iterated over."""
+        vhost = self.existing_vhost(name)
+        configured = vhost.policies.first_configured()
+        if configured is not None:
+            raise AccessError(f"{configured.where} is set by the configuration file: remove it there first")
+        del self.vhosts[name]
+        self._going.add(name)
+        self.users.vhost_deleted(name)
+        self.vhost_deleted(vhost)
+        return self._emptied(vhost)
+
+    def _emptied(self, vhost: VHost) -> Iterator[None]:
+        """Nobody uses it any more: all that is in it goes, a piece at each step."""
+        vhost.policies.delete_all()
+        yield
+        for queue in list(vhost.queues.values()):
+            if vhost.queues.get(queue.name) is queue:
+                vhost.delete_queue(queue)
+                yield
+        for name in [name for name in vhost.declared_exchanges if name]:
+            if name in vhost.declared_exchanges:
+                vhost.remove_exchange(vhost.declared_exchanges[name])
+                yield
+        self.definitions.vhost_emptied(vhost.name)
+        self._going.discard(vhost.name)
+
+    def existing_vhost(self, name: str) -> VHost:
+        """For operators; clients are told in AMQP's words."""
+        vhost = self.vhosts.get(name)
+        if vhost is None:
+            raise NoSuchVHost(name)
+        return vhost
+
+    def _add_vhost(self, name: str, *, description: str = "", tags: tuple[str, ...] = ()) -> VHost:
+        vhost = self.vhosts[name] = VHost(name, self.consumer_cancelled, self.definitions)
+        vhost.description, vhost.tags = description, tags
+        return vhost
+
+    def _record(self, vhost: VHost) -> None:
+        self.definitions.put(VHOST, (vhost.name,), {"description": vhost.description, "tags": list(vhost.tags)})
+
+    # -------------------------------------------------------------------------------------------- permissions
+
+    def set_permission(self, user: str, vhost: str, permission: Permission) -> None:
+        self.existing_vhost(vhost)
+        self.users.set_permission(user, vhost, permission)
+
+    def clear_permission(self, user: str, vhost: str) -> None:
+        self.existing_vhost(vhost)
+        self.users.clear_permission(user, vhost)
+
+    def set_topic_permission(self, user: str, vhost: str, exchange: str, permission: TopicPermission) -> None:
+        self.existing_vhost(vhost)
+        self.users.set_topic_permission(user, vhost, exchange, permission)
+
+    def clear_topic_permissions(self, user: str, vhost: str, exchange: str | None = None) -> None:
+        self.existing_vhost(vhost)
+        self.users.clear_topic_permissions(user, vhost, exchange)
+
+    # --------------------------------------------------------------------------------------- first and later starts
+
+    def restore_vhost(self, name: str, value: dict[str, Any]) -> None:
+        self._add_vhost(name, description=value["description"], tags=tuple(value["tags"]))
+
+    def restore_first(self, made: str, value: object) -> None:
+        """It was made once; if it is not among what else is restored, then because somebody deleted it."""
+        self._made.add(made)
+        if made == VHOST:
+            self.vhosts.pop(DEFAULT_VHOST, None)
+
+    def make_first(self) -> None:
+        """What a broker has when nobody has said otherwise: once in the life of a data directory."""
+        if VHOST not in self._made:
+            self._record(self.vhosts[DEFAULT_VHOST])
+            self._note_made(VHOST)
+        if LOOPBACK_ONLY_USER not in self._made and not any(True for _ in self.users):
+            # Its password protects nothing, so that checking it may be cheap.
+            self.users.add(LOOPBACK_ONLY_USER, rabbitmq_hashed(DEFAULT_PASSWORD), [ADMINISTRATOR])
+            if DEFAULT_VHOST in self.vhosts:
+                self.users.set_permission(LOOPBACK_ONLY_USER, DEFAULT_VHOST, ALL)
+            self._note_made(LOOPBACK_ONLY_USER)
+
+    def _note_made(self, made: str) -> None:
+        self._made.add(made)
+        self.definitions.put(FIRST, (made,), True)
+
+    # ------------------------------------------------------------------------------------------------- the rest
 
     def configure_policies(self, policies: Iterable[Policy]) -> list[str]:
         """All policies and operator policies of the configuration file, in place of those before; what changed."""

@@ -8,7 +8,7 @@ from flowmq._queue import Queue
 from flowmq.amqp.tables import Table
 from flowmq.broker.policies import Policy
 
-QUEUE, EXCHANGE = "queue", "exchange"
+QUEUE, EXCHANGE, VHOST = "queue", "exchange", "vhost"
 
 
 class Definitions:
@@ -37,6 +37,14 @@ class Definitions:
         """From now on the messages of a queue that belongs to what `kind` and `name` say are to be kept."""
 
     def memory_gone(self, vhost: str, kind: str, name: str, purpose: str) -> None: ...
+
+    def put(self, kind: str, name: tuple[str, ...], value: object) -> None:
+        """Something whose place in the model is its kind and name is there, with that value, or has another one."""
+
+    def delete(self, kind: str, name: tuple[str, ...]) -> None: ...
+
+    def vhost_emptied(self, vhost: str) -> None:
+        """Nothing is left in a virtual host that was deleted, and it goes itself."""
 
     def policy_set(self, policy: Policy) -> None:
         """It is new, or replaces the one of the same kind, virtual host and name."""

@@ -49,6 +49,8 @@ class VHost:
         definitions: Definitions | None = None,
     ) -> None:
         self.name = name
+        self.description = ""
+        self.tags: tuple[str, ...] = ()
         self.definitions = definitions or Definitions()
         self.consumer_cancelled = consumer_cancelled
         self.exchanges: dict[bytes, Exchange] = {}  # what channels publish to
@@ -115,7 +117,7 @@ class VHost:
             return
         if if_unused and declared.exchange.binding_count:
             raise PreconditionFailed(f"exchange '{name}' in vhost '{self.name}' in use")
-        self._remove_exchange(declared)
+        self.remove_exchange(declared)
 
     def check_default_untouched(self, *names: str) -> None:
         """The default exchange is bound to every queue and to nothing else, for ever."""
@@ -145,7 +147,7 @@ class VHost:
             if other.alternate_name == added.name and other.alternate_name is not None:
                 other.exchange.alternate = added.exchange
 
-    def _remove_exchange(self, declared: DeclaredExchange) -> None:
+    def remove_exchange(self, declared: DeclaredExchange) -> None:
         """Auto-delete exchanges that lose their last binding by it go too, and so on: chains can be long."""
         going = [declared]
         while going:
@@ -174,7 +176,12 @@ class VHost:
     def _bindings_gone(self, source: DeclaredExchange) -> None:
         """An auto-delete exchange goes when the last binding from it goes."""
         if is_left_over(source):
-            self._remove_exchange(source)
+            self.remove_exchange(source)
+
+    def check_not_reserved_queue(self, name: str) -> None:
+        """One that is there already may have such a name."""
+        if name not in self.queues:
+            self._check_not_reserved("queue", name)
 
     def _check_not_default(self, name: str) -> None:
         if not name:
@@ -199,6 +206,7 @@ class VHost:
         name: str,
         owner: object,
         *,
+        named_by_server: bool = False,
         durable: bool = False,
         exclusive: bool = False,
         auto_delete: bool = False,
@@ -215,7 +223,7 @@ class VHost:
             )
             self.leases.used(existing, told_ms())
             return existing
-        if name:
+        if name and not named_by_server:
             self._check_not_reserved("queue", name)
         name = name or server_named()
         where = f"queue '{name}' in vhost '{self.name}'"

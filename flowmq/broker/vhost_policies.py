@@ -95,6 +95,17 @@ class VHostPolicies:
         self._changed(policies.remove(name))
         return True
 
+    def delete_all(self) -> None:
+        """Of those set here; with the virtual host, so that nothing needs to be applied anew."""
+        for policies in self.sets.values():
+            for policy in list(policies.stored.values()):
+                self.vhost.definitions.policy_deleted(policy)
+                policies.remove(policy.name)
+
+    def first_configured(self) -> Policy | None:
+        """One that the configuration file says, if it says any."""
+        return next((policy for policies in self.sets.values() for policy in policies.configured.values()), None)
+
     def restore(self, policy: Policy) -> None:
         """One that was set before a restart."""
         self._changed(self.sets[policy.kind].put(policy))

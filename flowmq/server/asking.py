@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from flowmq._channel import Channel
 from flowmq.amqp.errors import NotFound
 from flowmq.amqp.method import Method
+from flowmq.broker.permissions import QUEUE, READ, Access
 from flowmq.broker.queues import DeclaredQueue
 from flowmq.broker.vhost import VHost
 
@@ -17,6 +18,11 @@ MESSAGE_COUNT_MAX = 0xFFFFFFFF
 def vhost_of(session: "Session") -> VHost:
     assert session.vhost is not None, "a channel is only opened on an open connection"
     return session.vhost
+
+
+def access_of(session: "Session") -> Access:
+    assert session.access is not None, "a channel is only opened on an open connection"
+    return session.access
 
 
 def answer(session: "Session", channel: Channel, method: Any, reply: Method) -> None:
@@ -42,3 +48,10 @@ def queue_name(session: "Session", channel: Channel, name: str) -> str:
 
 def named_queue(session: "Session", channel: Channel, name: str) -> DeclaredQueue:
     return vhost_of(session).queue(queue_name(session, channel, name), session)
+
+
+def readable_queue(session: "Session", channel: Channel, name: str) -> DeclaredQueue:
+    """For those methods that take messages out of it. Whoever may not read it does not learn whether it exists."""
+    name = queue_name(session, channel, name)
+    access_of(session).check(READ, QUEUE, name)
+    return vhost_of(session).queue(name, session)

@@ -16,6 +16,7 @@ from msgspec import Meta, Struct, field
 
 from flowmq.broker.policies import Policy
 from flowmq.server.listener_settings import TLSHost, TLSSettings, check_hosts, contradiction
+from flowmq.server.user_settings import User, check_users
 
 ENVIRONMENT_PREFIX = "FLOWMQ_"
 
@@ -75,15 +76,6 @@ class ControlSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     group: str = ""
 
 
-class User(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    name: Text
-    password: str
-    tags: list[str] = field(default_factory=list)
-
-    def __repr__(self) -> str:
-        return f"User(name={self.name!r}, tags={self.tags!r})"
-
-
 class PolicySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
     name: Text
     pattern: str
@@ -105,7 +97,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     control: ControlSettings = field(default_factory=ControlSettings)
     management: ManagementSettings = field(default_factory=ManagementSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
-    users: list[User] = field(default_factory=lambda: [User(name="guest", password="guest", tags=["administrator"])])
+    users: list[User] = field(default_factory=list)
     tls_hosts: list[TLSHost] = field(default_factory=list)
     policies: list[PolicySettings] = field(default_factory=list)
     operator_policies: list[PolicySettings] = field(default_factory=list)
@@ -180,13 +172,6 @@ def environment_names() -> dict[str, str]:
 def check_addresses(addresses: list[str]) -> None:
     for address in addresses:
         parse_address(address)
-
-
-def check_users(users: list[User]) -> None:
-    names = [user.name for user in users]
-    repeated = next((name for name in names if names.count(name) > 1), None)
-    if repeated is not None:
-        raise ValueError(f"user {repeated!r} is given twice")
 
 
 def check_policies(policies: list[PolicySettings], *, operator: bool) -> None:
@@ -335,7 +320,7 @@ def differences(before: Settings, after: Settings) -> list[str]:
 def to_toml(settings: Settings) -> str:
     """The settings as a configuration file, without the passwords."""
     blocks = [toml_block(f"[{section}]", getattr(settings, section)) for section in sections()]
-    blocks += [toml_block("[[users]]", msgspec.structs.replace(user, password="********")) for user in settings.users]
+    blocks += [toml_block("[[users]]", user.masked()) for user in settings.users]
     for name in ("tls_hosts", "policies", "operator_policies"):
         blocks += [toml_block(f"[[{name}]]", policy) for policy in getattr(settings, name)]
     return "\n".join(blocks)
@@ -343,12 +328,16 @@ def to_toml(settings: Settings) -> str:
 
 def toml_block(title: str, section: Struct) -> str:
     values = zip(keys_of(type(section)), msgspec.structs.astuple(section), strict=True)
-    lines = (f"{key} = {toml_value(value)}\n" for key, value in values)
+    lines = (f"{key} = {toml_value(value)}\n" for key, value in values if value is not None)
     return f"{title}\n{''.join(lines)}"
 
 
 def toml_value(value: object) -> str:
+    if isinstance(value, Struct):
+        return toml_value(msgspec.structs.asdict(value))
+    if isinstance(value, list):
+        return f"[{', '.join(toml_value(item) for item in value)}]"
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{toml_value(key)} = {toml_value(item)}" for key, item in value.items()) + " }"
-    # JSON's scalars and arrays of them are TOML's, but for one control character that JSON leaves as it is.
+    # JSON's scalars are TOML's, but for one control character that JSON leaves as it is.
     return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")

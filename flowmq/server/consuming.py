@@ -30,7 +30,7 @@ from flowmq.amqp.methods import (
 from flowmq.broker.arguments import check_consumer_arguments, consumer_priority, consumer_timeout_ms
 from flowmq.broker.names import octets
 from flowmq.broker.vhost import REPLY_TO
-from flowmq.server.asking import answer, named_queue, vhost_of
+from flowmq.server.asking import answer, readable_queue, vhost_of
 
 if TYPE_CHECKING:
     from flowmq.server.session import Session
@@ -57,7 +57,7 @@ def basic_consume(session: "Session", channel: Channel, method: BasicConsume) ->
     if method.queue == REPLY_TO:
         consume_replies(session, channel, method, tag)
         return
-    declared = named_queue(session, channel, method.queue)
+    declared = readable_queue(session, channel, method.queue)
     check_consumer_arguments(declared.where, method.arguments, declared.settings.queue_type)
     declared.check_consumable(exclusive=method.exclusive)
     declared.check_prefetch(for_channel=channel.global_prefetch_count > 0)
@@ -104,7 +104,7 @@ def basic_cancel(session: "Session", channel: Channel, method: BasicCancel) -> N
 
 
 def basic_get(session: "Session", channel: Channel, method: BasicGet) -> None:
-    declared = named_queue(session, channel, method.queue)
+    declared = readable_queue(session, channel, method.queue)
     declared.check_gettable()
     vhost_of(session).leases.used(declared, told_ms())
     if not channel.get(declared.queue, no_ack=method.no_ack):

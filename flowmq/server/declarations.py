@@ -28,13 +28,25 @@ from flowmq.amqp.methods import (
     QueueUnbind,
     QueueUnbindOk,
 )
-from flowmq.broker.names import octets
-from flowmq.broker.vhost import REPLY_TO
-from flowmq.server.asking import MESSAGE_COUNT_MAX, answer, named_queue, queue_name, vhost_of
+from flowmq.amqp.tables import Table
+from flowmq.broker.exchanges import PREDECLARED
+from flowmq.broker.names import octets, without_line_breaks
+from flowmq.broker.permissions import CONFIGURE, EXCHANGE, QUEUE, READ, WRITE
+from flowmq.broker.vhost import REPLY_TO, server_named
+from flowmq.server.asking import (
+    MESSAGE_COUNT_MAX,
+    access_of,
+    answer,
+    named_queue,
+    queue_name,
+    readable_queue,
+    vhost_of,
+)
 
 if TYPE_CHECKING:
     from flowmq.server.session import Session
 
+ALTERNATE_EXCHANGE, DEAD_LETTER_EXCHANGE = "alternate-exchange", "x-dead-letter-exchange"
 
 # --------------------------------------------------------------------------------------------------------- exchange
 
@@ -45,8 +57,11 @@ def exchange_declare(session: "Session", channel: Channel, method: ExchangeDecla
         vhost.check_default_untouched(method.exchange)
         vhost.exchange(method.exchange)
     else:
+        name = without_line_breaks(method.exchange)
+        vhost.check_default_untouched(name)
+        check_declaration(session, EXCHANGE, name, ALTERNATE_EXCHANGE, method.arguments)
         vhost.declare_exchange(
-            method.exchange,
+            name,
             method.type,
             durable=method.durable,
             auto_delete=method.auto_delete,
@@ -56,17 +71,32 @@ def exchange_declare(session: "Session", channel: Channel, method: ExchangeDecla
     answer(session, channel, method, ExchangeDeclareOk())
 
 
+def check_declaration(session: "Session", kind: str, name: str, linked: str, arguments: Table) -> None:
+    """What is new and names another exchange reads itself and writes there."""
+    vhost, access = vhost_of(session), access_of(session)
+    access.check(CONFIGURE, kind, name)
+    exchange = arguments.get(linked)
+    if isinstance(exchange, str) and name not in (vhost.queues if kind == QUEUE else vhost.declared_exchanges):
+        access.check(READ, kind, name)
+        access.check(WRITE, EXCHANGE, exchange)
+
+
 def exchange_delete(session: "Session", channel: Channel, method: ExchangeDelete) -> None:
+    if method.exchange and method.exchange not in PREDECLARED:
+        # Of those nobody may delete the reason is another one.
+        access_of(session).check(CONFIGURE, EXCHANGE, method.exchange)
     vhost_of(session).delete_exchange(method.exchange, if_unused=method.if_unused)
     answer(session, channel, method, ExchangeDeleteOk())
 
 
 def exchange_bind(session: "Session", channel: Channel, method: ExchangeBind) -> None:
+    check_binding(session, EXCHANGE, method.destination, method.source, method.routing_key)
     vhost_of(session).bind_exchange(method.destination, method.source, method.routing_key, method.arguments)
     answer(session, channel, method, ExchangeBindOk())
 
 
 def exchange_unbind(session: "Session", channel: Channel, method: ExchangeUnbind) -> None:
+    check_binding(session, EXCHANGE, method.destination, method.source, method.routing_key)
     vhost_of(session).unbind_exchange(method.destination, method.source, method.routing_key, method.arguments)
     answer(session, channel, method, ExchangeUnbindOk())
 
@@ -82,9 +112,14 @@ def queue_declare(session: "Session", channel: Channel, method: QueueDeclare) ->
     if method.passive:
         declared = named_queue(session, channel, method.queue)
     else:
+        name = without_line_breaks(method.queue) or server_named()
+        if method.queue:
+            vhost.check_not_reserved_queue(name)
+        check_declaration(session, QUEUE, name, DEAD_LETTER_EXCHANGE, method.arguments)
         declared = vhost.declare_queue(
-            method.queue,
+            name,
             session,
+            named_by_server=not method.queue,
             durable=method.durable,
             exclusive=method.exclusive,
             auto_delete=method.auto_delete,
@@ -103,10 +138,23 @@ def reply_queue_declare(session: "Session", channel: Channel, method: QueueDecla
     answer(session, channel, method, QueueDeclareOk(method.queue, 0, 1))
 
 
+def check_binding(session: "Session", kind: str, destination: str, source: str, key: str) -> None:
+    """Also to unbind."""
+    vhost, access = vhost_of(session), access_of(session)
+    access.check(WRITE, kind, destination)
+    vhost.check_default_untouched(source, *([destination] if kind == EXCHANGE else []))
+    access.check(READ, EXCHANGE, source)
+    exchange = vhost.declared_exchanges.get(source)
+    if exchange is not None and exchange.exchange.type == "topic":
+        access.check_topic(READ, source, key)
+
+
 def queue_bind(session: "Session", channel: Channel, method: QueueBind) -> None:
-    declared = named_queue(session, channel, method.queue)
+    name = queue_name(session, channel, method.queue)
     # RabbitMQ's reading of an empty queue name with an empty key: the name is the key too.
-    key = method.routing_key if method.queue or method.routing_key else declared.name
+    key = method.routing_key if method.queue or method.routing_key else name
+    check_binding(session, QUEUE, name, method.exchange, key)
+    declared = vhost_of(session).queue(name, session)
     vhost_of(session).bind_queue(declared, method.exchange, key, method.arguments)
     answer(session, channel, method, QueueBindOk())
 
@@ -114,15 +162,16 @@ def queue_bind(session: "Session", channel: Channel, method: QueueBind) -> None:
 def queue_unbind(session: "Session", channel: Channel, method: QueueUnbind) -> None:
     name = queue_name(session, channel, method.queue)
     vhost = vhost_of(session)
+    key = method.routing_key if method.queue or method.routing_key else name
+    check_binding(session, QUEUE, name, method.exchange, key)
     if name in vhost.queues:
         declared = vhost.queue(name, session)
-        key = method.routing_key if method.queue or method.routing_key else name
         vhost.unbind_queue(declared, method.exchange, key, method.arguments)
     answer(session, channel, method, QueueUnbindOk())
 
 
 def queue_purge(session: "Session", channel: Channel, method: QueuePurge) -> None:
-    declared = named_queue(session, channel, method.queue)
+    declared = readable_queue(session, channel, method.queue)
     dropped = declared.queue.purge()
     reply = None if method.nowait else QueuePurgeOk(min(dropped, MESSAGE_COUNT_MAX))
     store = session.node.store
@@ -136,6 +185,7 @@ def queue_purge(session: "Session", channel: Channel, method: QueuePurge) -> Non
 def queue_delete(session: "Session", channel: Channel, method: QueueDelete) -> None:
     vhost = vhost_of(session)
     name = queue_name(session, channel, method.queue)
+    access_of(session).check(CONFIGURE, QUEUE, name)
     dropped = 0
     if name in vhost.queues:
         declared = vhost.queue(name, session)

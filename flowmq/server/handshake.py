@@ -32,6 +32,8 @@ from flowmq.amqp.methods import (
 )
 from flowmq.amqp.sasl import parse_amqplain, parse_plain
 from flowmq.amqp.tables import Table
+from flowmq.broker.users import User
+from flowmq.broker.vhost import VHost
 
 if TYPE_CHECKING:
     from flowmq.server.session import Session
@@ -149,11 +151,19 @@ def log_in(session: "Session", mechanism: str, response: bytes) -> None:
     if parse is None:
         raise CommandInvalid(f"unknown authentication mechanism '{mechanism}'")
     name, password = parse(response)
-    user = session.node.broker.users.authenticate(name, password, from_loopback=session.from_loopback)
-    if isinstance(user, str):
-        log.warning("connection %s: log-in of user %r refused: %s", session.name, name, user)
-        refuse_log_in(session, mechanism)
-        return
+
+    def answered(user: User | str) -> None:
+        if isinstance(user, str):
+            log.warning("connection %s: log-in of user %r refused: %s", session.name, name, user)
+            refuse_log_in(session, mechanism)
+        else:
+            admit(session, user)
+
+    session.authenticate(name, password, answered)
+
+
+def admit(session: "Session", user: User) -> None:
+    """Whoever it is has shown that they are."""
     session.node.churn.log_ins_succeeded += 1
     session.user = user
     amqp = session.node.settings.amqp
@@ -209,5 +219,13 @@ def open_(session: "Session", number: int, method: Method) -> None:
     if session.over_limit:
         limit = session.node.settings.limits.connections_max
         raise NotAllowed(f"connection refused: node connection limit ({limit}) is reached")
-    session.open(session.node.broker.vhost(method.virtual_host))
+    session.open(permitted_vhost(session, method.virtual_host))
     session.send(0, ConnectionOpenOk())
+
+
+def permitted_vhost(session: "Session", name: str) -> VHost:
+    vhost = session.node.broker.vhost(name)
+    assert session.user is not None, "the log-in comes before"
+    if session.user.permission(name) is None:
+        raise NotAllowed(f"access to vhost '{name}' refused for user '{session.user.name}'")
+    return vhost

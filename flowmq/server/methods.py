@@ -35,6 +35,7 @@ from flowmq.amqp.methods import (
     TxSelect,
     TxSelectOk,
 )
+from flowmq.broker.users import User
 from flowmq.server import consuming, declarations
 from flowmq.server.asking import answer, vhost_of
 
@@ -89,12 +90,15 @@ def on_channel(session: "Session", channel: Channel, method: Method) -> None:
 
 def update_secret(session: "Session", method: ConnectionUpdateSecret) -> None:
     assert session.user is not None
-    users = session.node.broker.users
-    user = users.authenticate(session.user.name, method.new_secret, from_loopback=session.from_loopback)
-    if isinstance(user, str):
-        raise NotAllowed("New secret was refused by one of the backends")
-    session.user = user
-    session.send(0, ConnectionUpdateSecretOk())
+
+    def answered(user: User | str) -> None:
+        if isinstance(user, str):
+            error = NotAllowed("New secret was refused by one of the backends")
+            session.failed(0, method.CLASS_ID, method.METHOD_ID, error)
+        else:
+            session.send(0, ConnectionUpdateSecretOk())
+
+    session.authenticate(session.user.name, method.new_secret, answered)
 
 
 def channel_open(session: "Session", number: int) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from flowmq._channel import Channel
@@ -14,7 +15,9 @@ from flowmq._queue import Consumer
 from flowmq._rules import are_timeouts_used
 from flowmq.broker.broker import Broker
 from flowmq.broker.users import User, Users
+from flowmq.broker.vhost import VHost
 from flowmq.server.alarms import Alarms
+from flowmq.server.authentication import Authenticator, configured_user
 from flowmq.server.churn import Churn
 from flowmq.server.config import Settings
 from flowmq.server.lag import LoopLag
@@ -29,6 +32,7 @@ OVERDUE_MS = 1000  # between two looks at what consumers have held for too long
 DUE_SECONDS = 0.003  # for what falls due or dies, before anything else gets a turn
 DUE_MESSAGES = 100  # between two looks at the clock
 DUE_SECONDS_MIN, DUE_SECONDS_MAX = 0.001, 0.05  # between two looks at what falls due
+STEPS_SECONDS = 0.002
 MAINTENANCE_SECONDS = 0.25
 MAINTENANCE_BUSY_SECONDS = 0.002
 VERIFICATION_SECONDS = 0.02
@@ -46,14 +50,22 @@ class Node:
         self.listeners: list[dict[str, Any]] = []  # where it listens, for those who look
         self.loop = loop
         self.store = store
-        users = [User(user.name, user.password, tuple(user.tags)) for user in settings.users]
-        self.broker = Broker(
-            Users(users, default_user_loopback_only=settings.limits.default_user_loopback_only),
-            self.consumer_cancelled,
-            store,
-        )
-        self.broker.configure_policies(settings.all_policies())
         self.sessions: set[Session] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
+        users = Users(
+            [configured_user(user) for user in settings.users],
+            default_user_loopback_only=settings.limits.default_user_loopback_only,
+            definitions=store,
+            changed=self.user_changed,
+            deleted=self.user_deleted,
+        )
+        self.authenticator = Authenticator(users, loop)
+        self.broker = Broker(users, self.consumer_cancelled, store, self.vhost_deleted)
+        if store is None:
+            self.broker.make_first()
+        else:
+            store.restore_access(self.broker)
+        self.broker.configure_policies(settings.all_policies())
         memory_limit_bytes = memory_limit(settings.limits.memory_bytes_max)
         data_dir = None if store is None else store.data_dir.path
         self.alarms = Alarms(loop, settings.limits, self.sessions, memory_limit_bytes, data_dir)
@@ -74,6 +86,7 @@ class Node:
             return
         messages = self.store.restore(self.broker)
         self.store.start(self.broker)
+        self.broker.make_first()
         set_journal(self.store.journal)
         self.loop.add_reader(self.store.journal.wake_fd, disk_progressed)
         queues = sum(1 for _ in self.broker.queues())
@@ -84,6 +97,9 @@ class Node:
 
     def stop_store(self) -> bool:
         """Write what there is and close. False when the disk had failed, or something on it does not check."""
+        self.authenticator.close()
+        for task in self.tasks:
+            task.cancel()
         self.alarms.stop()
         if self.store is None:
             return True
@@ -150,6 +166,41 @@ class Node:
         assert isinstance(channel.peer, Connection)
         session = channel.peer.session
         session.consumer_cancelled(channel, consumer.tag)
+
+    def user_changed(self, user: User) -> None:
+        for session in list(self.sessions):
+            if session.user is user:
+                session.access_changed()
+
+    def user_deleted(self, user: User) -> None:
+        self.end_sessions(lambda session: session.user is user, f"user '{user.name}' is deleted")
+
+    def vhost_deleted(self, vhost: VHost) -> None:
+        self.end_sessions(lambda session: session.vhost is vhost, f"vhost '{vhost.name}' is deleted")
+
+    async def delete_vhost(self, name: str) -> None:
+        """Whoever waits for it may go away: it is finished all the same."""
+        steps = self.broker.delete_vhost(name)
+        task = asyncio.ensure_future(self._take_steps(steps))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        await asyncio.shield(task)
+
+    async def _take_steps(self, steps: Iterator[None]) -> None:
+        """A little at a time, with everything else in between."""
+        more = True
+        while more:
+            set_clock()
+            ends = time.perf_counter() + STEPS_SECONDS
+            while more and time.perf_counter() < ends:
+                more = next(steps, self) is not self
+            flush()
+            await asyncio.sleep(0)
+
+    def end_sessions(self, is_meant: Callable[["Session"], bool], reason: str) -> None:
+        for session in list(self.sessions):
+            if is_meant(session):
+                session.force(reason)
 
     async def drain(self, reason: str, seconds: float) -> None:
         """Ask every client to go, and wait until all have gone or the time is over."""

@@ -25,6 +25,8 @@ from flowmq.amqp.methods import (
     ConnectionUnblocked,
 )
 from flowmq.amqp.tables import Table
+from flowmq.broker.names import octets, text
+from flowmq.broker.permissions import QUEUE, READ, Access
 from flowmq.broker.users import User
 from flowmq.broker.vhost import VHost
 from flowmq.server import handshake, methods
@@ -62,6 +64,8 @@ class Session:
         self.capabilities: dict[str, object] = {}
         self.user: User | None = None
         self.vhost: VHost | None = None
+        self.access: Access | None = None  # of that user in that virtual host
+        self.stop_waiting: Callable[[], None] | None = None  # for a log-in
         self.mechanism = ""
         self.channel_max = self.frame_max = 0
         self.heartbeat_seconds = 0
@@ -112,6 +116,8 @@ class Session:
 
     def lost(self, error: Exception | None) -> None:
         self.deadline.cancel()
+        if self.stop_waiting is not None:
+            self.stop_waiting()
         self._release()
         self.node.churn.connections_closed += self.was_open
         self._log_end(error)
@@ -139,6 +145,23 @@ class Session:
         # Not from here: what is released may wait for the disk again.
         self.node.loop.call_soon(self.connection.release)
 
+    def authenticate(self, name: str, password: str, answered: Callable[[User | str], None]) -> None:
+        """Calls `answered` with the user, or why not. Until then nothing else on this connection is dealt with."""
+        waiting = False
+
+        def answer(user: User | str) -> None:
+            self.stop_waiting = None
+            if self.connection.transport is not None and not self.connection.closing:
+                answered(user)
+            if waiting:
+                self.connection.release()
+
+        stop = self.node.authenticator.log_in(name, password, from_loopback=self.from_loopback, answer=answer)
+        if stop is not None:
+            waiting = True
+            self.stop_waiting = stop
+            self.connection.hold()
+
     def can(self, capability: str) -> bool:
         """Did the client say that it knows this extension?"""
         return self.capabilities.get(capability) is True
@@ -159,6 +182,19 @@ class Session:
                     delivery_tag,
                     held_ms,
                 )
+
+    def access_changed(self) -> None:
+        """What the user may do has changed. Consumers of what may not be read any more are cancelled."""
+        if self.access is None or self.vhost is None or self.connection.closing:
+            return
+        self.access.forget()
+        self.connection.forget_permissions()
+        for channel in list(self.connection.channels.values()):
+            for tag, consumer in list(channel.consumers.items()):
+                if not self.access.allows(READ, QUEUE, text(consumer.queue.name)):
+                    channel.cancel(tag)
+                    self.consumer_cancelled(channel, tag)
+                    self.vhost.consumer_left(consumer.queue)
 
     def _tell_cancelled(self, channel: Channel, tag: bytes) -> None:
         if not channel.closing and not self.connection.closing:
@@ -200,7 +236,9 @@ class Session:
         self.vhost = vhost
         self.handler = methods.dispatch
         assert self.user is not None
-        self.connection.begin_running(self.user.name.encode("utf-8", "surrogateescape"))
+        client_id = self.client_properties.get("client_id")
+        self.access = Access(self.user, vhost.name, client_id if isinstance(client_id, str) else None)
+        self.connection.begin_running(octets(self.user.name), self.access)
         if self.heartbeat_seconds:
             self.heartbeat = Heartbeat(self.node.loop, self.connection, self.heartbeat_seconds, self._silent)
         log.info("connection %s opened: user '%s', vhost '%s'%s", self.name, self.user.name, vhost.name, self._title())

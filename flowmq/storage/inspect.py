@@ -19,6 +19,7 @@ from flowmq.storage.layout import DataDir, StorageError
 RECORD_HEAD = struct.Struct("<IIB3x")
 DEFINITIONS_TYPE, SUMMARY_TYPE = 8, 10
 SHOWN_OCTETS_MAX = 64
+HIDDEN = "********"
 
 
 class Layout(NamedTuple):
@@ -176,13 +177,16 @@ def part_of(queue: dict[str, Any]) -> str:
 
 
 def readable(value: Any) -> Any:
-    """The same without octets: names are text nearly always, and what is not text is shown as escapes."""
+    """The same without octets: names are text nearly always, and what is not text is shown as escapes.
+
+    Hashes of passwords are not for everybody who gets to see this.
+    """
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
     if isinstance(value, list):
         return [readable(each) for each in value]
     if isinstance(value, dict):
-        return {readable(key): readable(each) for key, each in value.items()}
+        return {readable(key): HIDDEN if key == "password" else readable(each) for key, each in value.items()}
     return value
 
 

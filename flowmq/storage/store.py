@@ -22,14 +22,16 @@ from flowmq._replay import Replay
 from flowmq._restore import restore_queue
 from flowmq._verification import Verification
 from flowmq.amqp.tables import Table, decode_table, encode_table
-from flowmq.broker.broker import Broker
-from flowmq.broker.definitions import EXCHANGE, QUEUE, Definitions
+from flowmq.broker.broker import FIRST, Broker
+from flowmq.broker.definitions import EXCHANGE, QUEUE, VHOST, Definitions
 from flowmq.broker.memories import MemoryName
 from flowmq.broker.names import octets, text
 from flowmq.broker.policies import OPERATOR_POLICY, POLICY, Policy
+from flowmq.broker.users import PERMISSION, TOPIC_PERMISSION, USER
 from flowmq.storage.layout import DataDir
 
 BINDING, MEMORY = "binding", "memory"
+IN_A_VHOST = (QUEUE, EXCHANGE, BINDING, MEMORY, POLICY, OPERATOR_POLICY)  # those whose names begin with one
 # Batch numbers go on well above what was seen: what a torn tail left behind must never look like a continuation.
 BATCH_NUMBER_GAP = 1_000_000
 SEGMENT_NUMBER = slice(16, 24)  # in the header of a segment
@@ -99,8 +101,22 @@ class Store(Definitions):
 
     # ----------------------------------------------------------------------------------------------- at the start
 
+    def restore_access(self, broker: Broker) -> None:
+        """Virtual hosts, users and permissions: before anything is put into a virtual host."""
+        restoring: dict[str, Callable[..., None]] = {
+            FIRST: broker.restore_first,
+            VHOST: broker.restore_vhost,
+            USER: broker.users.restore,
+            PERMISSION: broker.users.restore_permission,
+            TOPIC_PERMISSION: broker.users.restore_topic_permission,
+        }
+        for wanted, restore in restoring.items():
+            for (kind, name), value in self.items.items():
+                if kind == wanted:
+                    restore(*name, value)
+
     def restore(self, broker: Broker) -> int:
-        """Declare again what was durable, and give queues their messages; returns how many messages."""
+        """Declare again what was durable, and give queues their messages; returns how many. After restore_access()."""
         for host in broker.vhosts.values():
             host.memories.is_restoring = True
         for (kind, name), value in self.items.items():
@@ -167,6 +183,10 @@ class Store(Definitions):
             self._change(MEMORY, encoded(orphan), None)
         for host in broker.vhosts.values():
             host.memories.restored()
+
+    def start_definitions(self) -> None:
+        """Begin to write definitions only: what there is in queues stays as it is, and nobody looks at it."""
+        self.journal.start(max(self.replay.batch_number, self.replay.batch_number_seen) + BATCH_NUMBER_GAP)
 
     def close(self) -> None:
         self.journal.close()
@@ -255,6 +275,23 @@ class Store(Definitions):
 
     def unbound(self, vhost: str, source: str, kind: str, destination: str, key: str, arguments: bytes) -> None:
         self._delete(BINDING, (vhost, source, kind, destination, key, arguments))
+
+    def put(self, kind: str, name: tuple[str, ...], value: object) -> None:
+        self._put(kind, name, value)
+
+    def delete(self, kind: str, name: tuple[str, ...]) -> None:
+        self._delete(kind, name)
+
+    def vhost_emptied(self, vhost: str) -> None:
+        """What the model does not know of goes too: without a broker it has no queues."""
+        left = [(kind, name) for kind, name in self.items if name[0] == vhost and kind in IN_A_VHOST]
+        for kind, name in left:
+            for queue_id in ids_in(self.items[kind, name]) if kind in (QUEUE, MEMORY) else ():
+                if not self.journal.knows(queue_id):
+                    self.journal.log(Queue(b""), queue_id)
+                self.journal.forget(queue_id)
+            self._delete(kind, name)
+        self._delete(VHOST, (vhost,))
 
     def policy_set(self, policy: Policy) -> None:
         self._put(policy.kind, (policy.vhost, policy.name), policy.as_record())

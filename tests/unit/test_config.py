@@ -26,7 +26,7 @@ def test_defaults() -> None:
     assert (settings.amqp.channel_max, settings.amqp.frame_max, settings.amqp.heartbeat) == (2047, 131072, 60)
     assert settings.storage.data_dir == "./data"
     assert settings.limits.message_bytes_max == 128 * 1024 * 1024
-    assert settings.users == [User(name="guest", password="guest", tags=["administrator"])]
+    assert settings.users == []
 
 
 def test_a_file_sets_what_it_names_and_nothing_else(write) -> None:
@@ -77,7 +77,7 @@ def test_other_variables_of_the_prefix_are_left_alone() -> None:
     assert load_settings(None, environ, {}) == Settings()
 
 
-def test_users_replace_the_default_user(write) -> None:
+def test_users_of_the_file(write) -> None:
     path = write(
         '[[users]]\nname = "ann"\npassword = "a"\ntags = ["monitoring"]\n[[users]]\nname = "b"\npassword = ""\n'
     )
@@ -118,7 +118,24 @@ WRONG_FILES = [
     ('[storage]\ndata_dir = ""\n', "[storage] data_dir = '': Expected str of length >= 1"),
     ("users = 5\n", "users = 5: Expected array, got int"),
     ("users = [5]\n", "users: Expected object, got int - at $[0]"),
-    ('[[users]]\nname = "a"\n', "users: Object missing required field password - at $[0]"),
+    ('[[users]]\nname = "a"\n', "users: user 'a' needs either a password or a password_hash"),
+    ('[[users]]\nname = "a"\npassword = "b"\npassword_hash = "c"\n', "users: user 'a' needs either a password or a"),
+    (
+        '[[users]]\nname = "a"\npassword_hash = "c"\n',
+        "users: the password hash is none of rabbit_password_hashing_sha256",
+    ),
+    (
+        '[[users]]\nname = "a"\npassword = "b"\ntags = ["b c"]\n',
+        "users: 'b c' is no tag: a word without spaces and commas",
+    ),
+    (
+        '[[users]]\nname = "a"\npassword = "b"\npermissions = [{ read = "(" }]\n',
+        "users: pattern '(': missing ), unterminated subpattern at position 0",
+    ),
+    (
+        '[[users]]\nname = "a"\npassword = "b"\npermissions = [{}, { vhost = "/" }]\n',
+        "users: user 'a' has two permissions for one vhost",
+    ),
     ('[[users]]\nname = "a"\npasword = "b"\n', "[[users]]: unknown key pasword; did you mean password?"),
     ('[[users]]\nname = "a"\npassword = "b"\n' * 2, "users: user 'a' is given twice"),
     ("policies = 5\n", "policies = 5: Expected array, got int"),
@@ -227,7 +244,10 @@ def test_what_is_no_address(text: str) -> None:
 
 
 def test_printed_settings_read_back_the_same_but_for_the_passwords(write) -> None:
-    given = '[storage]\ndata_dir = "a \\"b\\\\ \\u007f é"\n[[users]]\nname = "ann"\npassword = "hush"\ntags = ["x"]\n'
+    given = (
+        '[storage]\ndata_dir = "a \\"b\\\\ \\u007f é"\n[[users]]\nname = "ann"\npassword = "hush"\ntags = ["x"]\n'
+        "permissions = [{ vhost = 'a\\b', read = '^\"x\\.' }]\n"
+    )
     settings = load_settings(write(given), {}, {"amqp.listen": ["[::1]:0", "a:1"]})
     printed = to_toml(settings)
     assert "hush" not in printed
@@ -260,15 +280,18 @@ definition = { max-length = 5, overflow = "reject-publish" }
     ]
     assert settings.policies[0].pattern == r"^jobs\.(a|b)$"
     assert settings.policies[0].definition["ha-params"] == ["one", "two"]
-    # A password is printed as stars, which the file that is read back says too.
-    users = [User(name="guest", password="********", tags=["administrator"])]
-    assert load_settings(write(to_toml(settings)), {}, {}) == msgspec.structs.replace(settings, users=users)
+    assert load_settings(write(to_toml(settings)), {}, {}) == settings
 
 
 def test_differences_are_named() -> None:
     other = load_settings(None, {"FLOWMQ_AMQP__HEARTBEAT": "7", "FLOWMQ_LOG__LEVEL": "debug"}, {})
+    ann = User(name="ann", password="")
     assert differences(Settings(), other) == ["amqp.heartbeat", "log.level"]
-    assert differences(Settings(), msgspec.structs.replace(other, users=[])) == ["amqp.heartbeat", "log.level", "users"]
+    assert differences(Settings(), msgspec.structs.replace(other, users=[ann])) == [
+        "amqp.heartbeat",
+        "log.level",
+        "users",
+    ]
     assert differences(other, other) == []
 
 

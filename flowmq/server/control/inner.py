@@ -13,6 +13,8 @@ from flowmq.amqp import constants, wire
 from flowmq.amqp.method import Method, decode_method
 from flowmq.amqp.methods import ChannelClose, ConnectionClose
 from flowmq.amqp.properties import BasicProperties, ContentHeader, decode_content_header
+from flowmq.broker.names import octets
+from flowmq.broker.permissions import ALL, IMPERSONATOR, Access
 from flowmq.broker.users import User
 from flowmq.server import methods
 from flowmq.server.control.registry import ControlError, bad_request, not_found
@@ -81,7 +83,8 @@ class InnerSession(Session):
         self.handler = methods.dispatch
         self.connection.begin_handshake()
         self.connection.limit_frames(self.node.settings.amqp.frame_max)
-        self.connection.begin_running(user.name.encode("utf-8", "surrogateescape"))
+        self.access = Access(user, vhost.name)
+        self.connection.begin_running(octets(user.name), self.access)
         self.connection.open_channel(CHANNEL, vhost)
 
 
@@ -93,7 +96,7 @@ class InnerClient:
         self.node = node
         self.session = InnerSession(node)
         self.session.name = f"API of user '{user_name}'" if user_name else "operator"
-        self.session.begin(vhost, user_of(node, user_name))
+        self.session.begin(vhost, user_in(node, vhost_name, user_name))
         self.connection = self.session.connection
         self.connection.connection_made(cast(asyncio.Transport, InnerTransport(self)))
         self.received_octets = bytearray()
@@ -179,12 +182,15 @@ class InnerClient:
             yield Received(method, properties, body)
 
 
-def user_of(node: "Node", name: str | None) -> User:
+def user_in(node: "Node", vhost: str, name: str | None) -> User:
+    """Who may use that virtual host."""
     if name is None:
-        return User(OPERATOR, "")
+        return User(OPERATOR, tags=(IMPERSONATOR,), permissions={vhost: ALL})
     user = node.broker.users.by_name.get(name)
     if user is None:
         raise bad_request(f"there is no user '{name}'")
+    if user.permission(vhost) is None:
+        raise ControlError("access_refused", f"access to vhost '{vhost}' refused for user '{name}'")
     return user
 
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from flowmq.amqp.errors import AMQPError, NotFound, PreconditionFailed
+from flowmq.broker.permissions import AccessError, AlreadyThere, NoSuchUser, NoSuchVHost
 from flowmq.broker.policy_keys import PolicyError
 
 if TYPE_CHECKING:
@@ -101,6 +102,10 @@ CODES: tuple[tuple[type[Exception], str], ...] = (
     (PreconditionFailed, "precondition_failed"),
     (AMQPError, BAD_REQUEST),
     (PolicyError, BAD_REQUEST),
+    (NoSuchUser, NOT_FOUND),
+    (NoSuchVHost, NOT_FOUND),
+    (AlreadyThere, "already_there"),
+    (AccessError, BAD_REQUEST),
 )
 
 

@@ -71,6 +71,9 @@ class ControlService:
                 log.warning("control socket: user %s may not use it", place.user_name(peer))
         except ConnectionError:
             log.debug("control socket: a client went away")
+        except asyncio.CancelledError:
+            # By stop() alone, which waits for this. asyncio's streams take a cancelled task for a mistake.
+            log.debug("control socket: a client is left")
         except frames.FrameTooLarge as error:
             log.warning("control socket: %s", error)
         finally:
