@@ -199,4 +199,4 @@ class Sampler:
 
     def forget_queue(self, key: tuple[str, str]) -> None:
         for kept in (self.ages, self.oldest, self.active_at):
-            kept.pop(key, None)  # type: ignore[attr-defined]
+            kept.pop(key, None)

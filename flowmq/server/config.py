@@ -64,7 +64,6 @@ class LogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 class ManagementSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     listen: list[str] = field(default_factory=lambda: ["0.0.0.0:15672"])
     sample_seconds: Annotated[float, Meta(gt=0, le=3600)] = 5.0
-    load_definitions: str = ""
 
 
 class MetricsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

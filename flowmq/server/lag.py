@@ -1,4 +1,4 @@
-"""How late the event loop is: a timer that notes by how much it came too late. Everything else on the loop waited as long."""
+"""How late the event loop is: a timer that notes by how much it came too late. All else on the loop waited as long."""
 
 import asyncio
 

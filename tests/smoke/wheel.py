@@ -4,8 +4,8 @@ Shows that the wheel holds all it needs: nothing of the source tree can be impor
 program runs in the calling environment, which has pika.
 """
 
-import re
 import os
+import re
 import signal
 import subprocess
 import sys

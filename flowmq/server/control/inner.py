@@ -138,15 +138,14 @@ class InnerClient:
         if method.HAS_CONTENT:
             header = ContentHeader(len(body), properties or BasicProperties())
             octets += frame(constants.FRAME_HEADER, header.encode())
-            octets += b"".join(
-                frame(constants.FRAME_BODY, body[at : at + BODY_BYTES_MAX]) for at in range(0, len(body), BODY_BYTES_MAX)
-            )
+            for at in range(0, len(body), BODY_BYTES_MAX):
+                octets += frame(constants.FRAME_BODY, body[at : at + BODY_BYTES_MAX])
         self.feed(octets)
 
     def feed(self, octets: bytes) -> None:
         view = memoryview(octets)
         while view:
-            with memoryview(self.connection.get_buffer(len(view))) as buffer:  # type: ignore[arg-type]
+            with memoryview(self.connection.get_buffer(len(view))) as buffer:
                 count = min(len(view), len(buffer))
                 buffer[:count] = view[:count]
             self.connection.buffer_updated(count)
@@ -209,5 +208,3 @@ def frames_of(octets: bytes) -> Iterator[tuple[int, bytes]]:
 
 def refused(method: ChannelClose | ConnectionClose) -> ControlError:
     return ControlError(CODES.get(method.reply_code, "bad_request"), method.reply_text)
-
-

@@ -6,7 +6,7 @@ time as anything else: runs of a few thousand keys are sorted, then merged as ro
 
 import heapq
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
@@ -47,7 +47,9 @@ class Found(Generic[T]):
         return bool(self.key < other.key)
 
 
-def listed(items: Iterable[T], view: View, asked: Listing, name_of: Callable[[T], str]) -> Iterator[Any]:
+def listed(
+    items: Iterable[T], view: View, asked: Listing, name_of: Callable[[T], str]
+) -> Generator[Any, None, dict[str, int]]:
     """Rows of those whose name fits; returns what a page says of itself."""
     columns = chosen(view, asked.columns)
     matches = name_filter(asked)

@@ -91,7 +91,7 @@ def owner(declared: DeclaredQueue) -> dict[str, Any]:
 def capacity(declared: DeclaredQueue) -> float:
     """Of its consumers, how large a share could take a message now; nobody measures how that was before."""
     consumers = declared.queue.consumers
-    able = sum(not consumer.prefetch_count or consumer.unacked_count < consumer.prefetch_count for consumer in consumers)
+    able = sum(not one.prefetch_count or one.unacked_count < one.prefetch_count for one in consumers)
     return able / len(consumers) if consumers else 0
 
 

@@ -1,5 +1,5 @@
 """The commands of the control socket, a module per noun. Importing this registers them all."""
 
-from flowmq.server.control.commands import access, clients, exchanges, messages, node, policies, queues
+from flowmq.server.control.commands import access, clients, exchanges, messages, moving, node, policies, queues
 
-__all__ = ["access", "clients", "exchanges", "messages", "node", "policies", "queues"]
+__all__ = ["access", "clients", "exchanges", "messages", "moving", "node", "policies", "queues"]

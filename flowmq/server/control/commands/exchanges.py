@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 QUEUE, EXCHANGE = "queue", "exchange"
 
 
-class ExchangeName(Arguments):
+class ExchangeName(Arguments, kw_only=True):
     name: str
     vhost: str = "/"
 
@@ -84,7 +84,7 @@ def activity(node: "Node", asked: Arguments) -> Iterator[Any]:
             yield [found.vhost.name, found.declared.name, exchange_counts(found.declared.exchange)]
 
 
-class Declare(OnBehalf):
+class Declare(OnBehalf, kw_only=True):
     name: str
     vhost: str = "/"
     type: str = "direct"
@@ -112,7 +112,9 @@ async def declare(node: "Node", asked: Declare) -> dict[str, Any]:
     return {"created": not existed}
 
 
-class Delete(ExchangeName, OnBehalf):
+class Delete(OnBehalf, kw_only=True):
+    name: str
+    vhost: str = "/"
     if_unused: bool = False
 
 
@@ -178,7 +180,7 @@ def check_exists(node: "Node", vhost: str, kind: str, name: str) -> None:
         raise not_found(f"no {kind} '{name}' in vhost '{vhost}'")
 
 
-class Bind(OnBehalf):
+class Bind(OnBehalf, kw_only=True):
     source: str
     destination: str
     destination_type: str = QUEUE
@@ -206,7 +208,7 @@ async def bind(node: "Node", asked: Bind) -> dict[str, str]:
     return {"properties_key": next((properties_key(one) for one in same), "~")}
 
 
-class Unbind(OnBehalf):
+class Unbind(OnBehalf, kw_only=True):
     """By the name of the binding."""
 
     source: str

@@ -28,7 +28,7 @@ BROWSED_AT_A_TIME = 20
 RETURNS = 0xFFFF  # of a delivery count, how often the message came back
 
 
-class Publish(OnBehalf):
+class Publish(OnBehalf, kw_only=True):
     exchange: str
     routing_key: str
     payload: str
@@ -43,13 +43,15 @@ async def publish(node: "Node", asked: Publish) -> dict[str, bool]:
     body = body_of(asked.payload, asked.payload_encoding)
     async with InnerClient(node, asked.vhost, asked.user) as client:
         await client.call(ConfirmSelect())
-        client.send(BasicPublish(asked.exchange, asked.routing_key, mandatory=True), properties_of(asked.properties), body)
+        client.send(
+            BasicPublish(asked.exchange, asked.routing_key, mandatory=True), properties_of(asked.properties), body
+        )
         answer = await client.answer()
         returned = any(received.method.NAME == "basic.return" for received in client.methods)
     return {"routed": not returned and not isinstance(answer.method, BasicNack)}
 
 
-class Get(OnBehalf):
+class Get(OnBehalf, kw_only=True):
     name: str
     vhost: str = "/"
     count: Annotated[int, Meta(ge=1, le=GET_MAX)] = 1
@@ -156,9 +158,7 @@ def browse(node: "Node", asked: Browse) -> Iterator[Any]:
                 yield SKIPPED
 
 
-def fits(
-    row: dict[str, Any], message: Any, asked: Browse, key: re.Pattern[str], body: re.Pattern[str]
-) -> bool:
+def fits(row: dict[str, Any], message: Any, asked: Browse, key: re.Pattern[str], body: re.Pattern[str]) -> bool:
     if asked.routing_key and not key.search(row["routing_key"]):
         return False
     if asked.body and not body.search(message[6].decode("utf-8", "replace")):
@@ -197,15 +197,17 @@ def unacked(node: "Node", asked: Unacked) -> Iterator[Any]:
     for session in sessions_of(node, None if asked.vhost is None else [asked.vhost]):
         for channel in list(session.connection.channels.values()):
             yield SKIPPED
-            for tag, queue, consumer, sequence, deliveries, delivered_at_ms, body_bytes in channel.window.listed(0, asked.limit):
-                name = text(queue.name)  # type: ignore[attr-defined]
+            for tag, queue, consumer, sequence, deliveries, delivered_at_ms, body_bytes in channel.window.listed(
+                0, asked.limit
+            ):
+                name = text(queue.name)
                 if asked.name is not None and name != asked.name:
                     continue
                 yield {
                     "queue": name,
                     "vhost": "" if session.vhost is None else session.vhost.name,
                     "delivery_tag": tag,
-                    "consumer_tag": "" if consumer is None else text(consumer.tag),  # type: ignore[attr-defined]
+                    "consumer_tag": "" if consumer is None else text(consumer.tag),
                     "channel": channel_name(session, channel),
                     "connection": session.name,
                     "user": session.user_name,

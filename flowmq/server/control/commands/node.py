@@ -1,9 +1,11 @@
 """node.*: the process itself, and sums over everything in it."""
 
 import asyncio
+import logging
 import os
 import platform
 import resource
+import signal
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,7 @@ from flowmq._message import live_message_bytes, message_sizes
 from flowmq._order import told_ms
 from flowmq._tally import ExchangeTally, QueueTally
 from flowmq.broker.vhost import VHost
+from flowmq.server import tls
 from flowmq.server.control.commands.clients import sessions_of
 from flowmq.server.control.registry import COMMANDS, Arguments, Nothing, bad_request, command
 from flowmq.server.control.views import NODE_NAME, open_files, resident_bytes
@@ -133,6 +136,7 @@ def journal(node: "Node") -> dict[str, Any] | None:
         "syncs": written.syncs,
         "bytes_written": written.bytes_written,
         "last_sync_us": written.last_sync_us,
+        "sync_seconds": written.sync_us / 1e6,
         "sync_histogram": list(written.sync_histogram),
         "used_bytes": compaction.used_bytes,
         "live_bytes": compaction.live_bytes,
@@ -162,8 +166,6 @@ class LogLevel(Arguments):
 @command("node.set_log_level", LogLevel)
 def set_log_level(node: "Node", asked: LogLevel) -> None:
     """How much is logged until the next start: debug, info, warning or error."""
-    import logging
-
     if asked.level not in ("debug", "info", "warning", "error"):
         raise bad_request(f"level: {asked.level!r} is none of debug, info, warning, error")
     logging.getLogger().setLevel(asked.level.upper())
@@ -172,12 +174,28 @@ def set_log_level(node: "Node", asked: LogLevel) -> None:
 @command("node.stop", Nothing)
 def stop(node: "Node", asked: Nothing) -> None:
     """End the broker as SIGTERM does."""
-    import signal
-
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+@command("node.certificates")
+def certificates(node: "Node", asked: Nothing) -> Iterator[Any]:
+    """The certificates in use, and until when they are good, in seconds since 1970."""
+    if node.settings.tls.listen:
+        yield from tls.expirations(node.settings)
 
 
 @command("node.listeners")
 def listeners(node: "Node", asked: Nothing) -> Iterator[Any]:
     """Where it listens."""
     yield from node.listeners
+
+
+@command("management.settings")
+def management_settings(node: "Node", asked: Nothing) -> dict[str, Any]:
+    """What the management process must know before anything else."""
+    settings = node.settings
+    return {
+        "log_level": settings.log.level,
+        "log_format": settings.log.format,
+        "sample_seconds": settings.management.sample_seconds,
+    }

@@ -23,7 +23,7 @@ class PolicyName(Arguments):
     operator: bool = False
 
 
-class SetPolicy(PolicyName):
+class SetPolicy(PolicyName, kw_only=True):
     pattern: str
     definition: dict[str, Any]
     apply_to: str = "all"

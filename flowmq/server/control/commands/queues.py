@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LOOKED_AT_A_TIME = 200
 
 
-class QueueName(Arguments):
+class QueueName(Arguments, kw_only=True):
     name: str
     vhost: str = "/"
 
@@ -78,7 +78,7 @@ def activity(node: "Node", asked: Arguments) -> Iterator[Any]:
             yield SKIPPED
 
 
-class Declare(OnBehalf):
+class Declare(OnBehalf, kw_only=True):
     name: str
     vhost: str = "/"
     durable: bool = True
@@ -102,7 +102,9 @@ async def declare(node: "Node", asked: Declare) -> dict[str, Any]:
     return {"name": answer.method.queue, "created": not existed}
 
 
-class Delete(QueueName, OnBehalf):
+class Delete(OnBehalf, kw_only=True):
+    name: str
+    vhost: str = "/"
     if_empty: bool = False
     if_unused: bool = False
 
@@ -116,8 +118,9 @@ async def delete(node: "Node", asked: Delete) -> dict[str, int]:
     return {"messages": answer.method.message_count}
 
 
-class Purge(QueueName, OnBehalf):
-    pass
+class Purge(OnBehalf, kw_only=True):
+    name: str
+    vhost: str = "/"
 
 
 @command("queue.purge", Purge)
