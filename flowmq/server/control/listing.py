@@ -7,7 +7,7 @@ time as anything else: runs of a few thousand keys are sorted, then merged as ro
 import heapq
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -17,8 +17,7 @@ from flowmq.server.control.registry import SKIPPED, Arguments, bad_request
 T = TypeVar("T")
 View = Mapping[str, Callable[[Any], Any]]
 
-RUN = 2000  # keys sorted at a time
-PAGE_SIZE_MAX = 500
+RUN = 1000  # keys sorted at a time
 SKIPPED_AT_A_TIME = 50
 
 
@@ -33,18 +32,6 @@ class Listing(Arguments):
     reverse: bool = False
     page: Annotated[int, Meta(ge=0)] = 0  # 0 is all, in one piece
     page_size: Annotated[int, Meta(ge=1)] = 100
-
-
-class Found(Generic[T]):
-    """One object and what it is sorted by."""
-
-    __slots__ = ("item", "key")
-
-    def __init__(self, key: Any, item: T) -> None:
-        self.key, self.item = key, item
-
-    def __lt__(self, other: "Found[T]") -> bool:
-        return bool(self.key < other.key)
 
 
 def listed(
@@ -111,18 +98,21 @@ def in_order(items: Iterator[Any], view: View, asked: Listing) -> Iterator[Any]:
     if column not in view:
         raise bad_request(f"sort: there is no column {column!r}")
     value_of = view[column]
-    runs: list[list[Found[Any]]] = []
-    run: list[Found[Any]] = []
+    # Numbers of items, not items: so these are never compared, and the collector need not look through what is sorted.
+    found: list[Any] = []
+    runs: list[list[tuple[int, Any, int]]] = []
+    run: list[tuple[int, Any, int]] = []
     for item in items:
         if item is not SKIPPED:
-            run.append(Found(sort_key(inside(value_of(item), path)), item))
+            run.append((*sort_key(inside(value_of(item), path)), len(found)))
+            found.append(item)
             if len(run) >= RUN:
                 runs.append(sorted(run, reverse=asked.reverse))
                 run = []
         yield SKIPPED
     runs.append(sorted(run, reverse=asked.reverse))
-    for found in heapq.merge(*runs, reverse=asked.reverse):
-        yield found.item
+    for _, _, number in heapq.merge(*runs, reverse=asked.reverse):
+        yield found[number]
 
 
 def inside(value: Any, path: Iterable[str]) -> Any:
