@@ -15,7 +15,7 @@ PYTHON_FILES = setup.py flowmq tests $(wildcard bench)
 CYTHON_FILES = $(wildcard flowmq/*.pyx flowmq/*.pxd bench/*.pyx)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test check bench bench-compare bench-peers debug asan cover fuzz crash interop wheel clean
+.PHONY: help build run test check bench bench-compare bench-peers instructions debug asan cover fuzz crash interop wheel clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "make %-13s %s\n", $$1, $$2 }'
@@ -47,6 +47,10 @@ bench-compare: $(READY) ## two runs side by side, written by `make bench ARGS="-
 bench-peers: $(READY) ## measure this broker and Debian's rabbitmq-server in turn, and PEER=amqp://... if it is given
 	$(BUILD_WITH_BENCH)
 	$(BIN)/python -m bench --rabbitmq $(if $(PEER),--peer '$(PEER)') $(ARGS)
+
+instructions: $(READY) ## count the instructions of each step of a message anew, for the test that watches them
+	$(BUILD_WITH_BENCH)
+	$(BIN)/python -m bench.instructions --renew
 
 debug: $(READY) ## core tests with index checks, asserts and counters; warnings are errors
 	FLOWMQ_BUILD=debug $(BUILD)

@@ -293,13 +293,11 @@ cdef class Channel(ContentReceiver):
         store_short(start + 9, 71)
         store_long_long(start + 11, self.next_delivery_tag)
         start[19] = entry.delivery_count > 0
-        self.peer.output.used += 20
-        # The count stands between the names and the end octet: the content is laid down behind it and the names
-        # moved forward over the gap.
-        self.peer.put_content(message, start + 24, self.number)
         memcpy(start + 20, message_names(message), message.names_bytes)
+        # The count stands between the names and the end octet.
         store_long(start + 20 + message.names_bytes, <uint32_t>min(queue.ready(), <uint64_t>0xFFFFFFFF))
-        self.peer.output.used += 4
+        self.peer.output.used += 24 + message.names_bytes
+        self.peer.put_frames(message, start + 24 + message.names_bytes, self.number)
         if no_ack:
             message_release(message)
         else:

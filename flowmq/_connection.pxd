@@ -46,6 +46,7 @@ cdef class Connection(Peer):
     cdef bint between_turns
     cdef bint disk_is_behind
     cdef readonly bint held         # frames wait until an answer that waits for the disk is given
+    cdef bint owing_answers         # answers wait for the disk; until they are given only what declares is dealt with
     cdef bint held_for_room         # frames wait until what they ask for can be written, or for another turn
     cdef int cold_methods           # dealt with in this turn
     cdef bint publishing            # content arrived in this turn

@@ -8,8 +8,8 @@ from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 from flowmq._content cimport METHOD_FRAME
 from flowmq._frame cimport (
     FLOWMQ_CONTRACT, FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_HEARTBEAT, FRAME_METHOD, FRAME_OVERHEAD_BYTES,
-    FRAME_PREFIX_BYTES, UNFINISHED_BYTES_MAX, load_long, load_short, output_clear, output_frame, output_reserve,
-    output_take,
+    FRAME_PREFIX_BYTES, READ_BUFFER_BYTES, UNFINISHED_BYTES_MAX, frame_declares, load_long, load_short, output_frame,
+    output_reserve, output_take,
 )
 from flowmq._channel cimport Channel
 from flowmq._held cimport held_message_bytes, hold_back_publish
@@ -111,7 +111,8 @@ cdef class Connection(Peer):
         flush_dirty()
 
     def get_buffer(self, size_hint):
-        self.buffer.limit = self.read_bytes
+        # The frame of a large body is read as a whole: it is one message, however many reads that takes.
+        self.buffer.limit = READ_BUFFER_BYTES if self.in_body and self.body_left > READ_BYTES_USUAL else self.read_bytes
         return self.buffer
 
     def buffer_updated(self, Py_ssize_t count):
@@ -163,7 +164,7 @@ cdef class Connection(Peer):
             self.session.lost(error)
         finally:
             flush_dirty()
-            output_clear(&self.output)
+            self.forget_output()
             self.owing = None
             self.body_channel = None
 
@@ -172,7 +173,7 @@ cdef class Connection(Peer):
     @property
     def outgoing_bytes(self) -> int:
         """Octets that the client has not taken from us yet, the transport's own included."""
-        waiting = self.output.used
+        waiting = self.waiting_bytes()
         if self.transport is not None:
             waiting += self.transport.get_write_buffer_size()
         return waiting
@@ -190,8 +191,12 @@ cdef class Connection(Peer):
         self.held = True
         self.apply_reading()
 
+    def hold_all_but_declarations(self):
+        """Until release(): clients declare in bulk without waiting, and one sync of the disk serves many of them."""
+        self.owing_answers = True
+
     def release(self):
-        self.held = False
+        self.held = self.owing_answers = False
         self.go_on()
 
     cdef int hold_for_room(self) except -1:
@@ -314,12 +319,17 @@ cdef class Connection(Peer):
         if self.output.used == 0:
             return 0
         if self.transport is None:
-            output_clear(&self.output)
-            return 0
-        octets = output_take(&self.output)
-        self.sent_bytes += len(<bytes>octets)
+            return self.forget_output()
+        self.sent_bytes += self.waiting_bytes()
         self.writes += 1
-        self.transport.write(octets)
+        octets = output_take(&self.output)
+        if self.parts is None:
+            self.transport.write(octets)
+        else:
+            parts = self.parts
+            self.forget_output()
+            parts.append(octets)
+            self.transport.writelines(parts)
         if self.starved and not self.paused and not self.refill_scheduled:
             # There is room again and nobody will say so: the transport only tells when it had been full.
             self.refill_scheduled = True
@@ -328,7 +338,7 @@ cdef class Connection(Peer):
 
     cdef int hold_back(self) except -1:
         """The transport is full: what is owed waits here, and who lets too much of it gather is not read any more."""
-        if self.output.used > HELD_BACK_FACTOR * self.outgoing_bytes_max:
+        if self.waiting_bytes() > HELD_BACK_FACTOR * self.outgoing_bytes_max:
             self.owing_too_much = True
             self.apply_reading()
         return 0
@@ -471,7 +481,7 @@ cdef class Connection(Peer):
         while self.stage != DEAF:
             if self.held or self.held_for_room:
                 return 0
-            if self.output.used > HELD_BACK_FACTOR * self.outgoing_bytes_max and not self.closing:
+            if self.waiting_bytes() > HELD_BACK_FACTOR * self.outgoing_bytes_max and not self.closing:
                 return self.hold_for_room()
             if self.cold_methods >= COLD_METHODS_PER_TURN and not self.closing:
                 return self.hold_for_room()
@@ -486,6 +496,12 @@ cdef class Connection(Peer):
                 self.position = at + FRAME_OVERHEAD_BYTES
                 self.session.protocol_header((<const char *>at)[:FRAME_OVERHEAD_BYTES])
                 continue
+            if self.owing_answers:
+                if end - at < FRAME_OVERHEAD_BYTES + 4 and at[0] == FRAME_METHOD:
+                    return 0
+                if not frame_declares(at):
+                    self.hold()
+                    return 0
             self.number = 0
             self.method = 0
             number = load_short(at + 1)

@@ -55,6 +55,7 @@ cdef class ContentReceiver(Outlet):
     cdef int finish_publish(self) except -1
 
     cdef int find_exchange(self) except -1
+    cdef int remember_names(self, Exchange exchange) except -1
     cdef int check_write(self, bytes name) except -1
     cdef int check_topics(self, Exchange exchange, list keys) except -1
     # What this user may do has changed. What is being received was allowed when it began.

@@ -137,8 +137,14 @@ cdef class ContentReceiver(Outlet):
 
     cdef int find_exchange(self) except -1:
         """Make the names just received the remembered ones."""
-        cdef bytes name = self.names[1:1 + <uint8_t>self.names[0]]
+        cdef bytes name
         cdef Exchange exchange
+        if self.memo_valid_bytes and not self.exchange.deleted and memcmp(
+            self.names, self.memo_names, 1 + <uint8_t>self.names[0]
+        ) == 0:
+            # The same exchange by another key.
+            return self.remember_names(self.exchange)
+        name = self.names[1:1 + <uint8_t>self.names[0]]
         if self.peer.access is not None and name not in self.peer.writable:
             self.check_write(name)
         exchange = self.vhost.exchanges.get(name)
@@ -146,8 +152,11 @@ cdef class ContentReceiver(Outlet):
             raise NotFound(f"no exchange '{text(name)}' in vhost '{self.vhost.name}'")
         if exchange.internal:
             raise AccessRefused(f"cannot publish to internal exchange '{text(name)}' in vhost '{self.vhost.name}'")
+        return self.remember_names(exchange)
+
+    cdef int remember_names(self, Exchange exchange) except -1:
         if self.peer.topics_restricted:
-            self.check_topics(exchange, [self.names[2 + len(name):self.names_bytes]])
+            self.check_topics(exchange, [self.names[2 + <uint8_t>self.names[0]:self.names_bytes]])
         memcpy(self.memo_names, self.names, self.names_bytes)
         self.memo_names_bytes = self.memo_valid_bytes = self.names_bytes
         self.exchange = exchange

@@ -1,17 +1,19 @@
 # See _dead_letters.pxd for what this module is and is not.
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memmove
 
-from flowmq._frame cimport FLOWMQ_CONTRACT, load_long, load_long_long
-from flowmq._message cimport message_release
+from flowmq._deaths cimport after_death, goes_round, selected_keys
+from flowmq._frame cimport FLOWMQ_CONTRACT, Cursor
+from flowmq._message cimport Properties, message_header, message_names, message_release, scan_properties
 from flowmq._order cimport OVER_DELIVERY_LIMIT, REJECTED, queue_now
 from flowmq._rewrite cimport (
-    HeaderFields, delay_of, exchange_of, expiration_of, header_fields, routing_key_of, with_other_headers,
+    Field, HeaderWriter, begin_copy, begin_fields, delay_of, end_copy, is_named, next_field, put_field, put_name,
+    put_number,
 )
 
 from flowmq._frame import check_contract
@@ -34,12 +36,6 @@ cdef Py_ssize_t EVERY_ONE = 2 ** 62
 cdef Py_ssize_t turn_left = GRAVES_IN_TURN
 
 cdef tuple REASONS = (b"rejected", b"expired", b"maxlen", b"delivery_limit", b"released")
-cdef frozenset COUNTS = frozenset((b"x-delivery-count", b"x-acquired-count"))
-cdef frozenset LAST = frozenset((b"x-death", b"x-last-death-queue", b"x-last-death-reason", b"x-last-death-exchange"))
-cdef frozenset FIRST = frozenset((b"x-first-death-queue", b"x-first-death-reason", b"x-first-death-exchange"))
-cdef bytes DELAY = b"x-delay"
-cdef frozenset WAITING = frozenset((DELAY, b"BCC"))
-cdef frozenset SELECTED = frozenset((b"CC",))
 
 
 cdef bint anyone_died() noexcept nogil:
@@ -175,6 +171,7 @@ cdef class DeadLetters(Undertaker):
         self.exchanges = exchanges
         self.exchange = exchange
         self.routing_key = routing_key
+        self.names = None if exchange is None or routing_key is None else short(exchange) + short(routing_key)
         self.park = park
         self.lost = lost
 
@@ -190,33 +187,33 @@ cdef class DeadLetters(Undertaker):
         return bury_some(0)
 
     cdef int bury_one(self, Grave *grave) except -1:
-        cdef list deaths = []
-        cdef Message *dead = died(self, grave, deaths)
-        cdef list targets
+        cdef Queue queue = <Queue>grave.queue
+        cdef Message *message = grave.entry.message
+        cdef bytes names = short(b"") + short(queue.name) if self.exchange is None else self.names_of(message)
+        cdef Message *dead = after_death(message, queue.name, REASONS[<int>grave.reason], names,
+                                         self.routing_key is None)
         try:
-            targets = self.targets_of(grave, dead, deaths)
-            return self.bury_as(grave, dead, targets)
+            return self.bury_as(grave, dead, self.targets_of(grave, dead))
         finally:
             message_release(dead)
 
-    cdef list targets_of(self, Grave *grave, Message *message, list deaths):
+    cdef bytes names_of(self, Message *message):
+        cdef const char *names = message_names(message)
+        cdef uint32_t key_at = 1 + <uint8_t>names[0]
+        if self.names is not None:
+            return self.names
+        return short(self.exchange) + names[key_at:message.names_bytes]
+
+    cdef list targets_of(self, Grave *grave, Message *message):
         cdef Exchange exchange
-        cdef RouteSet routes
-        cdef list keys
         if self.exchange is None:
             return [self.park()]
         exchange = self.exchanges.get(self.exchange)
         if exchange is None:
             return []
-        keys = all_keys(message)
-        if len(keys) > 1:
-            routes = exchange.route_keys(keys, message)
-        else:
-            key = keys[0]
-            routes = exchange.route(<const uint8_t *>PyBytes_AS_STRING(key), len(key), message)
-        targets = living(routes)
+        targets = living(routes_of(exchange, message, message))
         if grave.reason != REJECTED:
-            targets = [queue for queue in targets if not goes_round((<Queue>queue).name, deaths)]
+            targets = [queue for queue in targets if not goes_round(message, (<Queue>queue).name)]
         return targets
 
     cdef int bury_as(self, Grave *grave, Message *message, list targets) except -1:
@@ -258,150 +255,18 @@ cdef int finish_leaving(Grave *grave) except -1:
     return 0
 
 
-cdef list all_keys(Message *message):
-    """Its routing key, and those that its headers add; BCC is there only while it waits for its time."""
-    cdef list keys = [routing_key_of(message)]
-    cdef HeaderFields fields
-    if message.headers_bytes:
-        fields = header_fields(message)
-        keys.extend(texts_of(fields.value(b"CC")))
-        keys.extend(texts_of(fields.value(b"BCC")))
-    return keys
-
-
-# --------------------------------------------------------------------------------- what headers say of a death
-
-cdef Message *died(DeadLetters letters, Grave *grave, list deaths) except NULL:
-    """The message as it goes on; `deaths` gets (queue, reason, table) of all its deaths, the latest first."""
-    cdef Message *message = grave.entry.message
-    cdef bytes queue = (<Queue>grave.queue).name
-    cdef bytes reason = REASONS[<int>grave.reason]
-    cdef bytes exchange = exchange_of(message)
-    cdef bytes key = routing_key_of(message)
-    cdef HeaderFields fields = header_fields(message)
-    cdef list earlier = deaths_in(fields.value(b"x-death")) if message.died else []
-    cdef bytes newest = None
-    cdef bytes headers
-    cdef Message *dead
-    cdef Py_ssize_t at
-    for at, death in enumerate(earlier):
-        if death[0] == queue and death[1] == reason:
-            del earlier[at]
-            newest = counted_again(death[2])
-            break
-    if newest is None:
-        newest = death_of(message, queue, reason, exchange, [key, *texts_of(fields.value(b"CC"))])
-    earlier.insert(0, (queue, reason, newest))
-    deaths.extend(earlier)
-    unwanted = COUNTS | LAST
-    if not message.died:
-        unwanted |= FIRST
-    if letters.routing_key is not None:
-        unwanted |= SELECTED
-    headers = fields.without(unwanted) + field(b"x-death", b"A" + sized(b"".join([
-        b"F" + sized(death[2]) for death in earlier
-    ])))
-    if not message.died:
-        headers += companions(b"x-first-death-", queue, reason, exchange)
-    headers += companions(b"x-last-death-", queue, reason, exchange)
-    if letters.exchange is None:
-        names = short(b"") + short((<Queue>grave.queue).name)
-    else:
-        names = short(letters.exchange) + short(key if letters.routing_key is None else letters.routing_key)
-    dead = with_other_headers(message, names, headers, False)
-    dead.died = True
-    return dead
-
-
-cdef bytes death_of(Message *message, bytes queue, bytes reason, bytes exchange, list keys):
-    cdef bytes expiration = expiration_of(message)
-    cdef bytes death = b"".join((
-        field(b"count", b"l" + (1).to_bytes(8, "big")),
-        field(b"reason", b"S" + sized(reason)),
-        field(b"queue", b"S" + sized(queue)),
-        field(b"time", b"T" + int(queue_now() // 1000).to_bytes(8, "big")),
-        field(b"exchange", b"S" + sized(exchange)),
-        field(b"routing-keys", b"A" + sized(b"".join([b"S" + sized(key) for key in keys]))),
-    ))
-    if expiration is not None:
-        death += field(b"original-expiration", b"S" + sized(expiration))
-    return death
-
-
-cdef bytes counted_again(bytes death):
-    """The same table with a count one higher."""
-    cdef HeaderFields fields = HeaderFields(death)
-    cdef bytes count = fields.value(b"count")
-    cdef uint64_t number = 0
-    if count is not None and count[:1] == b"l" and PyBytes_GET_SIZE(count) == 9:
-        number = load_long_long(<const uint8_t *>PyBytes_AS_STRING(count) + 1)
-    return field(b"count", b"l" + int(number + 1).to_bytes(8, "big")) + fields.without((b"count",))
-
-
-cdef list deaths_in(bytes value):
-    """(queue, reason, table without its length) of each table in an array."""
-    cdef list deaths = []
-    cdef Py_ssize_t at = 5
-    cdef uint32_t table_bytes
-    cdef HeaderFields fields
-    if value is None or value[:1] != b"A":
-        return deaths
-    while at + 5 <= PyBytes_GET_SIZE(value) and value[at:at + 1] == b"F":
-        table_bytes = load_long(<const uint8_t *>PyBytes_AS_STRING(value) + at + 1)
-        table = value[at + 5:at + 5 + table_bytes]
-        fields = HeaderFields(table)
-        deaths.append((text_of(fields.value(b"queue")), text_of(fields.value(b"reason")), table))
-        at += 5 + table_bytes
-    return deaths
-
-
-cdef bytes text_of(bytes value):
-    """A string value without its type and length; None when it is something else."""
-    return value[5:] if value is not None and value[:1] == b"S" else None
-
-
-cdef list texts_of(bytes value):
-    """The strings of an array; none when it is something else."""
-    cdef list texts = []
-    cdef Py_ssize_t at = 5
-    cdef uint32_t text_bytes
-    if value is None or value[:1] != b"A":
-        return texts
-    while at + 5 <= PyBytes_GET_SIZE(value) and value[at:at + 1] == b"S":
-        text_bytes = load_long(<const uint8_t *>PyBytes_AS_STRING(value) + at + 1)
-        texts.append(value[at + 5:at + 5 + text_bytes])
-        at += 5 + text_bytes
-    return texts
-
-
-cdef bint goes_round(bytes target, list deaths):
-    """Has it died in that queue before, and was not rejected anywhere since or there?"""
-    for queue, reason, _ in deaths:
-        if reason == b"rejected":
-            return False
-        if queue == target:
-            return True
-    return False
-
-
-cdef bytes companions(bytes prefix, bytes queue, bytes reason, bytes exchange):
-    return b"".join((
-        field(prefix + b"queue", b"S" + sized(queue)),
-        field(prefix + b"reason", b"S" + sized(reason)),
-        field(prefix + b"exchange", b"S" + sized(exchange)),
-    ))
-
-
-cdef inline bytes field(bytes name, bytes value):
-    return short(name) + value
+cdef RouteSet routes_of(Exchange exchange, Message *selecting, Message *message):
+    """By the routing key of `selecting`, and those that its headers add; BCC is there only while it waits."""
+    cdef const char *names = message_names(selecting)
+    cdef uint32_t key_at = 2 + <uint8_t>names[0]
+    cdef list keys = selected_keys(selecting) if selecting.headers_bytes else None
+    if keys is not None:
+        return exchange.route_keys(keys, message)
+    return exchange.route(<const uint8_t *>names + key_at, selecting.names_bytes - key_at, message)
 
 
 cdef inline bytes short(bytes text):
     return bytes((PyBytes_GET_SIZE(text),)) + text
-
-
-cdef inline bytes sized(bytes octets):
-    return PyBytes_GET_SIZE(octets).to_bytes(4, "big") + octets
 
 
 # ------------------------------------------------------------------------------------------------- its time has come
@@ -423,13 +288,10 @@ cdef class Release(Undertaker):
         cdef Message *message = released(grave.entry.message)
         cdef Queue target
         cdef uint64_t commit = 0
-        cdef uint64_t expires_at_ms = 0
         cdef list targets
         try:
-            expiration = expiration_of(message)
-            if expiration is not None:
-                expires_at_ms = queue_now() + int(expiration)
-            targets = living(self.exchange.route_keys(all_keys(grave.entry.message), message))
+            expires_at_ms = expiry_of(message)
+            targets = living(routes_of(self.exchange, grave.entry.message, message))
             begin_leaving(grave, message, targets)
             for target in targets:
                 target.publish(message, expires_at_ms, &commit)
@@ -441,8 +303,25 @@ cdef class Release(Undertaker):
         return 0
 
 
+cdef uint64_t expiry_of(Message *message) except? 0:
+    """When it expires if it is published now; 0 for never."""
+    cdef Properties properties
+    cdef const char *payload = message_header(message)
+    scan_properties(<const uint8_t *>payload, message.header_bytes, &properties)
+    if properties.expiration_at == 0:
+        return 0
+    return queue_now() + int(payload[properties.expiration_at:properties.expiration_at + properties.expiration_bytes])
+
+
 cdef Message *released(Message *message) except NULL:
     """The same message with its delay negative, as a sign that it was delayed: it is not delayed again."""
-    cdef bytes headers = header_fields(message).without(WAITING)
-    headers += field(DELAY, b"l" + int(-delay_of(message)).to_bytes(8, "big", signed=True))
-    return with_other_headers(message, None, headers, True)
+    cdef HeaderWriter *writer = begin_copy(message)
+    cdef Cursor cursor
+    cdef Field field
+    begin_fields(message, &cursor)
+    while next_field(&cursor, &field):
+        if not is_named(&field, b"x-delay") and not is_named(&field, b"BCC"):
+            put_field(writer, &field)
+    put_name(writer, b"x-delay")
+    put_number(writer, c"l", <uint64_t>-delay_of(message))
+    return end_copy(writer, message, NULL, 0, True)

@@ -59,6 +59,19 @@ cdef enum:
     READ_BUFFER_BYTES = 262144  # one read at most: also the budget of one connection's turn
     UNFINISHED_BYTES_MAX = 262144   # room in front of a read for an unfinished frame put back
 
+    # class and method in one number, as they stand at the front of a method frame
+    EXCHANGE_DECLARE = 0x0028000A
+    EXCHANGE_BIND = 0x0028001E
+    QUEUE_DECLARE = 0x0032000A
+    QUEUE_BIND = 0x00320014
+
+cdef inline bint frame_declares(const uint8_t *frame) noexcept nogil:
+    # Of a frame with its first 11 octets there: is it a method that declares or binds, and does nothing else?
+    cdef uint32_t method = load_long(frame + FRAME_PREFIX_BYTES)
+    return frame[0] == FRAME_METHOD and (
+        method == QUEUE_DECLARE or method == QUEUE_BIND or method == EXCHANGE_DECLARE or method == EXCHANGE_BIND
+    )
+
 cdef struct Cursor:
     # A view of received octets that knows its end. Dies with the frame it was opened on.
     const uint8_t *position

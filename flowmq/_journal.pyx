@@ -577,9 +577,9 @@ cdef class Journal(RecordWriter):
         return number
 
     def close(self):
-        """Write what is built, end the thread, close the files."""
+        """Write what is built, end the thread, close the files. Of one that was not started nothing is changed."""
         cdef Segment segment
-        if self.segment is not None and not self.error:
+        if self.next_number and not self.error:
             if self.batch != NULL:
                 self.batch.sync = True
             self.submit_batch()

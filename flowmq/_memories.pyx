@@ -10,7 +10,7 @@ from flowmq._message cimport (
     Properties, message_body, message_make_room, message_new, message_release, scan_properties,
 )
 from flowmq._order cimport Reason
-from flowmq._rewrite cimport header_fields
+from flowmq._rewrite cimport header_value
 
 from flowmq._frame import check_contract
 
@@ -50,7 +50,7 @@ cdef class SeenBefore(Deduplication):
         self.seen = {}
 
     cdef bint is_duplicate(self, Message *message, uint64_t *commit) except -1:
-        cdef bytes value = header_fields(message).value(self.header)
+        cdef bytes value = header_value(message, self.header)
         if value is None:
             return False
         if value in self.seen:

@@ -12,7 +12,23 @@ from flowmq._frame import check_contract
 
 check_contract(FLOWMQ_CONTRACT)
 
+cdef extern from *:
+    """
+    #include <stdlib.h>
+    #if defined(__GLIBC__)
+    #include <malloc.h>
+    static void keep_freed_memory(int octets) {
+        mallopt(M_MMAP_THRESHOLD, octets);
+        mallopt(M_TRIM_THRESHOLD, octets);
+    }
+    #else
+    static void keep_freed_memory(int octets) { (void)octets; }
+    #endif
+    """
+    void keep_freed_memory(int octets)
+
 cdef enum:
+    FREED_BYTES_KEPT = 16777216
     SIZE_CLASSES = 10
     HEADER_FIXED_BYTES = 14            # class, weight, body size, property flags
     FREE_BYTES_PER_CLASS_MAX = 4194304
@@ -28,6 +44,10 @@ cdef FreeBlock *free_blocks[SIZE_CLASSES]
 cdef uint32_t free_count[SIZE_CLASSES]
 memset(free_blocks, 0, sizeof(free_blocks))
 memset(free_count, 0, sizeof(free_count))
+
+# Large blocks come and go one by one. Given back to the system at once, each would be made of fresh pages again, which
+# costs more than what is done with it.
+keep_freed_memory(FREED_BYTES_KEPT)
 
 cdef uint64_t alive = 0
 cdef uint64_t bytes_alive = 0

@@ -23,10 +23,19 @@ cdef enum Dirty:
 
 cdef enum:
     WRITE_BYTES_ENOUGH = 16384  # more would not make a write cheaper
+    BODY_SHARED_BYTES_MIN = 32768
+
+cdef class SharedBody:
+    # A part of a message's body, sent from where it lies; holds a reference to the message.
+    cdef Message *message
+    cdef uint64_t start
+    cdef uint64_t count
 
 cdef class Peer:
     # The output side of a client's connection.
     cdef OutputBuffer output
+    cdef list parts                 # what goes out before it: octets, and bodies from where they lie; None: nothing
+    cdef Py_ssize_t parts_bytes
     cdef readonly uint32_t body_frame_bytes     # largest body frame payload the client takes
     cdef readonly uint64_t message_bytes_max    # largest body it may publish
     cdef readonly Py_ssize_t outgoing_bytes_max  # deliveries stop while more than this waits in `output`
@@ -52,8 +61,11 @@ cdef class Peer:
     cdef int hold_publish(self, Outlet channel, Message *message, Exchange exchange, RouteSet routes,
                           uint64_t expires_at_ms, bint mandatory, uint64_t sequence) except -1
 
+    cdef inline Py_ssize_t waiting_bytes(self) noexcept:
+        return self.output.used + self.parts_bytes
+
     cdef inline bint has_room(self) noexcept:
-        if not self.paused and not self.closing and self.output.used < self.outgoing_bytes_max:
+        if not self.paused and not self.closing and self.waiting_bytes() < self.outgoing_bytes_max:
             return True
         self.starved = True
         return False
@@ -62,19 +74,29 @@ cdef class Peer:
         # A delivery was added.
         if self.dirty == CLEAN:
             return self.mark_gathering()
-        if self.dirty == GATHERING and self.output.used >= WRITE_BYTES_ENOUGH:
+        if self.dirty == GATHERING and self.waiting_bytes() >= WRITE_BYTES_ENOUGH:
             return self.mark_dirty()
         return 0
 
+    cdef inline bint shares_body(self, Message *message) noexcept:
+        # Is it sent from where it lies? Not in small frames: those are more to keep in mind than to copy.
+        return message.body_bytes >= BODY_SHARED_BYTES_MIN and self.body_frame_bytes >= BODY_SHARED_BYTES_MIN // 2
+
     cdef inline Py_ssize_t content_room(self, Message *message) noexcept:
-        # Octets that put_content() may write.
+        # Octets that put_content() may write to the buffer.
         cdef Py_ssize_t room = <Py_ssize_t>message_image_bytes(message)
-        if message.body_bytes > self.body_frame_bytes:
+        if self.shares_body(message):
+            room -= <Py_ssize_t>message.body_bytes
+        elif message.body_bytes > self.body_frame_bytes:
             room += <Py_ssize_t>(message.body_bytes // self.body_frame_bytes) * FRAME_OVERHEAD_BYTES
         return room
 
     # Lays down names, header and body of a content behind the method frame that was begun for it; room is reserved.
-    cdef void put_content(self, Message *message, char *at, uint16_t channel) noexcept
+    cdef int put_content(self, Message *message, char *at, uint16_t channel) except -1
+    # The same without the names.
+    cdef int put_frames(self, Message *message, char *at, uint16_t channel) except -1
+    cdef int forget_output(self) except -1
+    cdef int share_body(self, Message *message, uint16_t channel) except -1
 
 # Until the next flush_dirty() whoever calls this answers for writing out what gets dirty.
 cdef void begin_turn() noexcept

@@ -1,13 +1,15 @@
 # See _peer.pxd for what this module is and is not.
 
+from cpython.buffer cimport PyBuffer_FillInfo
 from libc.string cimport memcpy
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from flowmq._frame cimport (
-    FLOWMQ_CONTRACT, FRAME_BODY, FRAME_END, FRAME_OVERHEAD_BYTES, output_clear, put_frame_prefix, store_short,
+    FLOWMQ_CONTRACT, FRAME_BODY, FRAME_END, FRAME_OVERHEAD_BYTES, FRAME_PREFIX_BYTES, output_clear, output_reserve,
+    output_take, put_frame_prefix, store_short,
 )
 from flowmq._dead_letters cimport anyone_died, bury_some, end_burials_of_turn
-from flowmq._message cimport message_body, message_image_bytes, message_names
+from flowmq._message cimport message_body, message_image_bytes, message_names, message_release, message_retain
 from flowmq._order cimport anything_timed
 
 from flowmq._frame import check_contract
@@ -206,27 +208,75 @@ cdef class Peer:
     def __dealloc__(self):
         output_clear(&self.output)
 
-    cdef void put_content(self, Message *message, char *at, uint16_t channel) noexcept:
+    cdef int forget_output(self) except -1:
+        output_clear(&self.output)
+        self.parts = None
+        self.parts_bytes = 0
+        return 0
+
+    cdef int put_content(self, Message *message, char *at, uint16_t channel) except -1:
         cdef uint64_t image_bytes = message_image_bytes(message)
         cdef char *header_frame = at + message.names_bytes + 1
-        if message.body_bytes > self.body_frame_bytes:
-            self.output.used += put_in_parts(message, at, channel, self.body_frame_bytes)
-            return
+        if message.body_bytes > self.body_frame_bytes or message.body_bytes >= BODY_SHARED_BYTES_MIN:
+            memcpy(at, message_names(message), message.names_bytes)
+            self.output.used += message.names_bytes
+            return self.put_frames(message, at + message.names_bytes, channel)
         memcpy(at, message_names(message), image_bytes)
         store_short(header_frame + 1, channel)
         if message.body_bytes:
             store_short(header_frame + message.header_bytes + FRAME_OVERHEAD_BYTES + 1, channel)
         self.output.used += <Py_ssize_t>image_bytes
+        return 0
+
+    cdef int put_frames(self, Message *message, char *at, uint16_t channel) except -1:
+        cdef Py_ssize_t head_bytes = 1 + message.header_bytes + FRAME_OVERHEAD_BYTES
+        memcpy(at, message_names(message) + message.names_bytes, head_bytes)
+        store_short(at + 2, channel)
+        self.output.used += head_bytes
+        if self.shares_body(message):
+            return self.share_body(message, channel)
+        self.output.used += put_body(message, at + head_bytes, channel, self.body_frame_bytes)
+        return 0
+
+    cdef int share_body(self, Message *message, uint16_t channel) except -1:
+        cdef uint64_t sent = 0
+        cdef SharedBody part
+        cdef char *at
+        if self.parts is None:
+            self.parts = []
+        while sent < message.body_bytes:
+            part = SharedBody.__new__(SharedBody)
+            part.message = message
+            message_retain(message)
+            part.start = sent
+            part.count = min(message.body_bytes - sent, <uint64_t>self.body_frame_bytes)
+            at = output_reserve(&self.output, FRAME_PREFIX_BYTES)
+            put_frame_prefix(at, FRAME_BODY, channel, <uint32_t>part.count)
+            self.output.used += FRAME_PREFIX_BYTES
+            self.parts_bytes += self.output.used + <Py_ssize_t>part.count
+            self.parts.append(output_take(&self.output))
+            self.parts.append(memoryview(part))
+            output_reserve(&self.output, 1)[0] = <char>FRAME_END
+            self.output.used += 1
+            sent += part.count
+        return 0
 
 
-cdef Py_ssize_t put_in_parts(Message *message, char *start, uint16_t channel, uint64_t part_bytes_max) noexcept nogil:
-    """A body larger than the receiver's frames. Returns the octets written."""
-    cdef uint64_t before_body = message.names_bytes + 1 + message.header_bytes + FRAME_OVERHEAD_BYTES
+cdef class SharedBody:
+
+    def __dealloc__(self):
+        if self.message != NULL:
+            message_release(self.message)
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, message_body(self.message) + self.start, <Py_ssize_t>self.count, True, flags)
+
+
+cdef Py_ssize_t put_body(Message *message, char *start, uint16_t channel, uint64_t part_bytes_max) noexcept nogil:
+    """In frames of the receiver's size. Returns the octets written."""
     cdef uint64_t sent = 0
     cdef uint64_t part
-    cdef char *at = start + before_body
-    memcpy(start, message_names(message), before_body)
-    store_short(start + message.names_bytes + 2, channel)
+    cdef char *at = start
     while sent < message.body_bytes:
         part = min(message.body_bytes - sent, part_bytes_max)
         at = put_frame_prefix(at, FRAME_BODY, channel, <uint32_t>part)

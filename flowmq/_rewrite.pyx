@@ -1,12 +1,12 @@
 # See _rewrite.pxd for what this module is and is not.
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t
-from libc.string cimport memcmp, memcpy
+from libc.stdlib cimport free, realloc
+from libc.string cimport memcmp, memcpy, strlen
 
 from flowmq._frame cimport (
-    FLOWMQ_CONTRACT, Cursor, load_long, load_long_long, load_short, read_short_string, skip_short_string,
-    store_long_long,
+    FLOWMQ_CONTRACT, load_long, load_long_long, load_short, read_short_string, skip_short_string, store_long,
+    store_long_long, store_short,
 )
 from flowmq._heaps cimport failures_of, returns_of
 from flowmq._message cimport (
@@ -20,81 +20,80 @@ check_contract(FLOWMQ_CONTRACT)
 
 cdef enum:
     HEADER_FIXED_BYTES = 14
+    FLAGS_AT = 12
     HEADERS_FLAG = 0x2000
     EXPIRATION_FLAG = 0x0100
+    WRITER_BYTES_USUAL = 1024
+    WRITER_BYTES_KEPT = 65536
 
 # A hundred thousand years: sums of it and any time fit 64 bits.
 cdef int64_t DELAY_MS_MAX = 3162240000000000
-cdef frozenset DELIVERY_COUNTS = frozenset((b"x-delivery-count", b"x-acquired-count"))
+cdef HeaderWriter the_writer
+the_writer.data = NULL
+the_writer.used = the_writer.capacity = 0
 
 
-cdef class HeaderFields:
+# ------------------------------------------------------------------------------------------------------ reading
 
-    def __cinit__(self, bytes table not None):
-        cdef Cursor cursor
-        cdef const uint8_t *begin = <const uint8_t *>PyBytes_AS_STRING(table)
-        cdef const uint8_t *name
-        cdef Py_ssize_t start
-        cdef uint8_t name_bytes
-        self.table = table
-        self.names = []
-        self.starts = []
-        self.values = []
-        cursor.position = begin
-        cursor.end = begin + PyBytes_GET_SIZE(table)
-        while cursor.position < cursor.end:
-            start = cursor.position - begin
-            if not read_short_string(&cursor, &name, &name_bytes):
-                break
-            self.values.append(cursor.position - begin)
-            if not skip_field_value(&cursor):
-                self.values.pop()
-                break
-            self.names.append((<const char *>name)[:name_bytes])
-            self.starts.append(start)
-        else:
-            start = PyBytes_GET_SIZE(table)
-        self.starts.append(start)
-
-    cdef bytes without(self, object names):
-        cdef list kept
-        if not any(name in names for name in self.names):
-            return self.table
-        kept = [
-            self.table[self.starts[at]:self.starts[at + 1]] for at, name in enumerate(self.names) if name not in names
-        ]
-        return b"".join(kept)
-
-    cdef bytes value(self, bytes name):
-        cdef Py_ssize_t at
-        if name not in self.names:
-            return None
-        at = self.names.index(name)
-        return self.table[self.values[at]:self.starts[at + 1]]
+cdef void begin_fields(Message *message, Cursor *cursor) noexcept nogil:
+    cursor.position = <const uint8_t *>message_header(message) + message.headers_at
+    cursor.end = cursor.position + message.headers_bytes
 
 
-cdef HeaderFields header_fields(Message *message):
-    cdef const char *table = message_header(message) + message.headers_at
-    return HeaderFields(table[:message.headers_bytes] if message.headers_bytes else b"")
+cdef bint next_field(Cursor *cursor, Field *field) noexcept nogil:
+    if cursor.position >= cursor.end:
+        return False
+    field.start = cursor.position
+    if not read_short_string(cursor, &field.name, &field.name_bytes):
+        return False
+    field.value = cursor.position
+    if not skip_field_value(cursor):
+        return False
+    field.end = cursor.position
+    return True
+
+
+cdef bint is_named(const Field *field, const char *name) noexcept nogil:
+    cdef size_t name_bytes = strlen(name)
+    return field.name_bytes == name_bytes and memcmp(field.name, name, name_bytes) == 0
+
+
+cdef bint enter_value(const uint8_t *value, const uint8_t *end, uint8_t kind, Cursor *inside) noexcept nogil:
+    cdef uint32_t value_bytes
+    if end - value < 5 or value[0] != kind:
+        return False
+    value_bytes = load_long(value + 1)
+    if <uint64_t>(end - value - 5) < value_bytes:
+        return False
+    inside.position = value + 5
+    inside.end = value + 5 + value_bytes
+    return True
+
+
+cdef bint next_text(Cursor *cursor, const uint8_t **text, uint32_t *text_bytes) noexcept nogil:
+    cdef Cursor inside
+    if not enter_value(cursor.position, cursor.end, c"S", &inside):
+        return False
+    text[0] = inside.position
+    text_bytes[0] = <uint32_t>(inside.end - inside.position)
+    cursor.position = inside.end
+    return True
+
+
+cdef bytes header_value(Message *message, bytes name):
+    cdef Cursor cursor
+    cdef Field field
+    begin_fields(message, &cursor)
+    while next_field(&cursor, &field):
+        # Not is_named(): whoever chose this name may have put a zero octet into it.
+        if field.name_bytes == len(name) and memcmp(field.name, <const char *>name, field.name_bytes) == 0:
+            return (<const char *>field.value)[:field.end - field.value]
+    return None
 
 
 cdef bytes exchange_of(Message *message):
     cdef const char *names = message_names(message)
     return names[1:1 + <uint8_t>names[0]]
-
-
-cdef bytes routing_key_of(Message *message):
-    cdef const char *names = message_names(message)
-    return names[2 + <uint8_t>names[0]:message.names_bytes]
-
-
-cdef bytes expiration_of(Message *message):
-    cdef Properties properties
-    cdef const char *payload = message_header(message)
-    scan_properties(<const uint8_t *>payload, message.header_bytes, &properties)
-    if properties.expiration_at == 0:
-        return None
-    return payload[properties.expiration_at:properties.expiration_at + properties.expiration_bytes]
 
 
 cdef int64_t delay_of(Message *message) noexcept nogil:
@@ -153,47 +152,123 @@ cdef int64_t integer_at(Cursor *cursor) noexcept nogil:
     return at[0] if kind == c"B" else 0
 
 
-cdef bytes payload_with(Message *message, bytes headers, bint with_expiration):
-    """The content header payload with that headers table."""
-    cdef Properties properties
+# ------------------------------------------------------------------------------------------------------ writing
+
+cdef char *make_room(HeaderWriter *writer, size_t count) except NULL:
+    cdef size_t wanted = writer.used + count
+    cdef void *moved
+    if wanted > writer.capacity:
+        wanted = max(wanted, max(writer.capacity * 2, <size_t>WRITER_BYTES_USUAL))
+        moved = realloc(writer.data, wanted)
+        if moved == NULL:
+            raise MemoryError("headers of a message")
+        writer.data = <char *>moved
+        writer.capacity = wanted
+    return writer.data + writer.used
+
+
+cdef int put_octets(HeaderWriter *writer, const void *octets, size_t count) except -1:
+    memcpy(make_room(writer, count), octets, count)
+    writer.used += count
+    return 0
+
+
+cdef int put_field(HeaderWriter *writer, const Field *field) except -1:
+    return put_octets(writer, field.start, <size_t>(field.end - field.start))
+
+
+cdef int put_name(HeaderWriter *writer, const char *name) except -1:
+    cdef size_t name_bytes = strlen(name)
+    cdef char *at = make_room(writer, 1 + name_bytes)
+    at[0] = <char>name_bytes
+    memcpy(at + 1, name, name_bytes)
+    writer.used += 1 + name_bytes
+    return 0
+
+
+cdef int put_text(HeaderWriter *writer, const void *text, size_t text_bytes) except -1:
+    cdef char *at = make_room(writer, 5 + text_bytes)
+    at[0] = c"S"
+    store_long(at + 1, <uint32_t>text_bytes)
+    memcpy(at + 5, text, text_bytes)
+    writer.used += 5 + text_bytes
+    return 0
+
+
+cdef int put_number(HeaderWriter *writer, uint8_t kind, uint64_t number) except -1:
+    cdef char *at = make_room(writer, 9)
+    at[0] = <char>kind
+    store_long_long(at + 1, number)
+    writer.used += 9
+    return 0
+
+
+cdef size_t begin_sized(HeaderWriter *writer, uint8_t kind) except? 0:
+    make_room(writer, 5)[0] = <char>kind
+    writer.used += 5
+    return writer.used
+
+
+cdef void end_sized(HeaderWriter *writer, size_t at) noexcept nogil:
+    store_long(writer.data + at - 4, <uint32_t>(writer.used - at))
+
+
+cdef HeaderWriter *begin_copy(Message *message) except NULL:
+    cdef HeaderWriter *writer = &the_writer
+    cdef const uint8_t *payload = <const uint8_t *>message_header(message)
+    cdef uint16_t flags = load_short(payload + FLAGS_AT)
     cdef Cursor cursor
-    cdef const char *payload = message_header(message)
-    cdef uint16_t flags = load_short(<const uint8_t *>payload + HEADER_FIXED_BYTES - 2)
-    cdef Py_ssize_t headers_at, behind
-    cdef bytes rest
-    scan_properties(<const uint8_t *>payload, message.header_bytes, &properties)
-    cursor.position = <const uint8_t *>payload + HEADER_FIXED_BYTES
-    cursor.end = <const uint8_t *>payload + message.header_bytes
+    cdef uint32_t table_at
+    writer.used = 0
+    cursor.position = payload + HEADER_FIXED_BYTES
+    cursor.end = payload + message.header_bytes
     if flags & 0x8000:
         skip_short_string(&cursor)
     if flags & 0x4000:
         skip_short_string(&cursor)
-    headers_at = cursor.position - <const uint8_t *>payload
-    behind = headers_at
+    table_at = <uint32_t>(cursor.position - payload)
+    writer.rest_at = table_at
     if flags & HEADERS_FLAG:
-        behind += 4 + properties.headers_bytes
-    if properties.expiration_at and not with_expiration:
-        flags &= ~<uint16_t>EXPIRATION_FLAG
-        rest = payload[behind:properties.expiration_at - 1]
-        rest += payload[properties.expiration_at + properties.expiration_bytes:message.header_bytes]
-    else:
-        rest = payload[behind:message.header_bytes]
-    return b"".join((
-        payload[:HEADER_FIXED_BYTES - 2], (flags | HEADERS_FLAG).to_bytes(2, "big"),
-        payload[HEADER_FIXED_BYTES:headers_at], len(headers).to_bytes(4, "big"), headers, rest,
-    ))
+        writer.rest_at += 4 + load_long(cursor.position)
+    put_octets(writer, payload, table_at)
+    store_short(writer.data + FLAGS_AT, flags | HEADERS_FLAG)
+    make_room(writer, 4)
+    writer.used += 4
+    writer.table_at = writer.used
+    return writer
 
 
-cdef Message *with_other_headers(Message *message, bytes names, bytes headers, bint with_expiration) except NULL:
-    cdef bytes payload = payload_with(message, headers, with_expiration)
+cdef int put_rest(HeaderWriter *writer, Message *message, bint with_expiration) except -1:
+    """The properties behind the headers."""
+    cdef Properties properties
+    cdef const char *payload = message_header(message)
+    cdef uint32_t behind
+    scan_properties(<const uint8_t *>payload, message.header_bytes, &properties)
+    if properties.expiration_at == 0 or with_expiration:
+        return put_octets(writer, payload + writer.rest_at, message.header_bytes - writer.rest_at)
+    store_short(writer.data + FLAGS_AT, load_short(writer.data + FLAGS_AT) & ~<uint16_t>EXPIRATION_FLAG)
+    put_octets(writer, payload + writer.rest_at, properties.expiration_at - 1 - writer.rest_at)
+    behind = properties.expiration_at + properties.expiration_bytes
+    return put_octets(writer, payload + behind, message.header_bytes - behind)
+
+
+cdef Message *end_copy(HeaderWriter *writer, Message *message, const char *names, uint32_t names_bytes,
+                       bint with_expiration) except NULL:
     cdef Properties properties
     cdef Message *copy
     cdef Message *grown
-    if names is None:
-        names = message_names(message)[:message.names_bytes]
-    scan_properties(<const uint8_t *>PyBytes_AS_STRING(payload), <uint32_t>len(payload), &properties)
-    copy = message_new(PyBytes_AS_STRING(names), <uint32_t>len(names), <const uint8_t *>PyBytes_AS_STRING(payload),
-                       <uint32_t>len(payload), message.body_bytes, &properties)
+    end_sized(writer, writer.table_at)
+    put_rest(writer, message, with_expiration)
+    if names == NULL:
+        names = message_names(message)
+        names_bytes = message.names_bytes
+    scan_properties(<const uint8_t *>writer.data, <uint32_t>writer.used, &properties)
+    copy = message_new(names, names_bytes, <const uint8_t *>writer.data, <uint32_t>writer.used, message.body_bytes,
+                       &properties)
+    if writer.capacity > WRITER_BYTES_KEPT:
+        free(writer.data)
+        writer.data = NULL
+        writer.capacity = 0
     if copy == NULL:
         raise MemoryError("a copy of a message")
     copy.died = message.died
@@ -208,18 +283,20 @@ cdef Message *with_other_headers(Message *message, bytes names, bytes headers, b
 
 
 cdef Message *with_delivery_counts(Message *message, uint32_t delivery_count) except NULL:
-    cdef bytes headers = header_fields(message).without(DELIVERY_COUNTS)
+    cdef HeaderWriter *writer = begin_copy(message)
+    cdef Cursor cursor
+    cdef Field field
     cdef Message *copy
-    headers += counted(b"x-delivery-count", failures_of(delivery_count))
-    headers += counted(b"x-acquired-count", returns_of(delivery_count))
-    copy = with_other_headers(message, None, headers, True)
+    begin_fields(message, &cursor)
+    while next_field(&cursor, &field):
+        if not is_named(&field, b"x-delivery-count") and not is_named(&field, b"x-acquired-count"):
+            put_field(writer, &field)
+    put_name(writer, b"x-delivery-count")
+    put_number(writer, c"l", failures_of(delivery_count))
+    put_name(writer, b"x-acquired-count")
+    put_number(writer, c"l", returns_of(delivery_count))
+    copy = end_copy(writer, message, NULL, 0, True)
     # What its queue's log took it for may be more than its publisher said.
     copy.delivery_mode = message.delivery_mode
     message_release(message)
     return copy
-
-
-cdef bytes counted(bytes name, uint32_t number):
-    cdef char octets[8]
-    store_long_long(octets, number)
-    return bytes((len(name),)) + name + b"l" + octets[:8]

@@ -25,6 +25,7 @@ OF_THE_EVENT_LOOP = {
     kind.__dict__[name].__code__: name
     for kind, name in (
         (Transport, "write"),
+        (Transport, "writelines"),
         (Transport, "pause_reading"),
         (Transport, "resume_reading"),
         (Loop, "call_soon"),

@@ -90,6 +90,11 @@ class Users:
             raise AccessError(f"user '{name}' is set by the configuration file: change it there")
         return user
 
+    @property
+    def is_open(self) -> bool:
+        """May guest come from anywhere?"""
+        return not self.default_user_loopback_only
+
     def may_log_in(self, user: User, *, from_loopback: bool) -> bool:
         """With the right password."""
         return from_loopback or user.name != LOOPBACK_ONLY_USER or not self.default_user_loopback_only

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from flowmq._channel import Channel
 from flowmq.amqp.errors import NotFound
 from flowmq.amqp.method import Method
+from flowmq.amqp.methods import ExchangeBind, ExchangeDeclare, QueueBind, QueueDeclare
 from flowmq.broker.permissions import QUEUE, READ, Access
 from flowmq.broker.queues import DeclaredQueue
 from flowmq.broker.vhost import VHost
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from flowmq.server.session import Session
 
 MESSAGE_COUNT_MAX = 0xFFFFFFFF
+# What the connection goes on with while answers wait for the disk; see frame_declares() in _frame.pxd.
+DECLARATIONS = (QueueDeclare, QueueBind, ExchangeDeclare, ExchangeBind)
 
 
 def vhost_of(session: "Session") -> VHost:
@@ -27,13 +30,15 @@ def access_of(session: "Session") -> Access:
 
 def answer(session: "Session", channel: Channel, method: Any, reply: Method) -> None:
     """The answer to a method that may have changed what is durable: only once that is on disk."""
-    nowait = getattr(method, "nowait", False)  # queue.unbind has no such field
+    wanted = None if getattr(method, "nowait", False) else reply  # queue.unbind has no such field
     store = session.node.store
     commit = store.take_commit() if store is not None else 0
-    if commit:
-        session.send_when_committed(commit, channel.number, None if nowait else reply)
-    elif not nowait:
-        session.send(channel.number, reply)
+    if isinstance(method, DECLARATIONS):
+        session.send_in_turn(commit, channel.number, wanted)
+    elif commit:
+        session.send_when_committed(commit, channel.number, wanted)
+    elif wanted is not None:
+        session.send(channel.number, wanted)
 
 
 def queue_name(session: "Session", channel: Channel, name: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any, NoReturn, TypeVar, get_args, get_type_hints
 import click
 
 from flowmq import __version__
+from flowmq.server.access_command import GROUPS
 from flowmq.server.config import LogSettings, Settings, SettingsError, load_settings, to_toml
 from flowmq.storage.layout import DataDir, StorageError
 
@@ -45,6 +46,10 @@ def setting_options(command: Command) -> Command:
 def flowmq(context: click.Context) -> None:
     """FlowMQ, a message broker for AMQP 0-9-1."""
     show_help_if_alone(context)
+
+
+for group in GROUPS:
+    flowmq.add_command(group)
 
 
 @flowmq.command("serve")

@@ -15,7 +15,16 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from flowmq.broker.policies import Policy
-from flowmq.server.listener_settings import TLSHost, TLSSettings, check_hosts, contradiction
+from flowmq.server.listener_settings import (
+    PASSWORD_MECHANISMS,
+    Mechanism,
+    TLSHost,
+    TLSSettings,
+    WebSocketSettings,
+    check_hosts,
+    contradiction,
+)
+from flowmq.server.proxy_protocol import network
 from flowmq.server.user_settings import User, check_users
 
 ENVIRONMENT_PREFIX = "FLOWMQ_"
@@ -36,6 +45,9 @@ class AMQPSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     heartbeat: Annotated[int, Meta(ge=0, le=65535)] = 60
     handshake_timeout: Annotated[float, Meta(gt=0, le=86400)] = 10.0
     backlog: Annotated[int, Meta(ge=1, le=2147483647)] = 1024
+    proxy_protocol_from: list[str] = field(default_factory=list)
+    mechanisms: list[Mechanism] = field(default_factory=PASSWORD_MECHANISMS.copy)
+    anonymous_user: str = ""
 
 
 class StorageSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -90,6 +102,7 @@ class PolicySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     amqp: AMQPSettings = field(default_factory=AMQPSettings)
     tls: TLSSettings = field(default_factory=TLSSettings)
+    websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
     storage: StorageSettings = field(default_factory=StorageSettings)
     limits: LimitsSettings = field(default_factory=LimitsSettings)
     log: LogSettings = field(default_factory=LogSettings)
@@ -168,6 +181,11 @@ def environment_names() -> dict[str, str]:
     return {ENVIRONMENT_PREFIX + name.replace(".", "__").upper(): name for name in names}
 
 
+def check_networks(networks: list[str]) -> None:
+    for text in networks:
+        network(text)
+
+
 def check_addresses(addresses: list[str]) -> None:
     for address in addresses:
         parse_address(address)
@@ -187,6 +205,9 @@ CHECKS: dict[str, Callable[[Any], None]] = {
     "tls.listen": check_addresses,
     "management.listen": check_addresses,
     "metrics.listen": check_addresses,
+    "websocket.listen": check_addresses,
+    "websocket.listen_tls": check_addresses,
+    **{f"{section}.proxy_protocol_from": check_networks for section in ("amqp", "tls", "websocket")},
     "users": check_users,
     "tls_hosts": check_hosts,
     "policies": partial(check_policies, operator=False),
@@ -270,7 +291,7 @@ def build(assignments: Assignments) -> Settings:
     }
     lists = converted(assignments, "", {name: list[kind] for name, kind in LISTS.items()})  # type: ignore[valid-type]
     settings = Settings(**values, **lists)
-    wrong = contradiction(settings.amqp.listen, settings.tls)
+    wrong = contradiction(settings)
     if wrong:
         raise SettingsError(wrong)
     return settings

@@ -1,7 +1,7 @@
 """exchange.* and queue.*: what is declared, bound, purged and deleted."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from flowmq._channel import Channel
 from flowmq.amqp.errors import (
@@ -32,6 +32,7 @@ from flowmq.amqp.tables import Table
 from flowmq.broker.exchanges import PREDECLARED
 from flowmq.broker.names import octets, without_line_breaks
 from flowmq.broker.permissions import CONFIGURE, EXCHANGE, QUEUE, READ, WRITE
+from flowmq.broker.queues import DeclaredQueue
 from flowmq.broker.vhost import REPLY_TO, server_named
 from flowmq.server.asking import (
     MESSAGE_COUNT_MAX,
@@ -42,6 +43,7 @@ from flowmq.server.asking import (
     readable_queue,
     vhost_of,
 )
+from flowmq.server.takeover import free_if_dead
 
 if TYPE_CHECKING:
     from flowmq.server.session import Session
@@ -116,6 +118,8 @@ def queue_declare(session: "Session", channel: Channel, method: QueueDeclare) ->
         if method.queue:
             vhost.check_not_reserved_queue(name)
         check_declaration(session, QUEUE, name, DEAD_LETTER_EXCHANGE, method.arguments)
+        if method.exclusive and is_taken_over(session, channel, method, vhost.queues.get(name)):
+            return
         declared = vhost.declare_queue(
             name,
             session,
@@ -128,6 +132,22 @@ def queue_declare(session: "Session", channel: Channel, method: QueueDeclare) ->
     session.last_queues[channel.number] = declared.name
     count = min(declared.queue.message_count, MESSAGE_COUNT_MAX)
     answer(session, channel, method, QueueDeclareOk(declared.name, count, declared.queue.consumer_count))
+
+
+def is_taken_over(session: "Session", channel: Channel, method: QueueDeclare, existing: DeclaredQueue | None) -> bool:
+    """The same client's former connection may hold it and be dead: then it is declared once that is known."""
+    if existing is None or existing.owner is None or existing.owner is session:
+        return False
+
+    def ended(is_gone: bool) -> None:
+        try:
+            if not is_gone:
+                raise existing.locked()
+            queue_declare(session, channel, method)
+        except Exception as error:
+            session.failed(channel.number, method.CLASS_ID, method.METHOD_ID, error)
+
+    return free_if_dead(session, cast("Session", existing.owner), ended)
 
 
 def reply_queue_declare(session: "Session", channel: Channel, method: QueueDeclare) -> None:

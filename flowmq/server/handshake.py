@@ -30,15 +30,14 @@ from flowmq.amqp.methods import (
     ConnectionTune,
     ConnectionTuneOk,
 )
-from flowmq.amqp.sasl import parse_amqplain, parse_plain
 from flowmq.amqp.tables import Table
 from flowmq.broker.users import User
 from flowmq.broker.vhost import VHost
+from flowmq.server.mechanisms import MECHANISMS, offered
 
 if TYPE_CHECKING:
     from flowmq.server.session import Session
 
-MECHANISMS = {"PLAIN": parse_plain, "AMQPLAIN": parse_amqplain}
 REFUSED_SECONDS = 3.0  # how long a refused client waits for its socket to close: guessing passwords must be slow
 TLS_HANDSHAKE = b"\x16\x03"
 HTTP_METHODS = (b"GET ", b"POST", b"HEAD", b"PUT ", b"DELE", b"OPTI", b"PATC", b"CONN", b"PRI ")
@@ -75,7 +74,10 @@ def address(socket_name: Any) -> str:
 def is_loopback(peer: Any) -> bool:
     if not isinstance(peer, tuple):
         return False
-    found = ipaddress.ip_address(peer[0].partition("%")[0])
+    try:
+        found = ipaddress.ip_address(peer[0].partition("%")[0])
+    except ValueError:
+        return False
     mapped = getattr(found, "ipv4_mapped", None)
     return (mapped or found).is_loopback
 
@@ -90,7 +92,7 @@ def refuse_if_full(session: "Session") -> None:
 def protocol_header(session: "Session", octets: bytes) -> None:
     if octets in (PROTOCOL_HEADER, PROTOCOL_HEADER_0_9):
         session.connection.begin_handshake()
-        session.send(0, ConnectionStart(VERSION_MAJOR, VERSION_MINOR, SERVER_PROPERTIES, " ".join(MECHANISMS)))
+        session.send(0, ConnectionStart(VERSION_MAJOR, VERSION_MINOR, SERVER_PROPERTIES, " ".join(offered(session))))
         return
     log.warning("connection %s: %s", session.name, what_it_may_be(octets))
     session.connection.become_deaf()
@@ -98,14 +100,16 @@ def protocol_header(session: "Session", octets: bytes) -> None:
     session.finish()
 
 
-def what_it_may_be(octets: bytes, port: str = "AMQP port") -> str:
-    """The first octets of a client that is none of ours, in words."""
+def what_it_may_be(octets: bytes, port: str = "AMQP port", missing: str = "") -> str:
+    """The first octets of a client that is none of ours, in words. `missing`: what it should have begun with."""
     if octets.startswith(TLS_HANDSHAKE):
         return f"TLS client detected on non-TLS {port}"
     if octets.startswith(HTTP_METHODS):
         return f"HTTP client detected on {port}"
     if octets.startswith(AMQP_1_0):
         return f"AMQP 1.0 client detected on {port}: only AMQP 0-9-1 is spoken here"
+    if missing and octets.startswith(b"AMQP"):
+        return f"AMQP client without {missing} detected on {port}"
     if octets.startswith(PROXY_HEADERS):
         return f"PROXY protocol header detected on {port}, from a client that is no trusted proxy"
     if octets[:1] == bytes([MQTT_CONNECT]) and b"MQ" in octets:
@@ -147,19 +151,18 @@ def start_ok(session: "Session", number: int, method: Method) -> None:
 
 
 def log_in(session: "Session", mechanism: str, response: bytes) -> None:
-    parse = MECHANISMS.get(mechanism)
-    if parse is None:
+    if mechanism not in offered(session):
         raise CommandInvalid(f"unknown authentication mechanism '{mechanism}'")
-    name, password = parse(response)
 
-    def answered(user: User | str) -> None:
+    def answered(name: str, user: User | str) -> None:
         if isinstance(user, str):
             log.warning("connection %s: log-in of user %r refused: %s", session.name, name, user)
             refuse_log_in(session, mechanism)
         else:
+            session.mechanism = mechanism
             admit(session, user)
 
-    session.authenticate(name, password, answered)
+    MECHANISMS[mechanism](session, response, answered)
 
 
 def admit(session: "Session", user: User) -> None:

@@ -1,8 +1,7 @@
-"""Where clients come in: plain AMQP listeners, and those whose clients do something else first, such as TLS.
+"""Where clients come in: the listening sockets of all kinds, opened at the start and closed at the end.
 
-A client of the latter is an arrival until it may speak AMQP: a socket and a task, without a session, and without a
-single octet read that does not belong to the step it is at. From its first moment on it has
-amqp.handshake_timeout seconds for everything up to connection.open-ok.
+A listener whose clients speak AMQP at once makes a session for each. At the others they have something to do first:
+see arrivals.py.
 """
 
 import asyncio
@@ -11,11 +10,16 @@ import logging
 import socket
 import ssl
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from flowmq._connection import Connection
 from flowmq.server import tls
+from flowmq.server.arrivals import Arrival, Way
 from flowmq.server.config import Settings, parse_address
-from flowmq.server.handshake import TLS_HANDSHAKE, address, what_it_may_be
+from flowmq.server.entry import Entry
+from flowmq.server.handshake import address
+from flowmq.server.proxy_protocol import Trusted
 from flowmq.server.session import Session
 
 if TYPE_CHECKING:
@@ -23,14 +27,39 @@ if TYPE_CHECKING:
 
 ACCEPTS_PER_TURN = 100
 OUT_OF_FILES_SECONDS = 1.0  # no new client is accepted for so long when there is no room for another
-TLS_CLOSE_SECONDS = 3.0  # for a client's goodbye within TLS; then its socket is closed without
-PEEKED_BYTES = 8
 NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+# What RabbitMQ's tools call each way in.
+PROTOCOLS = {
+    "AMQP": "amqp",
+    "AMQPS": "amqp/ssl",
+    "AMQP over WebSocket": "http/web-amqp",
+    "AMQP over secure WebSocket": "https/web-amqp",
+}
 log = logging.getLogger("flowmq")
 
 
 class CannotListen(Exception):
     """The message is one line for the operator."""
+
+
+def ways(settings: Settings) -> list[tuple[Way, list[str]]]:
+    """Each kind of listener that there is, and where."""
+    amqp, secured, web = settings.amqp, settings.tls, settings.websocket
+    found = []
+    if amqp.listen:
+        found.append((Way("AMQP", amqp.mechanisms, Trusted(amqp.proxy_protocol_from)), amqp.listen))
+    if secured.listen:
+        found.append(
+            (Way("AMQPS", secured.mechanisms, Trusted(secured.proxy_protocol_from), uses_tls=True), secured.listen)
+        )
+    if web.listen or web.listen_tls:
+        # Only here: where nobody wants it, it takes no memory.
+        from flowmq.server.websocket import WebSocketTransport
+
+        proxies, transport = Trusted(web.proxy_protocol_from), partial(WebSocketTransport, web)
+        found.append((Way("AMQP over WebSocket", web.mechanisms, proxies, websocket=transport), web.listen))
+        found.append((Way("AMQP over secure WebSocket", web.mechanisms, proxies, True, transport), web.listen_tls))
+    return found
 
 
 class Listeners:
@@ -44,42 +73,39 @@ class Listeners:
         self.context = self.new_context(node.settings)
 
     async def open(self) -> None:
-        settings = self.node.settings
-        for text in settings.amqp.listen:
-            await self._open_plain(text)
-        for text in settings.tls.listen:
-            await self._open_tls(text)
+        for way, addresses in ways(self.node.settings):
+            for text in addresses:
+                try:
+                    await self._open(way, text)
+                except OSError as error:
+                    raise CannotListen(f"cannot listen on {text}: {error.strerror or error}") from error
         if self.context is not None:
-            log_certificates(settings)
+            log_certificates(self.node.settings)
 
-    async def _open_plain(self, text: str) -> None:
+    async def _open(self, way: Way, text: str) -> None:
         host, port = parse_address(text)
-        node = self.node
-        try:
-            server = await self.loop.create_server(
-                lambda: Session(node).connection, host, port, backlog=node.settings.amqp.backlog
-            )
-        except OSError as error:
-            raise CannotListen(f"cannot listen on {text}: {error.strerror or error}") from error
-        self.servers.append(server)
-        for listening in server.sockets:
-            node.note_listener("amqp", listening.getsockname())
-            log.info("AMQP listener started on %s", address(listening.getsockname()))
+        backlog = self.node.settings.amqp.backlog
+        if way.is_plain:
+            server = await self.loop.create_server(self._connection, host, port, backlog=backlog)
+            self.servers.append(server)
+            names = [listening.getsockname() for listening in server.sockets]
+        else:
+            doors = [Door(self, way, listening) for listening in await bound_sockets(self.loop, host, port)]
+            self.doors += doors
+            names = [door.open(backlog) for door in doors]
+        for name in names:
+            self.node.note_listener(PROTOCOLS.get(way.title, way.title), name)
+            log.info("%s listener started on %s", way.title, address(name))
 
-    async def _open_tls(self, text: str) -> None:
-        host, port = parse_address(text)
-        try:
-            for listening in await bound_sockets(self.loop, host, port):
-                listening.listen(self.node.settings.amqp.backlog)
-                self.doors.append(Door(self, listening))
-                self.node.note_listener("amqp/ssl", listening.getsockname())
-                log.info("AMQPS listener started on %s", address(listening.getsockname()))
-        except OSError as error:
-            raise CannotListen(f"cannot listen on {text}: {error.strerror or error}") from error
+    def _connection(self) -> Connection:
+        """For a client that speaks AMQP at once."""
+        amqp = self.node.settings.amqp
+        return Session(self.node, Entry(amqp.handshake_timeout, amqp.mechanisms)).connection
 
     def new_context(self, settings: Settings) -> ssl.SSLContext | None:
         """What these settings and their files make, without using it yet. Where nobody listens, none."""
-        return tls.server_context(settings) if self.node.settings.tls.listen else None
+        listening = self.node.settings
+        return tls.server_context(settings) if listening.tls.listen or listening.websocket.listen_tls else None
 
     def take_over(self, context: ssl.SSLContext | None, settings: Settings) -> None:
         """For the handshakes from now on; connections that are there keep what they have."""
@@ -88,7 +114,7 @@ class Listeners:
             log_certificates(settings)
 
     def close(self) -> None:
-        """Nobody new gets in, and those who are at the door must go."""
+        """Nobody new gets in, and those who are on the way in must go."""
         for server in self.servers:
             server.close()
         for door in self.doors:
@@ -123,15 +149,21 @@ def log_certificates(settings: Settings) -> None:
 class Door:
     """One listening socket, and who is on the way in through it."""
 
-    def __init__(self, listeners: Listeners, listening: socket.socket) -> None:
+    def __init__(self, listeners: Listeners, way: Way, listening: socket.socket) -> None:
         self.listeners = listeners
         self.loop = listeners.loop
+        self.way = way
         self.listening = listening
         self.arriving: set[asyncio.Task[None]] = set()
         self.pause: asyncio.TimerHandle | None = None
-        self._open()
 
-    def _open(self) -> None:
+    def open(self, backlog: int) -> Any:
+        """Where it listens now."""
+        self.listening.listen(backlog)
+        self._go_on()
+        return self.listening.getsockname()
+
+    def _go_on(self) -> None:
         self.pause = None
         self.loop.add_reader(self.listening, self._accept_some)
 
@@ -146,7 +178,7 @@ class Door:
     def _accept_some(self) -> None:
         for accepted, peer in self._accepted():
             accepted.setblocking(False)
-            arrival = Arrival(self.listeners, accepted, peer)
+            arrival = Arrival(self.listeners.node, self.way, self.listeners.context, accepted, peer)
             task = self.loop.create_task(arrival.come_in())
             self.arriving.add(task)
             task.add_done_callback(self.arriving.discard)
@@ -162,89 +194,5 @@ class Door:
                     raise
                 log.error("no client can be accepted on %s: %s", address(self.listening.getsockname()), error.strerror)
                 self.loop.remove_reader(self.listening)
-                self.pause = self.loop.call_later(OUT_OF_FILES_SECONDS, self._open)
+                self.pause = self.loop.call_later(OUT_OF_FILES_SECONDS, self._go_on)
                 return
-
-
-class Arrival:
-    """A client that has not come in yet."""
-
-    def __init__(self, listeners: Listeners, accepted: socket.socket, peer: Any) -> None:
-        self.listeners = listeners
-        self.loop = listeners.loop
-        self.node = listeners.node
-        self.socket = accepted
-        self.name = f"{address(peer)} -> {address(accepted.getsockname())}"
-        self.deadline = self.loop.time() + self.node.settings.amqp.handshake_timeout
-        self.has_spoken = False
-        self.is_in = False
-
-    async def come_in(self) -> None:
-        try:
-            async with asyncio.timeout_at(self.deadline):
-                if await self._speaks_tls():
-                    await self._shake_hands()
-        except TimeoutError:
-            log.log(self._level(), "connection %s: handshake timed out", self.name)
-        except OSError as error:
-            log.log(self._level(), "connection %s: TLS handshake failed: %s", self.name, tls.why(error))
-        finally:
-            if not self.is_in:
-                self.socket.close()
-
-    def _level(self) -> int:
-        # A load balancer's probe connects and says nothing: not worth a line.
-        return logging.WARNING if self.has_spoken else logging.DEBUG
-
-    async def _speaks_tls(self) -> bool:
-        octets = await peek(self.loop, self.socket, PEEKED_BYTES)
-        self.has_spoken = bool(octets)
-        if octets.startswith(TLS_HANDSHAKE[:1]):
-            return True
-        if octets:
-            log.warning("connection %s: %s", self.name, without_tls(octets))
-        return False
-
-    async def _shake_hands(self) -> None:
-        context = self.listeners.context
-        assert context is not None, "this listener has certificates"
-        await self.loop.connect_accepted_socket(
-            lambda: Welcome(self),
-            self.socket,
-            ssl=context,
-            ssl_handshake_timeout=self.node.settings.amqp.handshake_timeout,
-            ssl_shutdown_timeout=TLS_CLOSE_SECONDS,
-        )
-
-    def session(self) -> Session:
-        self.is_in = True
-        return Session(self.node, max(self.deadline - self.loop.time(), 0.0))
-
-
-class Welcome(asyncio.Protocol):
-    """Stands where the session will, until the handshake has succeeded."""
-
-    def __init__(self, arrival: Arrival) -> None:
-        self.arrival = arrival
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        connection = self.arrival.session().connection
-        transport.set_protocol(connection)
-        connection.connection_made(transport)
-
-
-def without_tls(octets: bytes) -> str:
-    if octets.startswith(b"AMQP"):
-        return "AMQP client without TLS detected on TLS port"
-    return what_it_may_be(octets, "TLS port")
-
-
-async def peek(loop: asyncio.AbstractEventLoop, connected: socket.socket, count: int) -> bytes:
-    """What the client has said first; it stays to be read. Nothing when it has left."""
-    readable = asyncio.Event()
-    loop.add_reader(connected, readable.set)
-    try:
-        await readable.wait()
-    finally:
-        loop.remove_reader(connected)
-    return connected.recv(count, socket.MSG_PEEK)

@@ -5,6 +5,7 @@ import gc
 import logging
 import os
 import resource
+import shlex
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +15,12 @@ import uvloop
 from flowmq import __version__
 from flowmq._peer import set_flush_scheduler
 from flowmq.broker.policy_keys import PolicyError
+from flowmq.broker.users import LOOPBACK_ONLY_USER
 from flowmq.server import logs
 from flowmq.server.companion import Companion
-from flowmq.server.config import Settings, SettingsError, differences
+from flowmq.server.config import Settings, SettingsError, differences, parse_address
 from flowmq.server.control.service import ControlService
+from flowmq.server.handshake import is_loopback
 from flowmq.server.listeners import CannotListen, Listeners
 from flowmq.server.node import Node
 from flowmq.server.tls import RELOADED_TLS
@@ -79,6 +82,7 @@ class Process:
         self.listeners = listeners = await self._listen(node)
         companion = await start_companion(node, control)
         node.lag.start()
+        advise(node)
         log.info("Server startup complete")
         await self.stopping.wait()
         listeners.close()
@@ -163,6 +167,23 @@ async def start_companion(node: Node, control: ControlService) -> Companion:
     except CannotListen as error:
         raise CannotStart(str(error)) from error
     return companion
+
+
+def advise(node: Node) -> None:
+    """Where others could connect and only guest may log in, how that can be changed."""
+    settings = node.settings
+    hosts = [parse_address(text)[0] for text in (*settings.amqp.listen, *settings.tls.listen)]
+    users = [user.name for user in node.broker.users]
+    if users == [LOOPBACK_ONLY_USER] and not node.broker.users.is_open and not all(map(is_loopback_name, hosts)):
+        log.info(
+            "only 'guest' can log in, and from this machine only; for clients on others: "
+            "flowmq user add NAME --permit / --data-dir %s",
+            shlex.quote(settings.storage.data_dir),
+        )
+
+
+def is_loopback_name(host: str) -> bool:
+    return host == "localhost" or is_loopback((host,))
 
 
 def allow_many_files() -> None:

@@ -9,6 +9,7 @@ import select
 import socket
 from asyncio import Transport
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from flowmq._channel import Channel
@@ -30,6 +31,7 @@ from flowmq.broker.permissions import QUEUE, READ, Access
 from flowmq.broker.users import User
 from flowmq.broker.vhost import VHost
 from flowmq.server import handshake, methods
+from flowmq.server.entry import Entry
 from flowmq.server.heartbeat import Heartbeat
 
 if TYPE_CHECKING:
@@ -47,9 +49,9 @@ Handler = Callable[["Session", int, Method], None]
 class Session:
     """What the compiled connection calls with everything that does not come per message."""
 
-    def __init__(self, node: "Node", handshake_seconds: float | None = None) -> None:
-        """`handshake_seconds`: what is left of the time for the handshake, when some of it has been used."""
+    def __init__(self, node: "Node", entry: Entry) -> None:
         self.node = node
+        self.entry = entry
         limits = node.settings.limits
         self.connection = Connection(
             self,
@@ -63,6 +65,7 @@ class Session:
         self.client_properties = Table()
         self.capabilities: dict[str, object] = {}
         self.user: User | None = None
+        self.mechanism = ""  # by which the user has logged in
         self.vhost: VHost | None = None
         self.access: Access | None = None  # of that user in that virtual host
         self.stop_waiting: Callable[[], None] | None = None  # for a log-in
@@ -71,19 +74,21 @@ class Session:
         self.heartbeat_seconds = 0
         self.heartbeat: Heartbeat | None = None
         self.last_queues: dict[int, str] = {}  # channel number -> name of the queue last declared there
+        self.answers_owed = 0  # they wait for the disk
+        self.last_commit = 0  # what the last of them waits for
         self.was_open = False
         self.opened_at_ms = 0
         self.over_limit = False
         self.client_gone = False  # what it sent before is read to the end, which is near
         self.closing_because: str | None = None
-        seconds = node.settings.amqp.handshake_timeout if handshake_seconds is None else handshake_seconds
-        self.deadline = node.loop.call_later(seconds, self._handshake_expired)
+        self.deadline = node.loop.call_later(entry.handshake_seconds, self._handshake_expired)
 
     # --------------------------------------------------------------------------------- called by the connection
 
     def connected(self, transport: Transport) -> None:
         self.node.session_began(self)
-        peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+        peer = self.entry.peer or transport.get_extra_info("peername")
+        own = self.entry.own or transport.get_extra_info("sockname")
         self.name = f"{handshake.address(peer)} -> {handshake.address(own)}"
         self.from_loopback = handshake.is_loopback(peer)
         transport.set_write_buffer_limits(WRITE_BUFFER_HIGH_BYTES, WRITE_BUFFER_LOW_BYTES)
@@ -103,7 +108,12 @@ class Session:
             error = InternalError("internal error, see the broker's log")
         class_id, method_id = error.class_id or class_id, error.method_id or method_id
         channel = self.connection.channels.get(number)
-        if isinstance(error, SoftError) and channel is not None:
+        if isinstance(error, SoftError) and channel is not None and self.answers_owed:
+            # Those before it are answered first.
+            self.connection.hold()
+            close = partial(self._close_channel, channel, class_id, method_id, error)
+            self._when_committed(self.last_commit, close)
+        elif isinstance(error, SoftError) and channel is not None:
             self._close_channel(channel, class_id, method_id, error)
         else:
             self._close_connection(class_id, method_id, error)
@@ -130,20 +140,47 @@ class Session:
 
     def send_when_committed(self, commit: int, number: int, method: Method | None) -> None:
         """An answer that promises what is on disk. Until it is given nothing else on this connection is dealt with."""
+        self.connection.hold()
+        self._when_committed(commit, partial(self._send_if_wanted, number, method))
+
+    def send_in_turn(self, commit: int, number: int, method: Method | None) -> None:
+        """The answer to a declaration; `commit` 0: it promises nothing that is not on disk yet.
+
+        Until it is given further declarations are dealt with, and answered after it, but nothing else.
+        """
+        if not commit and not self.answers_owed:
+            self._send_if_wanted(number, method)
+            return
+        self.connection.hold_all_but_declarations()
+        self._when_committed(commit or self.last_commit, partial(self._send_if_wanted, number, method))
+
+    def _send_if_wanted(self, number: int, method: Method | None) -> None:
+        if method is not None:
+            self.send(number, method)
+
+    def _when_committed(self, commit: int, then: Callable[[], None]) -> None:
         store = self.node.store
         assert store is not None, "commits come from a store"
-        self.connection.hold()
-        store.when_committed(commit, lambda failed: self._committed(failed, number, method))
+        self.answers_owed += 1
+        self.last_commit = commit
+        store.when_committed(commit, partial(self._committed, then))
 
-    def _committed(self, failed: bool, number: int, method: Method | None) -> None:
+    def _committed(self, then: Callable[[], None], failed: bool) -> None:
+        self.answers_owed -= 1
         if self.connection.transport is None:
             return
         if failed and not self.connection.closing:
             self._close_connection(0, 0, ResourceError("the broker's disk failed: nothing durable can be done"))
-        elif method is not None and not self.connection.closing:
-            self.send(number, method)
-        # Not from here: what is released may wait for the disk again.
-        self.node.loop.call_soon(self.connection.release)
+        elif not self.connection.closing:
+            then()
+        if not self.answers_owed:
+            # Not from here: what is released may wait for the disk again.
+            self.node.loop.call_soon(self._release_frames)
+
+    def _release_frames(self) -> None:
+        # Another declaration may have come since.
+        if not self.answers_owed:
+            self.connection.release()
 
     def authenticate(self, name: str, password: str, answered: Callable[[User | str], None]) -> None:
         """Calls `answered` with the user, or why not. Until then nothing else on this connection is dealt with."""
@@ -255,6 +292,13 @@ class Session:
             self._close_connection(0, 0, ConnectionForced(reason))
         else:
             self.abort()
+
+    def evict(self, reason: str) -> None:
+        """Its client is gone, whatever the socket says: everything is given back at once."""
+        self.closing_because = reason
+        self.connection.begin_closing()
+        self._release()
+        self.abort()
 
     def client_closes(self, method: ConnectionClose) -> None:
         self.closing_because = f"closed by the client: {method.reply_code} {method.reply_text}".rstrip()

@@ -10,8 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-
 from flowmq.server.config import Settings, SettingsError
 from flowmq.server.listener_settings import TLSHost, TLSSettings
 
@@ -134,6 +132,9 @@ def in_use(settings: Settings) -> list[tuple[str, str]]:
 
 
 def described(pem: bytes) -> str:
+    # Only here: where there is no TLS, it takes no memory.
+    from cryptography import x509
+
     certificate = x509.load_pem_x509_certificate(pem)
     ends = certificate.not_valid_after_utc
     expired = " (EXPIRED: clients will refuse it)" if ends < datetime.now(UTC) else ""

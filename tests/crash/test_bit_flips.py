@@ -72,6 +72,11 @@ def flip(segment: Path, at: int, bit: int) -> None:
         file.write(bytes([octet ^ 1 << bit]))
 
 
+def copy(data: Path, directory: Path) -> None:
+    """A killed broker leaves its socket behind, which only cp knows how to copy."""
+    subprocess.run(["cp", "-r", "--sparse=always", str(data), str(directory)], check=True)
+
+
 def start(directory: Path) -> Broker | str:
     """The broker, or what it said when it refused with exit code 1."""
     try:
@@ -115,7 +120,7 @@ def test_changed_octet_is_never_taken_for_good(written: Path, tmp_path: Path, pa
     for number in range(FLIPS // 4):
         at, bit = dice.randrange(used * part // 4, used * (part + 1) // 4), dice.randrange(8)
         directory = tmp_path / str(number)
-        subprocess.run(["cp", "-r", "--sparse=always", str(written), str(directory)], check=True)
+        copy(written, directory)
         flip(segment_of(directory), at, bit)
         outcomes.append(judged(directory, f"bit {bit} of octet {at} of {used}"))
         shutil.rmtree(directory)
@@ -141,7 +146,7 @@ def judged(directory: Path, where: str) -> str:
 def test_after_a_stop_nothing_is_taken_for_a_torn_end(written: Path, tmp_path: Path) -> None:
     """The last words of a journal that was closed in order say that all before them was on disk."""
     stopped = tmp_path / "stopped"
-    shutil.copytree(written, stopped)
+    copy(written, stopped)
     broker = Broker(stopped)
     with connect(broker.peer) as client:
         client.channel().put("q", b"last", properties=PERSISTENT)
@@ -150,7 +155,7 @@ def test_after_a_stop_nothing_is_taken_for_a_torn_end(written: Path, tmp_path: P
     used = used_octets(last)
     for back in (60, 90, 110):  # in the last message
         directory = tmp_path / str(back)
-        subprocess.run(["cp", "-r", "--sparse=always", str(stopped), str(directory)], check=True)
+        copy(stopped, directory)
         flip(max((directory / "journal").glob("0*.segment")), used - back, 3)
         assert judged(directory, f"octet {used - back} of {used}") == "refused"
 
@@ -158,7 +163,7 @@ def test_after_a_stop_nothing_is_taken_for_a_torn_end(written: Path, tmp_path: P
 def test_nothing_changed_is_nothing_found(written: Path, tmp_path: Path) -> None:
     """The same way round without a change, so that the test above is about the change."""
     directory = tmp_path / "data"
-    shutil.copytree(written, directory)
+    copy(written, directory)
     assert judged(directory, "nothing") == "started"
     broker = Broker(directory)
     assert "cut" not in broker.log.text

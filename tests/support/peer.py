@@ -16,6 +16,8 @@ class Peer:
     is_flowmq: bool = True
     tls: SSLContext | None = None
     server_name: str = "localhost"  # what a TLS client asks for
+    websocket: bool = False
+    greeting: bytes = b""  # sent before anything else, such as a PROXY header
 
     @property
     def url(self) -> str:

@@ -14,6 +14,7 @@ from tests.support import codec
 from tests.support.channel import Channel, Unexpected, check_close
 from tests.support.codec import BODY, HEADER, HEARTBEAT, METHOD, Method
 from tests.support.peer import Peer
+from tests.support.websocket import WebSocket
 
 __all__ = [
     "CAPABILITIES",
@@ -65,10 +66,12 @@ class Client:
 
     def __init__(self, peer: Peer, timeout: float = TIMEOUT) -> None:
         self.peer = peer
-        self.socket = socket.create_connection((peer.host, peer.port), timeout)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connected = socket.create_connection((peer.host, peer.port), timeout)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connected.sendall(peer.greeting)
         if peer.tls is not None:
-            self.socket = peer.tls.wrap_socket(self.socket, server_hostname=peer.server_name)
+            connected = peer.tls.wrap_socket(connected, server_hostname=peer.server_name)
+        self.socket: Any = WebSocket(connected) if peer.websocket else connected
         self.frame_max = 4096
         self.tuned: Method | None = None
         self.server_properties: dict[str, Any] = {}

@@ -18,6 +18,7 @@ from flowmq._message import live_messages
 from flowmq._peer import set_flush_scheduler
 from flowmq._queue import Queue
 from flowmq.server.config import AMQPSettings, LimitsSettings, Settings
+from flowmq.server.entry import Entry
 from flowmq.server.node import Node
 from flowmq.server.session import Session
 from tests.support import codec
@@ -75,6 +76,9 @@ class Transport:
             if self.waiting_bytes > self.full_at:
                 self.protocol.pause_writing()
 
+    def writelines(self, parts: list[bytes | memoryview]) -> None:
+        self.write(b"".join(parts))
+
     def drain(self) -> None:
         """The client has read everything, and goes on reading."""
         self.full_at, self.waiting_bytes = None, 0
@@ -109,7 +113,7 @@ class Client:
 
     def __init__(self, plane: "Plane", frame_max: int) -> None:
         self.plane, self.frame_max = plane, frame_max
-        self.session = Session(plane.node)
+        self.session = Session(plane.node, Entry(handshake_seconds=10.0, mechanisms=["PLAIN"]))
         self.connection = self.session.connection
         self.transport = Transport()
         self.transport.protocol = self.connection

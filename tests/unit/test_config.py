@@ -181,11 +181,27 @@ def test_what_is_wrong_with_a_file_is_said_in_one_line(write, text: str, complai
 
 
 CONTRADICTIONS = [
-    ("[amqp]\nlisten = []\n", "amqp.listen and tls.listen are empty: at least one HOST:PORT is needed"),
+    (
+        "[amqp]\nlisten = []\n",
+        "amqp.listen is empty, and so are tls.listen and those of websocket: at least one HOST:PORT is needed",
+    ),
     ('[tls]\nlisten = ["localhost:5671"]\n', "tls.listen is given, and no tls.certificate"),
     (
         '[tls]\nclient_certificates = "required"\n',
         "tls.client_certificates is 'required', and there is no tls.client_ca to check them by",
+    ),
+    ("[amqp]\nmechanisms = []\n", "amqp.mechanisms is empty: nobody can log in"),
+    (
+        '[amqp]\nmechanisms = ["ANONYMOUS"]\n',
+        "amqp.mechanisms has ANONYMOUS, and no amqp.anonymous_user says who that is",
+    ),
+    (
+        '[amqp]\nmechanisms = ["EXTERNAL"]\n[tls]\nclient_certificates = "optional"\nclient_ca = "ca.pem"\n',
+        "amqp.mechanisms has EXTERNAL, which needs TLS and tls.client_certificates",
+    ),
+    (
+        '[tls]\nmechanisms = ["EXTERNAL"]\n',
+        "tls.mechanisms has EXTERNAL, which needs TLS and tls.client_certificates",
     ),
 ]
 
