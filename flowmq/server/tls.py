@@ -120,6 +120,8 @@ def certificates(settings: Settings) -> list[str]:
 
 def expirations(settings: Settings) -> Iterator[dict[str, object]]:
     """The same for programs: where each is set, and until when it is good, in seconds since 1970."""
+    from cryptography import x509
+
     for where, path in in_use(settings):
         ends = x509.load_pem_x509_certificate(read(where, path)).not_valid_after_utc
         yield {"name": where, "path": path, "not_after": int(ends.timestamp())}

@@ -5,7 +5,6 @@ the operator, who may do everything; anybody else may do what their permissions 
 """
 
 import asyncio
-from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
@@ -18,6 +17,7 @@ from flowmq.broker.permissions import ALL, IMPERSONATOR, Access
 from flowmq.broker.users import User
 from flowmq.server import methods
 from flowmq.server.control.registry import ControlError, bad_request, not_found
+from flowmq.server.entry import Entry
 from flowmq.server.session import Session
 
 if TYPE_CHECKING:
@@ -94,12 +94,15 @@ class InnerClient:
         if vhost is None:
             raise not_found(f"vhost '{vhost_name}' not found")
         self.node = node
-        self.session = InnerSession(node)
+        self.session = InnerSession(node, Entry(node.settings.amqp.handshake_timeout, ()))
         self.session.name = f"API of user '{user_name}'" if user_name else "operator"
         self.session.begin(vhost, user_in(node, vhost_name, user_name))
         self.connection = self.session.connection
         self.connection.connection_made(cast(asyncio.Transport, InnerTransport(self)))
         self.received_octets = bytearray()
+        self.unfinished: Received
+        self.body_left = 0
+        self.body_parts: list[bytes] = []
         self.methods: list[Received] = []
         self.arrived: asyncio.Future[None] | None = None
 
@@ -154,31 +157,39 @@ class InnerClient:
     # ---------------------------------------------------------------------------------------------- listening
 
     def received(self, octets: bytes) -> None:
+        """Written in any pieces."""
         self.received_octets += octets
-        self.methods += self._whole()
+        while (found := self._frame()) is not None:
+            self._take(*found)
         if self.arrived is not None and not self.arrived.done():
             self.arrived.set_result(None)
 
-    def _whole(self) -> Iterator[Received]:
-        """Frames come whole, and a content at once: the broker writes them so."""
-        frames = list(frames_of(bytes(self.received_octets)))
-        self.received_octets.clear()
-        at = 0
-        while at < len(frames):
-            kind, payload = frames[at]
-            at += 1
-            if kind != constants.FRAME_METHOD:
-                continue  # a heartbeat
-            method = decode_method(int.from_bytes(payload[:2], "big"), int.from_bytes(payload[2:4], "big"), payload[4:])
-            properties, body = BasicProperties(), b""
-            if method.HAS_CONTENT:
-                header = decode_content_header(frames[at][1])
-                properties = header.properties
-                at += 1
-                while len(body) < header.body_bytes:
-                    body += frames[at][1]
-                    at += 1
-            yield Received(method, properties, body)
+    def _frame(self) -> tuple[int, bytes] | None:
+        octets = self.received_octets
+        if len(octets) < PREFIX_BYTES:
+            return None
+        end = PREFIX_BYTES + int.from_bytes(octets[3:PREFIX_BYTES], "big")
+        if len(octets) <= end:
+            return None
+        kind, payload = octets[0], bytes(octets[PREFIX_BYTES:end])
+        del octets[: end + 1]
+        return kind, payload
+
+    def _take(self, kind: int, payload: bytes) -> None:
+        if kind == constants.FRAME_METHOD:
+            class_id, method_id = int.from_bytes(payload[:2], "big"), int.from_bytes(payload[2:4], "big")
+            self.unfinished = Received(decode_method(class_id, method_id, payload[4:]), BasicProperties(), b"")
+            self.body_left = 0
+        elif kind == constants.FRAME_HEADER:
+            header = decode_content_header(payload)
+            self.unfinished = self.unfinished._replace(properties=header.properties)
+            self.body_left = header.body_bytes
+        elif kind == constants.FRAME_BODY:
+            self.body_parts.append(payload)
+            self.body_left -= len(payload)
+        if self.body_left == 0 and (kind != constants.FRAME_METHOD or not self.unfinished.method.HAS_CONTENT):
+            self.methods.append(self.unfinished._replace(body=b"".join(self.body_parts)))
+            self.body_parts.clear()
 
 
 def user_in(node: "Node", vhost: str, name: str | None) -> User:
@@ -196,14 +207,6 @@ def user_in(node: "Node", vhost: str, name: str | None) -> User:
 def frame(kind: int, payload: bytes) -> bytes:
     channel = wire.write_short(CHANNEL)
     return bytes([kind]) + channel + wire.write_long(len(payload)) + payload + bytes([constants.FRAME_END])
-
-
-def frames_of(octets: bytes) -> Iterator[tuple[int, bytes]]:
-    at = 0
-    while at < len(octets):
-        count = int.from_bytes(octets[at + 3 : at + PREFIX_BYTES], "big")
-        yield octets[at], octets[at + PREFIX_BYTES : at + PREFIX_BYTES + count]
-        at += PREFIX_BYTES + count + 1
 
 
 def refused(method: ChannelClose | ConnectionClose) -> ControlError:

@@ -180,7 +180,7 @@ def stop(node: "Node", asked: Nothing) -> None:
 @command("node.certificates")
 def certificates(node: "Node", asked: Nothing) -> Iterator[Any]:
     """The certificates in use, and until when they are good, in seconds since 1970."""
-    if node.settings.tls.listen:
+    if node.settings.tls.certificate:
         yield from tls.expirations(node.settings)
 
 
