@@ -5,6 +5,7 @@ the operator, who may do everything; anybody else may do what their permissions 
 """
 
 import asyncio
+from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
@@ -47,6 +48,9 @@ class InnerTransport:
 
     def write(self, octets: bytes) -> None:
         self.client.received(octets)
+
+    def writelines(self, parts: Iterable[bytes]) -> None:
+        self.client.received(b"".join(parts))
 
     def get_write_buffer_size(self) -> int:
         return 0
