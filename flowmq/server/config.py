@@ -53,6 +53,7 @@ class AMQPSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class StorageSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     data_dir: Text = "./data"
     segment_bytes: Annotated[int, Meta(ge=65536, le=1073741824)] = 67108864
+    load_definitions: str = ""
 
 
 class LimitsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -13,13 +13,15 @@ from pathlib import Path
 import uvloop
 
 from flowmq import __version__
-from flowmq._peer import set_flush_scheduler
+from flowmq._peer import flush, set_flush_scheduler
 from flowmq.broker.policy_keys import PolicyError
 from flowmq.broker.users import LOOPBACK_ONLY_USER
 from flowmq.server import logs
 from flowmq.server.companion import Companion
 from flowmq.server.config import Settings, SettingsError, differences, parse_address
+from flowmq.server.control.registry import arguments_of, find
 from flowmq.server.control.service import ControlService
+from flowmq.server.definitions import BadDefinitions, Summary, in_portions, parsed
 from flowmq.server.handshake import is_loopback
 from flowmq.server.listeners import CannotListen, Listeners
 from flowmq.server.node import Node
@@ -78,6 +80,7 @@ class Process:
             node.start_store()
         # What exists now lives as long as the process: the collector need not look at it again.
         gc.freeze()
+        await load_definitions(node)
         control = await start_control(node)
         self.listeners = listeners = await self._listen(node)
         companion = await start_companion(node, control)
@@ -147,6 +150,27 @@ class Process:
             return
         log.info("%s received: stopping", signal.Signals(number).name)
         self.stopping.set()
+
+
+async def load_definitions(node: Node) -> None:
+    """Declare what the file says that storage.load_definitions names. Nothing is deleted."""
+    path = node.settings.storage.load_definitions
+    if not path:
+        return
+    try:
+        definitions = parsed(Path(path).read_bytes(), path)
+    except OSError as error:
+        raise CannotStart(f"storage.load_definitions: {path}: {error.strerror}") from error
+    except BadDefinitions as error:
+        raise CannotStart(f"storage.load_definitions: {error}") from error
+    summary = Summary()
+    for kind, objects in in_portions(definitions, None):
+        asked = arguments_of(find("definitions.apply"), {"kind": kind, "objects": objects})
+        summary.note(find("definitions.apply").run(node, asked))
+        flush()
+    for failed in summary.errors:
+        log.warning("definitions: %s: %s: %s", failed["kind"], failed["name"], failed["error"])
+    log.info("definitions of %s: %s", path, summary.text)
 
 
 async def start_control(node: Node) -> ControlService:

@@ -16,6 +16,7 @@ from flowmq._order import told_ms
 from flowmq._tally import ExchangeTally, QueueTally
 from flowmq.broker.vhost import VHost
 from flowmq.server import tls
+from flowmq.server.config import to_toml
 from flowmq.server.control.commands.clients import sessions_of
 from flowmq.server.control.registry import COMMANDS, Arguments, Nothing, bad_request, command
 from flowmq.server.control.views import NODE_NAME, open_files, resident_bytes
@@ -175,6 +176,12 @@ def set_log_level(node: "Node", asked: LogLevel) -> None:
 def stop(node: "Node", asked: Nothing) -> None:
     """End the broker as SIGTERM does."""
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+@command("node.environment")
+def environment(node: "Node", asked: Nothing) -> str:
+    """The settings in effect as TOML, without the passwords."""
+    return to_toml(node.settings)
 
 
 @command("node.certificates")

@@ -112,7 +112,11 @@ class Delete(OnBehalf, kw_only=True):
 @command("queue.delete", Delete)
 async def delete(node: "Node", asked: Delete) -> dict[str, int]:
     """Delete a queue and its messages."""
-    queue_named(node, asked.vhost, asked.name)
+    found = queue_named(node, asked.vhost, asked.name)
+    if asked.user is None:
+        # An operator's hand reaches exclusive queues too.
+        found.declared.check_deletable(if_unused=asked.if_unused, if_empty=asked.if_empty)
+        return {"messages": found.vhost.delete_queue(found.declared)}
     async with InnerClient(node, asked.vhost, asked.user) as client:
         answer = await client.call(QueueDelete(asked.name, asked.if_unused, asked.if_empty))
     return {"messages": answer.method.message_count}
@@ -126,6 +130,8 @@ class Purge(OnBehalf, kw_only=True):
 @command("queue.purge", Purge)
 async def purge(node: "Node", asked: Purge) -> dict[str, int]:
     """Drop every ready message of a queue."""
+    if asked.user is None:
+        return {"messages": queue_named(node, asked.vhost, asked.name).declared.queue.purge()}
     async with InnerClient(node, asked.vhost, asked.user) as client:
         answer = await client.call(QueuePurge(asked.name))
     return {"messages": answer.method.message_count}
