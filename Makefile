@@ -7,6 +7,8 @@ READY := $(VENV)/.ready
 # Bytes into the compiled modules and through the front door: what the checked builds run.
 CORE_TESTS = $(wildcard tests/unit tests/protocol tests/fuzz)
 FUZZ_SECONDS ?= 60
+# Most tests wait for a broker or a client most of their time.
+TEST_PROCESSES ?= 3
 CRASH_ROUNDS ?= 50
 BUILD = $(BIN)/python setup.py -q build_ext --inplace
 BUILD_WITH_BENCH = FLOWMQ_BUILD=release FLOWMQ_BENCH=1 $(BUILD)
