@@ -148,6 +148,8 @@ class OwnBroker:
                     *("--listen", "127.0.0.1:0", "--data-dir", self.directory.name),
                 ],
                 cwd=ROOT,
+                # The broker alone is measured, and other brokers may run on this machine.
+                env={**os.environ, "FLOWMQ_MANAGEMENT__LISTEN": "", "FLOWMQ_METRICS__LISTEN": ""},
                 stdin=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 text=True,

@@ -42,11 +42,11 @@ cdef class Channel(ContentReceiver):
     cdef readonly uint32_t global_prefetch_count    # over all consumers; 0 is unlimited
     cdef readonly uint64_t published_count
 
-    cdef UnackedWindow window
+    cdef readonly UnackedWindow window
     cdef uint64_t next_delivery_tag
     cdef uint64_t unacked_of_consumers      # without those of basic.get
 
-    cdef ConfirmLedger ledger       # None outside confirm mode
+    cdef readonly ConfirmLedger ledger      # None outside confirm mode
     cdef AwaitedConfirms awaited    # None until something has to wait for the disk
     cdef bint owes
     cdef set overdue                # tags of deliveries that were taken back; None: none

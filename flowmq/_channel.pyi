@@ -1,10 +1,15 @@
 from collections.abc import Mapping
 
 from flowmq._content import ContentReceiver
+from flowmq._delivery import ConfirmLedger, UnackedWindow
 from flowmq._peer import Peer
 from flowmq._queue import Consumer, Queue
 
 class Channel(ContentReceiver):
+    window: UnackedWindow
+    number: int
+    peer: Peer
+    ledger: ConfirmLedger | None
     closing: bool
     consumers: dict[bytes, Consumer]
     prefetch_count: int

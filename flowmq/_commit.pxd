@@ -40,6 +40,7 @@ cdef struct Counters:
     uint64_t syncs
     uint64_t bytes_written
     uint64_t last_sync_us
+    uint64_t sync_us            # all syncs together
     uint64_t sync_buckets[SYNC_BUCKETS]
 
 cdef struct State               # what both threads see

@@ -261,6 +261,7 @@ cdef void count_sync(Counters *counters, uint64_t took_us) noexcept nogil:
         bucket += 1
     counters.syncs += 1
     counters.last_sync_us = took_us
+    counters.sync_us += took_us
     counters.sync_buckets[bucket] += 1
 
 
@@ -551,6 +552,11 @@ cdef class CommitThread:
     @property
     def last_sync_us(self) -> int:
         return self.counted().last_sync_us
+
+    @property
+    def sync_us(self) -> int:
+        """All syncs together."""
+        return self.counted().sync_us
 
     @property
     def sync_histogram(self) -> tuple[int, ...]:

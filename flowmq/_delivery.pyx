@@ -40,6 +40,23 @@ cdef class UnackedWindow:
             release_unacked(&entry)
         free(self.ring)
 
+    def listed(self, uint64_t from_tag, Py_ssize_t limit) -> list:
+        """Deliveries from that tag on, in order, at most `limit`; nothing changes by it."""
+        cdef list found = []
+        cdef uint64_t position
+        cdef Unacked *entry
+        for position in range(self.head, self.tail):
+            entry = &self.ring[position & self.mask]
+            if entry.message == NULL or entry.delivery_tag < from_tag:
+                continue
+            if len(found) >= limit:
+                break
+            found.append((
+                entry.delivery_tag, <object>entry.queue, None if entry.consumer == NULL else <object>entry.consumer,
+                entry.sequence, entry.delivery_count, entry.delivered_at_ms, entry.message.body_bytes,
+            ))
+        return found
+
     cdef Unacked *push(self) except NULL:
         cdef Unacked *slot
         if self.ring == NULL or self.tail - self.head > self.mask:
@@ -183,6 +200,11 @@ cdef class ConfirmLedger:
 
     def __dealloc__(self):
         free(self.outcomes)
+
+    @property
+    def unconfirmed(self) -> int:
+        """Publishes that have not been answered."""
+        return self.last_sequence - self.told
 
     cdef uint64_t publish(self) noexcept:
         self.last_sequence += 1

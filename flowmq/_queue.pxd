@@ -77,6 +77,7 @@ cdef class Queue(Order):
     cdef readonly bint deleted
     cdef readonly bint single_active        # one consumer at a time gets messages
     cdef readonly QueueRules rules          # None: none
+    cdef readonly bint paused               # nobody gets messages as a consumer
     cdef bint is_history                    # whatever comes here only has reached no queue, for whoever published it
     cdef list lanes                         # an Order per priority, None while it is not needed; None: no priorities
     cdef object lane_made                   # called with (level, lane) for every lane that is made; None: nobody

@@ -210,6 +210,19 @@ cdef class Queue(Order):
         self.keep_limits()
         self.finish_burials()
 
+    def pause(self):
+        """Consumers get nothing until resume(). What is published waits, and basic.get works as ever."""
+        cdef Consumer consumer
+        self.paused = True
+        for consumer in self.consumers_:
+            if consumer.in_line:
+                consumer.level.leave(consumer)
+
+    def resume(self):
+        self.paused = False
+        for consumer in list(self.consumers_):
+            self.wake(consumer)
+
     def purge(self) -> int:
         """Drop every ready message; returns how many."""
         cdef Order lane
@@ -498,7 +511,7 @@ cdef class Queue(Order):
         return 0
 
     cdef int wake(self, Consumer consumer) except -1:
-        if not consumer.active:
+        if not consumer.active or self.paused:
             return 0
         if not consumer.in_line and consumer.can_take():
             consumer.level.join(consumer)

@@ -99,6 +99,11 @@ def sequences(Queue queue not None) -> tuple:
     return oldest(queue), queue.next_sequence
 
 
+def next_sequence(Order order not None) -> int:
+    """The number that the next message of a queue, or of a priority of it, will get."""
+    return order.next_sequence
+
+
 cdef uint64_t oldest(Order order) noexcept:
     cdef uint64_t found = <uint64_t>-1
     if order.count == 0:

@@ -21,6 +21,7 @@ from flowmq.broker.definition_entries import (
 )
 from flowmq.broker.passwords import NO_PASSWORD, Password, from_hash
 from flowmq.broker.permissions import Permission, TopicPermission, checked_tags
+from flowmq.broker.policy_keys import is_list_of_texts
 
 if TYPE_CHECKING:
     from flowmq.broker.broker import Broker
@@ -34,8 +35,8 @@ class VHostEntry(Entry):
     )
 
     name: str
-    description: str = ""
-    tags: list[str] | str = msgspec.field(default_factory=list)
+    description: str | None = None  # None: as it is
+    tags: list[str] | str | None = None
     metadata: dict[str, Any] | None = None  # description and tags, where they stand since RabbitMQ 3.8
     limits: Any = None  # they stand among the parameters too
     default_queue_type: str | None = None
@@ -45,10 +46,10 @@ class VHostEntry(Entry):
 
     def __post_init__(self) -> None:
         metadata = self.metadata or {}
-        self.description = metadata.get("description") or self.description or ""
-        self.tags = words(metadata.get("tags") or self.tags)
+        self.description = metadata.get("description", self.description)
+        tags = metadata.get("tags", self.tags)
+        self.tags = None if tags is None else words(tags)
         self.default_queue_type = metadata.get("default_queue_type") or self.default_queue_type
-        self.metadata = {"description": self.description, "tags": self.tags}
 
     @property
     def key(self) -> Key:
@@ -60,8 +61,10 @@ class VHostEntry(Entry):
 
     def check(self, broker: "Broker", coming: Coming) -> None:
         check_name("vhost", self.name)
+        if not isinstance(self.description, str | None) or not is_list_of_texts(self.tags or []):
+            raise DefinitionError("metadata: expected a text as description, and a list of texts as tags")
         check_texts([self.description, self.tags])
-        checked_tags(self.tags)
+        checked_tags(self.tags or ())
         if self.name not in broker.vhosts:
             broker.check_new_vhost(self.name)
 
@@ -73,7 +76,7 @@ class VHostEntry(Entry):
 
     def differs(self, found: Self) -> list[str]:
         names = ("description", "tags")
-        return [name for name in names if getattr(self, name) != getattr(found, name)]
+        return [name for name in names if getattr(self, name) not in (None, getattr(found, name))]
 
     def warnings(self) -> list[str]:
         asked = (
@@ -84,10 +87,13 @@ class VHostEntry(Entry):
         return [f"without effect here: {name}" for name, is_asked in asked if is_asked]
 
     def apply(self, broker: "Broker") -> None:
-        if self.name in broker.vhosts:
-            broker.describe_vhost(self.name, description=self.description, tags=self.tags)
+        host = broker.vhosts.get(self.name)
+        if host is None:
+            broker.create_vhost(self.name, description=self.description or "", tags=self.tags or ())
         else:
-            broker.create_vhost(self.name, description=self.description, tags=self.tags)
+            description = host.description if self.description is None else self.description
+            tags = host.tags if self.tags is None else self.tags
+            broker.describe_vhost(self.name, description=description, tags=tags)
 
     def remove(self, broker: "Broker") -> Iterator[None] | None:
         return broker.delete_vhost(self.name)
@@ -96,13 +102,14 @@ class VHostEntry(Entry):
         check_no_configured_policy(broker.vhosts[self.name])
 
     def as_entry(self, *, with_vhost: bool = True) -> dict[str, Any]:
-        return {"name": self.name, "description": self.description, "tags": self.tags, "metadata": self.metadata}
+        said = {"description": self.description, "tags": self.tags}
+        given = {name: value for name, value in said.items() if value is not None}
+        return {"name": self.name, **given, "metadata": given}
 
 
 class UserEntry(Entry):
     SECTION: ClassVar[str] = USERS
     KIND: ClassVar[str] = "user"
-    IGNORED: ClassVar[tuple[str, ...]] = ("limits",)
 
     name: str
     password_hash: str = ""

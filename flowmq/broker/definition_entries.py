@@ -20,6 +20,12 @@ NAME_BYTES_MAX = 255
 INTEGER_MIN, INTEGER_MAX = -(2**63), 2**63 - 1
 Key = tuple[Any, ...]  # the section, and what names the entry in it
 Coming = Mapping[Key, "Entry"]  # what else the file has, whether or not it is there already
+# What a file says of itself.
+METADATA = (
+    *("rabbit_version", "rabbitmq_version", "product_name", "product_version", "rabbitmq_definition_format"),
+    *("original_cluster_name", "original_vhost_name", "explanation", "metadata", "vhost", "default_queue_type"),
+    *("description", "flowmq_version"),
+)
 VHOSTS, USERS, EXCHANGES, QUEUES = "vhosts", "users", "exchanges", "queues"
 
 

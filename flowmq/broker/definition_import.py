@@ -15,7 +15,7 @@ import msgspec
 
 from flowmq.amqp.errors import AMQPError
 from flowmq.broker.definition_access import PermissionEntry, TopicPermissionEntry, UserEntry, VHostEntry
-from flowmq.broker.definition_entries import EXCHANGES, QUEUES, USERS, VHOSTS, DefinitionError, Entry, Key
+from flowmq.broker.definition_entries import EXCHANGES, METADATA, QUEUES, USERS, VHOSTS, DefinitionError, Entry, Key
 from flowmq.broker.definition_export import entries_of
 from flowmq.broker.definition_policies import (
     OPERATOR_POLICY_COMPONENT,
@@ -41,12 +41,6 @@ ENTRIES: tuple[type[Entry], ...] = (
 )
 BY_SECTION = {kind.SECTION: kind for kind in ENTRIES}
 IN_A_VHOST = ("parameters", "policies", EXCHANGES, QUEUES, "bindings")  # what one virtual host's file has
-# What a file says of itself.
-METADATA = (
-    *("rabbit_version", "rabbitmq_version", "product_name", "product_version", "rabbitmq_definition_format"),
-    *("original_cluster_name", "original_vhost_name", "explanation", "metadata", "vhost", "default_queue_type"),
-    *("description", "flowmq_version"),
-)
 REFUSALS = (AMQPError, AccessError, PolicyError, DefinitionError, ParameterError)
 ADDED, CHANGED, DELETED, SAME, LEFT, FAILED = "add", "change", "delete", "same", "leave", "error"
 

@@ -269,7 +269,9 @@ class BindingEntry(Entry):
         return self if source.exchange.is_bound(target, octets(self.routing_key), match) else None
 
     def _target(self, broker: "Broker") -> "Queue | Exchange | None":
-        vhost = broker.vhosts[self.vhost]
+        vhost = broker.vhosts.get(self.vhost)
+        if vhost is None:
+            return None
         if self.destination_type == QUEUE:
             queue = vhost.queues.get(self.destination)
             return None if queue is None else queue.queue

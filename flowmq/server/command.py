@@ -15,6 +15,7 @@ import click
 from flowmq import __version__
 from flowmq.server.access_command import GROUPS
 from flowmq.server.config import LogSettings, Settings, SettingsError, load_settings, to_toml
+from flowmq.server.ctl import ctl
 from flowmq.storage.layout import DataDir, StorageError
 
 EXIT_DAMAGED = 1
@@ -48,7 +49,7 @@ def flowmq(context: click.Context) -> None:
     show_help_if_alone(context)
 
 
-for group in GROUPS:
+for group in (*GROUPS, ctl):
     flowmq.add_command(group)
 
 

@@ -73,6 +73,15 @@ class LogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     format: Literal["text", "json"] = "text"
 
 
+class ManagementSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    listen: list[str] = field(default_factory=lambda: ["0.0.0.0:15672"])
+    sample_seconds: Annotated[float, Meta(gt=0, le=3600)] = 5.0
+
+
+class MetricsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    listen: list[str] = field(default_factory=lambda: ["0.0.0.0:15692"])
+
+
 class ControlSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     socket: str = ""
     group: str = ""
@@ -104,6 +113,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     log: LogSettings = field(default_factory=LogSettings)
     control: ControlSettings = field(default_factory=ControlSettings)
     definitions: DefinitionsSettings = field(default_factory=DefinitionsSettings)
+    management: ManagementSettings = field(default_factory=ManagementSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
     users: list[User] = field(default_factory=list)
     tls_hosts: list[TLSHost] = field(default_factory=list)
     policies: list[PolicySettings] = field(default_factory=list)
@@ -198,6 +209,8 @@ def check_policies(policies: list[PolicySettings], *, operator: bool) -> None:
 CHECKS: dict[str, Callable[[Any], None]] = {
     "amqp.listen": check_addresses,
     "tls.listen": check_addresses,
+    "management.listen": check_addresses,
+    "metrics.listen": check_addresses,
     "websocket.listen": check_addresses,
     "websocket.listen_tls": check_addresses,
     **{f"{section}.proxy_protocol_from": check_networks for section in ("amqp", "tls", "websocket")},

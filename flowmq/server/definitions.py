@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from flowmq.broker.definition_entries import DefinitionError
 from flowmq.broker.definition_import import Import, Options, finish
 from flowmq.broker.definition_promises import forget, unkept
+from flowmq.server.control.definitions import told
 
 if TYPE_CHECKING:
     from flowmq.broker.broker import Broker
@@ -115,10 +116,3 @@ def import_at_start(broker: "Broker", path: str, *, best_effort: bool) -> None:
     if wrong and not best_effort:
         raise DefinitionsRefused(f"{path}: {len(wrong)} of the definitions cannot be: nothing is imported")
     log.info("definitions of %s: %s", path, told(made.summary()))
-
-
-def told(summary: dict[str, Any]) -> str:
-    words = {"add": "added", "change": "changed", "delete": "deleted", "same": "the same", "leave": "left as they were"}
-    counts = [f"{summary[name]} {word}" for name, word in words.items() if summary[name]]
-    wrong = [f"{summary['error']} wrong"] if summary["error"] else []
-    return ", ".join(counts + wrong) or "nothing in them"

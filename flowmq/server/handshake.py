@@ -146,6 +146,7 @@ def start_ok(session: "Session", number: int, method: Method) -> None:
     session.client_properties = method.client_properties
     capabilities = method.client_properties.get("capabilities")
     session.capabilities = capabilities if isinstance(capabilities, dict) else {}
+    session.mechanism = method.mechanism
     log_in(session, method.mechanism, method.response)
 
 
@@ -166,6 +167,7 @@ def log_in(session: "Session", mechanism: str, response: bytes) -> None:
 
 def admit(session: "Session", user: User) -> None:
     """Whoever it is has shown that they are."""
+    session.node.churn.log_ins_succeeded += 1
     session.user = user
     amqp = session.node.settings.amqp
     session.handler = tune_ok
@@ -173,6 +175,7 @@ def admit(session: "Session", user: User) -> None:
 
 
 def refuse_log_in(session: "Session", mechanism: str) -> None:
+    session.node.churn.log_ins_failed += 1
     if session.can("authentication_failure_close"):
         error = AccessRefused(
             f"Login was refused using authentication mechanism {mechanism}. For details see the broker logfile."
@@ -193,6 +196,7 @@ def tune_ok(session: "Session", number: int, method: Method) -> None:
     check_tuned("channel_max", method.channel_max, 1, amqp.channel_max)
     session.connection.limit_frames(method.frame_max)
     session.channel_max = method.channel_max
+    session.frame_max = method.frame_max
     session.heartbeat_seconds = method.heartbeat
     session.handler = open_
 

@@ -28,6 +28,13 @@ if TYPE_CHECKING:
 ACCEPTS_PER_TURN = 100
 OUT_OF_FILES_SECONDS = 1.0  # no new client is accepted for so long when there is no room for another
 NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+# What RabbitMQ's tools call each way in.
+PROTOCOLS = {
+    "AMQP": "amqp",
+    "AMQPS": "amqp/ssl",
+    "AMQP over WebSocket": "http/web-amqp",
+    "AMQP over secure WebSocket": "https/web-amqp",
+}
 log = logging.getLogger("flowmq")
 
 
@@ -87,6 +94,7 @@ class Listeners:
             self.doors += doors
             names = [door.open(backlog) for door in doors]
         for name in names:
+            self.node.note_listener(PROTOCOLS.get(way.title, way.title), name)
             log.info("%s listener started on %s", way.title, address(name))
 
     def _connection(self) -> Connection:

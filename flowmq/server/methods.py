@@ -111,6 +111,7 @@ def channel_open(session: "Session", number: int) -> None:
             f"number of channels opened ({opened - 1}) has reached the negotiated channel_max ({session.channel_max})"
         )
     session.connection.open_channel(number, vhost_of(session))
+    session.node.churn.channels_opened += 1
     session.send(number, ChannelOpenOk())
 
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flowmq._channel import Channel
 from flowmq._connection import Connection, set_clock, set_memory_limit
@@ -18,8 +18,10 @@ from flowmq.broker.users import User, Users
 from flowmq.broker.vhost import VHost
 from flowmq.server.alarms import Alarms
 from flowmq.server.authentication import Authenticator, configured_user
+from flowmq.server.churn import Churn
 from flowmq.server.config import Settings
 from flowmq.server.definitions import Uploads, finish_interrupted, import_at_start
+from flowmq.server.lag import LoopLag
 from flowmq.server.memory import memory_limit
 from flowmq.storage.store import Store
 
@@ -43,6 +45,10 @@ class Node:
 
     def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop, store: Store | None = None) -> None:
         self.settings = settings
+        self.started_at = time.time()
+        self.churn = Churn()
+        self.lag = LoopLag(loop)
+        self.listeners: list[dict[str, Any]] = []  # where it listens, for those who look
         self.loop = loop
         self.store = store
         self.sessions: set[Session] = set()
@@ -146,6 +152,9 @@ class Node:
         journal = self.store.journal
         more = journal.submitted > journal.committed or self.store.verification.step()
         self.verification_timer = self.loop.call_later(VERIFICATION_SECONDS, self._verify) if more else None
+
+    def note_listener(self, protocol: str, where: Any) -> None:
+        self.listeners.append({"protocol": protocol, "ip_address": where[0], "port": where[1]})
 
     # ------------------------------------------------------------------------------------------------- sessions
 

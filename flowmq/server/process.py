@@ -17,6 +17,7 @@ from flowmq._peer import set_flush_scheduler
 from flowmq.broker.policy_keys import PolicyError
 from flowmq.broker.users import LOOPBACK_ONLY_USER
 from flowmq.server import logs
+from flowmq.server.companion import Companion
 from flowmq.server.config import Settings, SettingsError, differences, parse_address
 from flowmq.server.control.service import ControlService
 from flowmq.server.definitions import DefinitionsRefused
@@ -83,12 +84,16 @@ class Process:
         gc.freeze()
         control = await start_control(node)
         self.listeners = listeners = await self._listen(node)
+        companion = await start_companion(node, control)
+        node.lag.start()
         advise(node)
         log.info("Server startup complete")
         await self.stopping.wait()
         listeners.close()
         await self._drain(node)
+        await companion.stop()
         await control.stop()
+        node.lag.stop()
         if not node.stop_store():
             log.error("stopped; the disk had failed, or what is on it is damaged: see above")
             return EXIT_DISK_FAILED
@@ -157,6 +162,15 @@ async def start_control(node: Node) -> ControlService:
     except KeyError:
         raise CannotStart(f"control.group: there is no group {control.group!r}") from None
     return control
+
+
+async def start_companion(node: Node, control: ControlService) -> Companion:
+    companion = Companion(node, str(control.path))
+    try:
+        await companion.start()
+    except CannotListen as error:
+        raise CannotStart(str(error)) from error
+    return companion
 
 
 def advise(node: Node) -> None:

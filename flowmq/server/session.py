@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from flowmq._channel import Channel
 from flowmq._connection import Connection
+from flowmq._order import told_ms
 from flowmq.amqp.errors import AMQPError, ConnectionForced, FrameError, InternalError, ResourceError, SoftError
 from flowmq.amqp.method import Method, decode_method
 from flowmq.amqp.methods import (
@@ -68,13 +69,15 @@ class Session:
         self.vhost: VHost | None = None
         self.access: Access | None = None  # of that user in that virtual host
         self.stop_waiting: Callable[[], None] | None = None  # for a log-in
-        self.channel_max = 0
+        self.mechanism = ""
+        self.channel_max = self.frame_max = 0
         self.heartbeat_seconds = 0
         self.heartbeat: Heartbeat | None = None
         self.last_queues: dict[int, str] = {}  # channel number -> name of the queue last declared there
         self.answers_owed = 0  # they wait for the disk
         self.last_commit = 0  # what the last of them waits for
         self.was_open = False
+        self.opened_at_ms = 0
         self.over_limit = False
         self.client_gone = False  # what it sent before is read to the end, which is near
         self.closing_because: str | None = None
@@ -126,6 +129,7 @@ class Session:
         if self.stop_waiting is not None:
             self.stop_waiting()
         self._release()
+        self.node.churn.connections_closed += self.was_open
         self._log_end(error)
         self.node.session_ended(self)
 
@@ -264,6 +268,8 @@ class Session:
         """The handshake is over."""
         self.deadline.cancel()
         self.was_open = True
+        self.opened_at_ms = told_ms()
+        self.node.churn.connections_opened += 1
         self.vhost = vhost
         self.handler = methods.dispatch
         assert self.user is not None
@@ -318,6 +324,7 @@ class Session:
     def leave_channel(self, channel: Channel) -> None:
         """A channel ends: its deliveries return, and queues that lived for its consumers go."""
         queues = {consumer.queue for consumer in channel.consumers.values()}
+        self.node.churn.channels_closed += not channel.closing
         channel.close()
         self.last_queues.pop(channel.number, None)
         if self.vhost is not None:

@@ -5,7 +5,7 @@ were made with. Handshakes are the listeners' affair.
 """
 
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -115,9 +115,22 @@ class Hosts:
 
 def certificates(settings: Settings) -> list[str]:
     """A line for each certificate in use, and whether it is still good. They have been loaded already."""
-    shown = [("tls.certificate", settings.tls.certificate)]
-    shown += [(f"tls_hosts {host.name!r}", host.certificate) for host in settings.tls_hosts]
-    return [f"{where}: {described(read(where, path))}" for where, path in shown]
+    return [f"{where}: {described(read(where, path))}" for where, path in in_use(settings)]
+
+
+def expirations(settings: Settings) -> Iterator[dict[str, object]]:
+    """The same for programs: where each is set, and until when it is good, in seconds since 1970."""
+    from cryptography import x509
+
+    for where, path in in_use(settings):
+        ends = x509.load_pem_x509_certificate(read(where, path)).not_valid_after_utc
+        yield {"name": where, "path": path, "not_after": int(ends.timestamp())}
+
+
+def in_use(settings: Settings) -> list[tuple[str, str]]:
+    """Where each certificate is set, and its file."""
+    hosts = [(f"tls_hosts {host.name!r}", host.certificate) for host in settings.tls_hosts]
+    return [("tls.certificate", settings.tls.certificate), *hosts]
 
 
 def described(pem: bytes) -> str:

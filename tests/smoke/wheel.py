@@ -4,6 +4,7 @@ Shows that the wheel holds all it needs: nothing of the source tree can be impor
 program runs in the calling environment, which has pika.
 """
 
+import os
 import re
 import signal
 import subprocess
@@ -50,7 +51,9 @@ def check_origin(installed: Path, place: Path) -> None:
 def running_broker(installed: Path, place: Path) -> Iterator[int]:
     """The port of a broker that is ready; at the end SIGTERM must stop it with code 0 and without a traceback."""
     arguments = [installed / "flowmq", "serve", "--listen", "127.0.0.1:0", "--data-dir", place / "data"]
-    broker = subprocess.Popen(arguments, cwd=place, stderr=subprocess.PIPE, text=True)
+    # Any free ports: the usual ones may be taken.
+    environ = {**os.environ, "FLOWMQ_MANAGEMENT__LISTEN": "127.0.0.1:0", "FLOWMQ_METRICS__LISTEN": "127.0.0.1:0"}
+    broker = subprocess.Popen(arguments, cwd=place, stderr=subprocess.PIPE, text=True, env=environ)
     deadline = Timer(DEADLINE_SECONDS, broker.kill)
     deadline.start()
     log: list[str] = []

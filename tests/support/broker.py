@@ -18,6 +18,7 @@ START_SECONDS = 60.0
 STOP_SECONDS = 60.0
 LISTENING = re.compile(r"AMQP listener started on 127\.0\.0\.1:(\d+)")
 READY = re.compile(r"Server startup complete")
+WITHOUT_HTTP = {"FLOWMQ_MANAGEMENT__LISTEN": "", "FLOWMQ_METRICS__LISTEN": ""}
 # What a broken broker leaves in its log; an expected error is one line, never a trace of the code.
 BROKEN = ("Traceback", "Exception ignored", "never awaited", "Task exception", "AddressSanitizer")
 
@@ -74,7 +75,8 @@ def command(*arguments: str) -> list[str]:
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    return {**os.environ, "PYTHONUNBUFFERED": "1", **(extra or {})}
+    """Without HTTP: its ports are fixed ones, and another process for every broker takes long."""
+    return {**os.environ, "PYTHONUNBUFFERED": "1", **WITHOUT_HTTP, **(extra or {})}
 
 
 class Broker:

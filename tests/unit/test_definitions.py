@@ -176,6 +176,8 @@ REFUSED = [
     ("users", {"name": "u", "password_hash": "short"}, "none of rabbit_password_hashing_sha256"),
     ("users", {"name": "u", "password": "x"}, "unknown field `password`"),
     ("users", {"name": "u", "tags": ["a b"]}, "is no tag"),
+    ("vhosts", {"name": "u", "metadata": {"tags": [1]}}, "a list of texts as tags"),
+    ("vhosts", {"name": "u", "metadata": {"description": 1}}, "a text as description"),
     ("permissions", {"user": "no", "vhost": "/", "configure": ""}, "there is no user 'no'"),
     ("permissions", {"user": "guest", "vhost": "/", "configure": "("}, "pattern '('"),
     ("topic_permissions", {"user": "guest", "vhost": "/", "exchange": "x", "read": "("}, "pattern '('"),
@@ -314,6 +316,21 @@ def test_a_binding_may_come_from_an_exchange_that_stands_behind_it() -> None:
     made = imported(broker, {"bindings": [BINDING], "queues": [QUEUE], "exchanges": [EXCHANGE]})
     assert errors(made) == {}
     assert broker.vhosts["/"].declared_exchanges["x"].exchange.binding_count == 1
+
+
+def test_everything_may_be_in_a_virtual_host_that_is_new_itself() -> None:
+    broker = new_broker()
+    entries = {"queues": [QUEUE], "exchanges": [EXCHANGE], "bindings": [BINDING], "policies": [POLICY]}
+    moved = {section: [{**entry, "vhost": "new"} for entry in values] for section, values in entries.items()}
+    made = imported(broker, {"vhosts": [{"name": "new"}], **moved})
+    assert errors(made) == {}
+    assert broker.vhosts["new"].declared_exchanges["x"].exchange.binding_count == 1
+
+
+def test_a_virtual_host_of_which_nothing_is_said_stays_as_it_is() -> None:
+    broker = new_broker()
+    assert imported(broker, {"vhosts": [{"name": "/"}]}).summary()["same"] == 1
+    assert broker.vhosts["/"].description == "Default virtual host"
 
 
 def test_bindings_are_checked_by_the_rules_of_their_exchange_before_anything_is_done() -> None:

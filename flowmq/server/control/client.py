@@ -35,13 +35,13 @@ class ControlConnection:
 
     def call(self, command: str, **arguments: Any) -> Any:
         """The value; of a command that lists, the rows."""
-        answers = self._answers(command, arguments)
-        rows: list[Any] = []
-        for kind, value in answers:
+        rows: list[Any] | None = None
+        for kind, value in self._answers(command, arguments):
             if kind == frames.PART:
+                rows = [] if rows is None else rows
                 rows += value
             else:
-                return rows if rows or value is None else value
+                return value if rows is None else rows
         raise AssertionError("the answers end with an end")
 
     def rows(self, command: str, **arguments: Any) -> Iterator[Any]:
@@ -111,8 +111,16 @@ class AsyncControlConnection:
 
     async def call(self, command: str, **arguments: Any) -> Any:
         """The value; of a command that lists, the rows."""
-        rows, ended = await self.listing(command, **arguments)
-        return rows if rows or ended is None else ended
+        rows: list[Any] | None = None
+        ended: Any = None
+        async with contextlib.aclosing(self._answers(command, arguments)) as answers:
+            async for kind, value in answers:
+                if kind == frames.PART:
+                    rows = [] if rows is None else rows
+                    rows += value
+                else:
+                    ended = value
+        return ended if rows is None else rows
 
     async def listing(self, command: str, **arguments: Any) -> tuple[list[Any], Any]:
         """The rows, and what is said at their end."""

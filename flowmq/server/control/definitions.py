@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from flowmq.broker.definition_entries import METADATA
 from flowmq.server.control.client import ControlConnection
 from flowmq.server.control.registry import bad_request
 
@@ -16,10 +17,10 @@ def pieces(definitions: object) -> Iterator[tuple[str, list[Any]]]:
     if not isinstance(definitions, Mapping):
         raise bad_request("definitions are one JSON object")
     for section, entries in definitions.items():
-        if not isinstance(entries, list):
-            if isinstance(entries, Mapping) and section != "metadata":
-                raise bad_request(f"{section}: expected a list")
+        if section in METADATA:
             continue
+        if not isinstance(entries, list):
+            raise bad_request(f"{section}: expected a list")
         for at in range(0, max(len(entries), 1), ENTRIES_AT_A_TIME):
             yield section, entries[at : at + ENTRIES_AT_A_TIME]
 
@@ -54,3 +55,11 @@ def export_definitions(
     for section, entry in rows:
         definitions[section].append(entry)
     return dict(definitions)
+
+
+def told(summary: dict[str, Any]) -> str:
+    """The counts, on one line."""
+    words = {"add": "added", "change": "changed", "delete": "deleted", "same": "the same", "leave": "left as they were"}
+    counts = [f"{summary[name]} {word}" for name, word in words.items() if summary[name]]
+    wrong = [f"{summary['error']} wrong"] if summary["error"] else []
+    return ", ".join(counts + wrong) or "nothing in them"

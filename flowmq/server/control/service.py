@@ -153,7 +153,11 @@ class ControlClient:
         finally:
             # What was done before an error is done.
             flush()
-        if journal is not None and journal.definition_count != defined:
+        if (
+            journal is not None
+            and journal.definition_count != defined
+            and journal.definition_commit > journal.committed
+        ):
             await self._committed(journal.definition_commit)
         if isinstance(value, Iterator):
             return await self._list(number, value)
@@ -169,13 +173,15 @@ class ControlClient:
             raise ControlError(INTERNAL, "the broker's disk failed: nothing durable can be done")
 
     async def _list(self, number: Any, rows: Iterator[Any]) -> Any:
-        """Tells all rows; returns what the iterator returns, if it is a generator that does."""
+        """Tells all rows, in one part at least; returns what the iterator returns, if it is a generator that does."""
+        told = False
         while True:
             async with self.service.turn:
                 part, result = take(rows)
                 flush()
-                if part:
+                if part or (result is not None and not told):
                     self._send(number, frames.PART, part)
+                    told = True
                 if result is not None:
                     return result.value
                 await asyncio.sleep(0)

@@ -1,5 +1,15 @@
 """The commands of the control socket, a module per noun. Importing this registers them all."""
 
-from flowmq.server.control.commands import access, definitions, node
+from flowmq.server.control.commands import (
+    access,
+    clients,
+    definitions,
+    exchanges,
+    messages,
+    moving,
+    node,
+    policies,
+    queues,
+)
 
-__all__ = ["access", "definitions", "node"]
+__all__ = ["access", "clients", "definitions", "exchanges", "messages", "moving", "node", "policies", "queues"]

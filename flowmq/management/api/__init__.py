@@ -1,0 +1,27 @@
+"""The routes of the HTTP API, a module per noun. Importing this registers them all."""
+
+from flowmq.management.api import (
+    access,
+    bindings,
+    clients,
+    definitions,
+    exchanges,
+    health,
+    messages,
+    node,
+    policies,
+    queues,
+)
+
+__all__ = [
+    "access",
+    "bindings",
+    "clients",
+    "definitions",
+    "exchanges",
+    "health",
+    "messages",
+    "node",
+    "policies",
+    "queues",
+]

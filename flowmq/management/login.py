@@ -1,0 +1,143 @@
+"""Who asks, and whether they may: Basic authentication against the broker's users, and what their tags allow.
+
+A log-in that was right is remembered for a few seconds, as a digest. Wrong ones are counted by address and by user:
+too many, and the answer is 429 for a while, without a look at the password.
+"""
+
+import base64
+import binascii
+import hashlib
+import secrets
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
+
+from flowmq.server.control.client import AsyncControlConnection
+
+MANAGEMENT, POLICYMAKER, MONITORING, ADMINISTRATOR = "management", "policymaker", "monitoring", "administrator"
+# What having a tag amounts to.
+IMPLIED = {
+    MANAGEMENT: {MANAGEMENT},
+    POLICYMAKER: {MANAGEMENT, POLICYMAKER},
+    MONITORING: {MANAGEMENT, MONITORING},
+    ADMINISTRATOR: {MANAGEMENT, POLICYMAKER, MONITORING, ADMINISTRATOR},
+}
+REMEMBERED_SECONDS = 10.0
+REMEMBERED_MAX = 1000
+FAILURES_MAX, FAILURES_SECONDS = 10, 30.0
+KEPT_MAX = 10_000
+
+
+@dataclass(frozen=True)
+class Caller:
+    """A user of the API."""
+
+    name: str
+    tags: frozenset[str]
+    given_tags: tuple[str, ...]
+    vhosts: frozenset[str]  # where the user has permissions
+
+    def may(self, tag: str) -> bool:
+        return tag in self.tags
+
+    def sees(self, vhost: str) -> bool:
+        return MONITORING in self.tags or vhost in self.vhosts
+
+    @property
+    def visible(self) -> list[str] | None:
+        """The virtual hosts in lists; None is all of them."""
+        return None if MONITORING in self.tags else sorted(self.vhosts)
+
+
+class TooMany(Exception):
+    """Too many wrong log-ins lately."""
+
+
+class Failures:
+    """How many there were lately, by whom."""
+
+    def __init__(self) -> None:
+        self.times: OrderedDict[str, list[float]] = OrderedDict()
+
+    def note(self, who: str, now: float) -> None:
+        self.times.setdefault(who, []).append(now)
+        self.times.move_to_end(who)
+        if len(self.times) > KEPT_MAX:
+            self.times.popitem(last=False)
+
+    def too_many(self, who: str, now: float) -> bool:
+        recent = [at for at in self.times.get(who, ()) if at > now - FAILURES_SECONDS]
+        if recent:
+            self.times[who] = recent
+        else:
+            self.times.pop(who, None)
+        return len(recent) >= FAILURES_MAX
+
+
+class LogIns:
+    def __init__(self, control: AsyncControlConnection) -> None:
+        self.control = control
+        self.secret = secrets.token_bytes(32)
+        self.remembered: OrderedDict[bytes, tuple[float, Caller]] = OrderedDict()
+        self.failures = Failures()
+
+    async def caller(self, header: str, address: str) -> Caller | None:
+        """Who it is, by the header Authorization; None when it is nobody."""
+        given = credentials(header)
+        if given is None:
+            return None
+        name, password = given
+        now = time.monotonic()
+        digest = hashlib.blake2b(repr((name, password, address)).encode(), key=self.secret).digest()
+        until, known = self.remembered.get(digest, (0.0, None))
+        if known is not None and now < until:
+            return known
+        keys = (f"address {address}", f"user {name} at {address}")
+        if any(self.failures.too_many(key, now) for key in keys):
+            raise TooMany
+        found = await self._ask(name, password, address)
+        if found is None:
+            for key in keys:
+                self.failures.note(key, now)
+            return None
+        self.remembered[digest] = (now + REMEMBERED_SECONDS, found)
+        if len(self.remembered) > REMEMBERED_MAX:
+            self.remembered.popitem(last=False)
+        return found
+
+    async def _ask(self, name: str, password: str, address: str) -> Caller | None:
+        user: dict[str, Any] | None = await self.control.call(
+            "user.authenticate", name=name, password=password, from_loopback=is_loopback(address)
+        )
+        if user is None:
+            return None
+        permissions = await self.control.call("permission.list", user=user["name"])
+        tags = frozenset[str]().union(*(IMPLIED.get(tag, set()) for tag in user["tags"]))
+        vhosts = frozenset(permission["vhost"] for permission in permissions)
+        return Caller(user["name"], tags, tuple(user["tags"]), vhosts)
+
+    def forget(self) -> None:
+        """Users or permissions have changed."""
+        self.remembered.clear()
+
+
+def credentials(header: str) -> tuple[str, str] | None:
+    scheme, _, encoded = header.partition(" ")
+    if scheme.casefold() != "basic":
+        return None
+    try:
+        name, colon, password = base64.b64decode(encoded.strip(), validate=True).decode("utf-8").partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+    return (name, password) if colon else None
+
+
+def is_loopback(address: str) -> bool:
+    try:
+        found = ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(found, "ipv4_mapped", None)
+    return bool((mapped or found).is_loopback)

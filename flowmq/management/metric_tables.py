@@ -1,0 +1,153 @@
+"""Which metric shows which number: (name, type, key, help)."""
+
+NODE_GAUGES = (
+    ("rabbitmq_connections", "gauge", "connections", "Connections currently open"),
+    ("rabbitmq_channels", "gauge", "channels", "Channels currently open"),
+    ("rabbitmq_consumers", "gauge", "consumers", "Consumers currently connected"),
+    ("rabbitmq_queues", "gauge", "queues", "Queues available"),
+    ("rabbitmq_exchanges", "gauge", "exchanges", "Exchanges available"),
+    ("rabbitmq_process_open_fds", "gauge", "open_files", "Open file descriptors"),
+    ("rabbitmq_process_max_fds", "gauge", "open_files_max", "Open file descriptors limit"),
+    ("rabbitmq_process_open_tcp_sockets", "gauge", "sockets", "Open TCP sockets"),
+    ("rabbitmq_process_max_tcp_sockets", "gauge", "open_files_max", "Open TCP sockets limit"),
+    ("rabbitmq_process_resident_memory_bytes", "gauge", "resident_bytes", "Memory used in bytes"),
+    ("rabbitmq_resident_memory_limit_bytes", "gauge", "memory_limit", "Memory high watermark in bytes"),
+    ("rabbitmq_disk_space_available_bytes", "gauge", "disk_free", "Disk space available in bytes"),
+    ("rabbitmq_disk_space_available_limit_bytes", "gauge", "disk_free_limit", "Free disk space low watermark in bytes"),
+    ("rabbitmq_erlang_uptime_seconds", "gauge", "uptime_seconds", "Node uptime"),
+)
+CHURN = (
+    ("rabbitmq_connections_opened_total", "counter", "connections_opened", "Total number of connections opened"),
+    ("rabbitmq_connections_closed_total", "counter", "connections_closed", "Total number of connections closed"),
+    ("rabbitmq_channels_opened_total", "counter", "channels_opened", "Total number of channels opened"),
+    ("rabbitmq_channels_closed_total", "counter", "channels_closed", "Total number of channels closed"),
+    ("rabbitmq_queues_declared_total", "counter", "queues_declared", "Total number of queues declared"),
+    ("rabbitmq_queues_created_total", "counter", "queues_created", "Total number of queues created"),
+    ("rabbitmq_queues_deleted_total", "counter", "queues_deleted", "Total number of queues deleted"),
+    ("rabbitmq_auth_attempts_total", "counter", "attempts", "Total number of log-ins"),
+    (
+        "rabbitmq_auth_attempts_succeeded_total",
+        "counter",
+        "log_ins_succeeded",
+        "Log-ins that succeeded",
+    ),
+    ("rabbitmq_auth_attempts_failed_total", "counter", "log_ins_failed", "Log-ins that failed"),
+)
+GLOBAL = (
+    ("rabbitmq_global_messages_received_total", "counter", "publish_in", "Messages received from publishers"),
+    (
+        *("rabbitmq_global_messages_received_confirm_total", "counter", "confirmable"),
+        "Messages received from publishers using publisher confirms",
+    ),
+    ("rabbitmq_global_messages_routed_total", "counter", "publish_out", "Messages routed to a queue"),
+    (
+        *("rabbitmq_global_messages_unroutable_dropped_total", "counter", "drop_unroutable"),
+        "Messages published as non-mandatory into an exchange and dropped as unroutable",
+    ),
+    (
+        *("rabbitmq_global_messages_unroutable_returned_total", "counter", "return_unroutable"),
+        "Messages published as mandatory into an exchange and returned to the publisher as unroutable",
+    ),
+    ("rabbitmq_global_messages_confirmed_total", "counter", "confirm", "Messages confirmed to publishers"),
+    ("rabbitmq_global_publishers", "gauge", "publishers", "Publishers currently connected"),
+    ("rabbitmq_global_consumers", "gauge", "consumers", "Consumers currently connected"),
+)
+GLOBAL_BY_QUEUE_TYPE = (
+    ("rabbitmq_global_messages_delivered_total", "counter", "delivered", "Messages delivered to consumers"),
+    (
+        *("rabbitmq_global_messages_delivered_consume_manual_ack_total", "counter", "deliver"),
+        "Messages delivered to consumers that must acknowledge",
+    ),
+    (
+        *("rabbitmq_global_messages_delivered_consume_auto_ack_total", "counter", "deliver_no_ack"),
+        "Messages delivered to consumers that need not acknowledge",
+    ),
+    (
+        *("rabbitmq_global_messages_delivered_get_manual_ack_total", "counter", "get"),
+        "Messages delivered by basic.get to be acknowledged",
+    ),
+    (
+        *("rabbitmq_global_messages_delivered_get_auto_ack_total", "counter", "get_no_ack"),
+        "Messages delivered by basic.get without acknowledgement",
+    ),
+    ("rabbitmq_global_messages_get_empty_total", "counter", "get_empty", "basic.get of an empty queue"),
+    ("rabbitmq_global_messages_redelivered_total", "counter", "redeliver", "Messages redelivered to consumers"),
+    ("rabbitmq_global_messages_acknowledged_total", "counter", "ack", "Messages acknowledged by consumers"),
+)
+QUEUE_TOTALS = (
+    ("rabbitmq_queue_messages_ready", "gauge", "ready", "Messages ready to be delivered to consumers"),
+    ("rabbitmq_queue_messages_unacked", "gauge", "unacked", "Messages delivered to consumers but not yet acknowledged"),
+    ("rabbitmq_queue_messages", "gauge", "messages", "Sum of ready and unacknowledged messages"),
+    ("rabbitmq_queue_messages_ready_bytes", "gauge", "ready_bytes", "Size in bytes of ready messages"),
+    ("rabbitmq_queue_messages_unacked_bytes", "gauge", "unacked_bytes", "Size in bytes of unacknowledged messages"),
+    ("rabbitmq_queue_messages_published_total", "counter", "publish", "Total number of messages published to queues"),
+    ("rabbitmq_queue_consumers", "gauge", "consumers", "Consumers on queues"),
+    ("flowmq_publishes_refused_total", "counter", "refused", "Publishes that a full queue refused"),
+)
+QUEUE_METRICS = {
+    "queue_coarse_metrics": (
+        ("queue_messages_ready", "gauge", ("messages_ready",), "Messages ready to be delivered to consumers"),
+        (
+            *("queue_messages_unacked", "gauge", ("messages_unacknowledged",)),
+            "Messages delivered to consumers but not yet acknowledged",
+        ),
+        ("queue_messages", "gauge", ("messages",), "Sum of ready and unacknowledged messages"),
+    ),
+    "queue_consumer_count": (("queue_consumers", "gauge", ("consumers",), "Consumers on a queue"),),
+    "queue_metrics": (
+        ("queue_messages_bytes", "gauge", ("message_bytes",), "Size in bytes of ready and unacked messages"),
+        ("queue_messages_paged_out", "gauge", ("messages_paged_out",), "Messages paged out to disk"),
+        (
+            *("queue_messages_published_total", "counter", ("message_stats", "publish")),
+            "Total number of messages published to a queue",
+        ),
+        ("queue_publishes_refused_total", "counter", ("publishes_refused",), "Publishes that the queue refused"),
+    ),
+    "queue_delivery_metrics": (
+        (
+            "queue_messages_delivered_ack_total",
+            "counter",
+            ("message_stats", "deliver"),
+            "Delivered, to be acknowledged",
+        ),
+        (
+            *("queue_messages_delivered_total", "counter", ("message_stats", "deliver_no_ack")),
+            "Delivered without acknowledgement",
+        ),
+        ("queue_get_ack_total", "counter", ("message_stats", "get"), "Taken by basic.get, to be acknowledged"),
+        ("queue_get_total", "counter", ("message_stats", "get_no_ack"), "Taken by basic.get without acknowledgement"),
+        ("queue_get_empty_total", "counter", ("message_stats", "get_empty"), "basic.get of an empty queue"),
+        ("queue_messages_redelivered_total", "counter", ("message_stats", "redeliver"), "Redelivered"),
+        ("queue_messages_acked_total", "counter", ("message_stats", "ack"), "Acknowledged"),
+    ),
+}
+EXCHANGE_METRICS = (
+    (
+        *("exchange_messages_published_total", "counter", ("message_stats", "publish_in")),
+        "Total number of messages published into an exchange",
+    ),
+    ("exchange_messages_routed_total", "counter", ("message_stats", "publish_out"), "Routed to queues"),
+    ("exchange_messages_confirmed_total", "counter", ("message_stats", "confirm"), "Confirmed"),
+    (
+        *("exchange_messages_unroutable_returned_total", "counter", ("message_stats", "return_unroutable")),
+        "Returned to the publisher as unroutable",
+    ),
+    (
+        *("exchange_messages_unroutable_dropped_total", "counter", ("message_stats", "drop_unroutable")),
+        "Dropped as unroutable",
+    ),
+)
+JOURNAL = (
+    ("flowmq_journal_used_bytes", "gauge", "used_bytes", "Octets of the journal's segments in use"),
+    ("flowmq_journal_live_bytes", "gauge", "live_bytes", "Octets of it that are needed"),
+    ("flowmq_journal_dead_bytes", "gauge", "dead_bytes", "Octets of it that are not needed any more"),
+    ("flowmq_journal_writes_total", "counter", "writes", "Batches written"),
+    ("flowmq_journal_syncs_total", "counter", "syncs", "Times the disk was asked to make batches durable"),
+    ("flowmq_journal_bytes_written_total", "counter", "bytes_written", "Octets written"),
+    (
+        "flowmq_journal_segments_compacted_total",
+        "counter",
+        "compacted",
+        "Segments given back by compaction",
+    ),
+)
