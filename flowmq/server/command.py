@@ -15,7 +15,7 @@ import click
 from flowmq import __version__
 from flowmq.server.access_command import GROUPS
 from flowmq.server.config import LogSettings, Settings, SettingsError, load_settings, to_toml
-from flowmq.server.ctl import ctl
+from flowmq.server.ctl.command import ctl
 from flowmq.storage.layout import DataDir, StorageError
 
 EXIT_DAMAGED = 1

@@ -134,9 +134,11 @@ def test_what_is_no_file_of_definitions_is_refused(api: Api, body: Any) -> None:
 def test_by_the_command_line_with_a_dry_run_first(managed: Broker, api: Api, tmp_path: Path, name: str) -> None:
     ctl, file = Ctl(managed.data_dir), tmp_path / "definitions.json"
     file.write_text(json.dumps({"queues": [{"name": name, "vhost": "/"}], "exchanges": []}))
-    assert ctl("import_definitions", "--dry-run", str(file)) == (f"add: queue '{name}' in vhost '/'\n1 added\n")
+    assert ctl("import_definitions", "--dry-run", str(file)).endswith(
+        f"action\twhat\tdetails\nadd\tqueue '{name}' in vhost '/'\t\n"
+    )
     assert api.ask("GET", "queues", "/", name).status == 404
-    assert ctl("import_definitions", str(file)) == "1 added\n"
+    assert ctl("import_definitions", str(file)).endswith("\n1 added\n")
     ctl("export_definitions", str(file))
     assert name in [queue["name"] for queue in json.loads(file.read_text())["queues"]]
     assert ctl("import_definitions", str(file)).endswith(" the same\n")
