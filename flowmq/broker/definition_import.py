@@ -9,6 +9,7 @@ are taken back, but for queues that are used by then. A crash in between leaves 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -42,6 +43,7 @@ ENTRIES: tuple[type[Entry], ...] = (
 BY_SECTION = {kind.SECTION: kind for kind in ENTRIES}
 IN_A_VHOST = ("parameters", "policies", EXCHANGES, QUEUES, "bindings")  # what one virtual host's file has
 REFUSALS = (AMQPError, AccessError, PolicyError, DefinitionError, ParameterError)
+FORGOTTEN_AT_A_TIME = 200
 ADDED, CHANGED, DELETED, SAME, LEFT, FAILED = "add", "change", "delete", "same", "leave", "error"
 
 
@@ -75,7 +77,7 @@ class Import:
         self.sections: set[str] = set()  # those that the file has
         self.results: list[Result] = []
         self.counts: Counter[str] = Counter()
-        self.undo: list[Callable[[], Iterator[None] | None]] = []
+        self.done = 0  # of the changes
         self.applied = False
 
     # -------------------------------------------------------------------------------------------------- reading
@@ -132,6 +134,16 @@ class Import:
         if self.options.dry_run or (self.counts[FAILED] and not self.options.best_effort):
             return
         yield from self._apply(changes, deletions)
+        while changes:
+            del changes[-FORGOTTEN_AT_A_TIME:]
+            yield
+
+    def forget(self) -> Iterator[None]:
+        """What was read: giving back very much at once takes its time too."""
+        while self.entries:
+            for _ in range(min(len(self.entries), FORGOTTEN_AT_A_TIME)):
+                self.entries.popitem()
+            yield
 
     def _compare(self, changes: list[tuple[Entry, Entry | None, Result]]) -> Iterator[None]:
         by_section: dict[str, list[Entry]] = {kind.SECTION: [] for kind in ENTRIES}
@@ -190,17 +202,17 @@ class Import:
         self, changes: list[tuple[Entry, Entry | None, Result]], deletions: list[tuple[Entry, Result]]
     ) -> Iterator[None]:
         promise = Promise(self.broker.definitions)
-        yield from promise.given([(entry, False) for entry, *_ in changes] + [(entry, True) for entry, _ in deletions])
-        for entry, found, result in changes:
+        made, deleted = ((entry, False) for entry, *_ in changes), ((entry, True) for entry, _ in deletions)
+        yield from promise.given(chain(made, deleted))
+        for entry, _, result in changes:
             if not self._done(result, lambda entry=entry: entry.apply(self.broker)):  # type: ignore[misc]
                 if self.options.best_effort:
                     continue
-                promise.kept()
-                yield from self._take_back()
+                yield from promise.kept()
+                yield from self._take_back(changes[: self.done])
                 return
-            self.undo.append(self._back(entry, found))
+            self.done += 1
             yield
-        self.undo.clear()
         for kind in reversed(ENTRIES):
             for entry, result in (both for both in deletions if both[0].SECTION == kind.SECTION):
                 steps: list[Iterator[None] | None] = []
@@ -209,8 +221,8 @@ class Import:
                 for rest in steps:
                     yield from rest or ()
                 yield
-        promise.kept()
         self.applied = True
+        yield from promise.kept()
 
     def _done(self, result: Result, change: Callable[[], object]) -> bool:
         try:
@@ -222,13 +234,13 @@ class Import:
             return False
         return True
 
-    def _back(self, entry: Entry, found: Entry | None) -> Callable[[], Iterator[None] | None]:
-        return lambda: entry.take_back(self.broker) if found is None else found.apply(self.broker)
-
-    def _take_back(self) -> Iterator[None]:
-        while self.undo:
+    def _take_back(self, changes: list[tuple[Entry, Entry | None, Result]]) -> Iterator[None]:
+        for entry, found, _ in reversed(changes):
             try:
-                yield from self.undo.pop()() or ()
+                if found is None:
+                    yield from entry.take_back(self.broker) or ()
+                else:
+                    found.apply(self.broker)
             except REFUSALS as error:
                 self._result(Result("", "taking back what was changed", FAILED, reason(error)))
             yield

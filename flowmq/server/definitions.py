@@ -6,7 +6,6 @@ import json
 import logging
 import secrets
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,11 +76,14 @@ def steps_of(made: Import, definitions: dict[str, Any] | None) -> Iterator[None]
     was_enabled = gc.isenabled()
     gc.disable()
     try:
-        yield from chain(made.stage_all(definitions or {}), made.steps())
+        yield from made.stage_all(definitions or {})
+        count = len(made.entries)
+        yield from made.steps()
+        yield from made.forget()
     finally:
         if was_enabled:
             gc.enable()
-    if len(made.entries) >= FROZEN_FROM and made.applied:
+    if count >= FROZEN_FROM and made.applied:
         gc.freeze()
 
 

@@ -346,7 +346,7 @@ def test_bindings_are_checked_by_the_rules_of_their_exchange_before_anything_is_
 
 def steps_until_applying(made: Import) -> Any:
     steps = made.steps()
-    while not made.undo:
+    while not made.done:
         next(steps)
     return steps
 
@@ -426,5 +426,6 @@ def test_a_promise_that_was_not_written_down_whole_is_none() -> None:
     for _ in steps:
         pass
     assert ("promise", (promise.number, WHOLE)) in kept.items
-    promise.kept()
+    for _ in promise.kept():
+        pass
     assert not [name for kind, name in kept.items if kind == "promise"]
