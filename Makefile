@@ -10,6 +10,7 @@ FUZZ_SECONDS ?= 60
 # Most tests wait for a broker or a client most of their time.
 TEST_PROCESSES ?= 3
 CRASH_ROUNDS ?= 50
+SOAK_SECONDS ?= 600
 BUILD = $(BIN)/python setup.py -q build_ext --inplace
 BUILD_WITH_BENCH = FLOWMQ_BUILD=release FLOWMQ_BENCH=1 $(BUILD)
 PYTEST = $(BIN)/python -m pytest -q
@@ -17,7 +18,7 @@ PYTHON_FILES = setup.py flowmq tests $(wildcard bench)
 CYTHON_FILES = $(wildcard flowmq/*.pyx flowmq/*.pxd bench/*.pyx)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test check bench bench-compare bench-peers instructions debug asan cover fuzz crash interop wheel clean
+.PHONY: help build run test check bench bench-compare bench-peers instructions debug asan cover fuzz crash soak interop wheel clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "make %-13s %s\n", $$1, $$2 }'
@@ -70,11 +71,15 @@ cover: $(READY) ## core tests with line coverage, .pyx files included
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
-fuzz: build ## feed the broker broken sessions for FUZZ_SECONDS=60
+fuzz: build ## broken sessions, then broken octets into each parser, for FUZZ_SECONDS=60 each
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(ARGS)
+	$(BIN)/python -m tests.fuzz.inside --seconds $(FUZZ_SECONDS)
 
 crash: build ## kill the broker CRASH_ROUNDS=50 times and look for what it forgot
 	$(BIN)/python -m tests.crash --rounds $(CRASH_ROUNDS) $(ARGS)
+
+soak: build ## clients of all kinds that come, go and are killed for SOAK_SECONDS=600; memory must stay flat
+	$(BIN)/python -m tests.soak --seconds $(SOAK_SECONDS) $(ARGS)
 
 interop: build ## every client library, in its own language; ARGS="--only java,go" for some
 	$(BIN)/python -m tests.interop $(ARGS)

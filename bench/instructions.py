@@ -50,8 +50,8 @@ def play() -> None:
             _callgrind.end(step.name.encode())
 
 
-def counted() -> dict[str, float]:
-    """Instructions per message, by step."""
+def counted(keep: Path | None = None) -> dict[str, float]:
+    """Instructions per message, by step. What callgrind wrote is kept in that directory, one file a step."""
     with tempfile.TemporaryDirectory(prefix="flowmq-instructions-") as directory:
         subprocess.run(
             [
@@ -65,7 +65,10 @@ def counted() -> dict[str, float]:
             timeout=SECONDS_MAX,
             stdout=subprocess.DEVNULL,
         )
-        totals = dict(total_of(path) for path in Path(directory).glob("out.*"))
+        written = list(Path(directory).glob("out.*"))
+        totals = dict(total_of(path) for path in written)
+        for path in written if keep else []:
+            shutil.copy(path, keep / total_of(path)[0])  # type: ignore[operator]
     counts = {}
     for step in STEPS:
         with contextlib.ExitStack() as stack:
@@ -99,14 +102,19 @@ def stored() -> dict[str, Any]:
 
 @click.command(help=__doc__)
 @click.option("--renew", is_flag=True, help="Store what is counted.")
+@click.option(
+    "--keep",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A directory for what callgrind writes: `callgrind_annotate FILE` shows it by function.",
+)
 @click.option("--play", "playing", is_flag=True, hidden=True)
-def main(renew: bool, playing: bool) -> None:
+def main(renew: bool, keep: Path | None, playing: bool) -> None:
     if playing:
         play()
         return
     if reason := why_not():
         sys.exit(reason)
-    before, counts = stored()["counts"] if STORED.exists() else {}, counted()
+    before, counts = stored()["counts"] if STORED.exists() else {}, counted(keep)
     for step in STEPS:
         count, old = counts[step.name], before.get(step.name)
         ratio = f"{count / old:6.3f} x {old:,.0f}" if old else ""

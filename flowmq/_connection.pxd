@@ -28,6 +28,7 @@ cdef class Connection(Peer):
     cdef int last_number            # its number; -1 when none
     cdef Stage stage
     cdef uint32_t frame_payload_max
+    cdef uint64_t unauthenticated_bytes_max     # received before it runs
 
     cdef const uint8_t *position    # next octet to look at, during a read
     cdef uint16_t number            # channel number of the frame being dispatched, and its class and method: for errors

@@ -86,7 +86,8 @@ cdef int tell_time() noexcept nogil:
 cdef class Connection(Peer):
     """asyncio's BufferedProtocol for one client; `session` is described in the .pyi."""
 
-    def __init__(self, session, loop, *, uint64_t message_bytes_max, Py_ssize_t outgoing_bytes_max):
+    def __init__(self, session, loop, *, uint64_t message_bytes_max, Py_ssize_t outgoing_bytes_max,
+                 uint32_t header_bytes_max, uint64_t unauthenticated_bytes_max):
         self.session = session
         self.loop = loop
         self.buffer = shared_buffer
@@ -95,6 +96,8 @@ cdef class Connection(Peer):
         self.read_bytes = READ_BYTES_USUAL
         self.message_bytes_max = message_bytes_max
         self.outgoing_bytes_max = outgoing_bytes_max
+        self.header_bytes_max = header_bytes_max
+        self.unauthenticated_bytes_max = unauthenticated_bytes_max
         self.user = b""
         self.limit_frames(HANDSHAKE_FRAME_BYTES)
 
@@ -229,10 +232,6 @@ cdef class Connection(Peer):
         finally:
             flush_dirty()
         return 0
-
-    def begin_holding(self):
-        """What is published from now on waits until release_held(); everything else goes on."""
-        self.holding = True
 
     def end_holding(self):
         self.holding = self.holds_too_much = False
@@ -382,6 +381,8 @@ cdef class Connection(Peer):
         cdef Journal journal
         self.position = start
         self.cold_methods = 0
+        if self.stage < RUNNING and self.received_bytes > self.unauthenticated_bytes_max and not self.closing:
+            self.session.sent_too_much_unauthenticated()
         if self.stage == DEAF:
             return self.listen_for_close_ok(start, end)
         while True:

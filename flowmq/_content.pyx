@@ -84,7 +84,13 @@ cdef class ContentReceiver(Outlet):
         body_bytes = load_long_long(payload + 4)
         if body_bytes > self.peer.message_bytes_max:
             raise PreconditionFailed(
-                f"message size {body_bytes} is larger than configured max size {self.peer.message_bytes_max}"
+                f"message size {body_bytes} is larger than configured max size {self.peer.message_bytes_max}",
+                limit="message_bytes",
+            )
+        if payload_bytes > self.peer.header_bytes_max:
+            raise PreconditionFailed(
+                f"header size {payload_bytes} is larger than configured max size {self.peer.header_bytes_max}",
+                limit="header_bytes",
             )
         if not self.memo_holds:
             self.find_exchange()

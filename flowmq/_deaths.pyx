@@ -90,7 +90,7 @@ cdef int put_deaths(HeaderWriter *writer, Message *message, const Field *earlier
     cdef Death again
     put_name(writer, b"x-death")
     array = begin_sized(writer, c"A")
-    again.start = NULL
+    again.start = again.end = NULL
     begin_deaths(earlier, &cursor)
     while again.start == NULL and next_death(&cursor, &death):
         if is_text(&death, b"queue", queue) and is_text(&death, b"reason", reason):

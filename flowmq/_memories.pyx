@@ -102,13 +102,18 @@ cdef class Forgetting(Undertaker):
 
 
 def copy_messages(Queue source not None, find_targets) -> None:
-    """Every ready message of `source`, in order, also into the queues that find_targets(routing key, header) gives."""
+    """Every ready message of `source`, in order, also into the queues that find_targets(routing key, header) gives.
+
+    Those may lead back into `source`: what comes to it meanwhile is not copied again.
+    """
     cdef Entry entry
     cdef Queue target
-    cdef uint64_t first = 0
+    cdef uint64_t first = 0, end = source.next_sequence
     cdef uint64_t commit
     while source.peek(first, &entry):
         try:
+            if entry.sequence >= end:
+                break
             view = source.browse(entry.sequence, 1)[0]
             for target in find_targets(view[4], view[5]):
                 commit = 0

@@ -38,6 +38,7 @@ cdef class Peer:
     cdef Py_ssize_t parts_bytes
     cdef readonly uint32_t body_frame_bytes     # largest body frame payload the client takes
     cdef readonly uint64_t message_bytes_max    # largest body it may publish
+    cdef readonly uint32_t header_bytes_max     # largest content header payload: properties, headers and 14 octets
     cdef readonly Py_ssize_t outgoing_bytes_max  # deliveries stop while more than this waits in `output`
     cdef readonly bytes user
     cdef readonly object access     # what that user may do (broker.permissions.Access); None: everything
@@ -49,7 +50,7 @@ cdef class Peer:
     cdef Dirty dirty
     cdef uint64_t backing_up        # publishes that queues with consumers could not hand on at once
     cdef list owing                 # channels that owe confirms, told before the next write
-    cdef readonly bint holding      # an alarm is in force: what is published waits outside of the queues
+    cdef public bint holding        # an alarm is in force: what is published waits outside of the queues
     cdef readonly bint holds_too_much       # and there is more of it than may be
     cdef readonly uint64_t held_bytes
 

@@ -12,6 +12,8 @@ from flowmq._frame import check_contract
 
 check_contract(FLOWMQ_CONTRACT)
 
+# The consumers of every queue that has never had one; never added to.
+cdef list NONE_YET = []
 
 cdef class Outlet:
     """Abstract: where deliveries go. Implemented by Channel."""
@@ -87,8 +89,8 @@ cdef class Queue(Order):
 
     def __cinit__(self, bytes name, *, priority_max=None, bint single_active=False):
         self.name = name
-        self.consumers_ = []
-        self.levels = []
+        self.consumers_ = NONE_YET
+        self.levels = NONE_YET
         self.single_active = single_active
         if priority_max:
             self.lanes = [None] * (priority_max + 1)
@@ -153,6 +155,9 @@ cdef class Queue(Order):
         """Register a consumer; start() lets it take messages."""
         cdef Level level
         consumer.level = None
+        if self.consumers_ is NONE_YET:
+            self.consumers_ = []
+            self.levels = []
         for position, level in enumerate(self.levels):
             if level.priority == consumer.priority:
                 consumer.level = level

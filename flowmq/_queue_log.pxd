@@ -63,8 +63,8 @@ cdef class QueueLog(MessageLog):
     cdef Segment facts_of
     cdef readonly bint damaged              # something cannot be read: the queue gives out nothing behind it
     cdef bint hungry                        # in the journal's list of queues to dispatch
-    cdef dict returned                      # sequence -> delivery count, of live messages that came back
-    cdef dict aside                         # sequence -> when it is ready again, of those that wait for it
+    cdef dict returned                      # sequence -> delivery count, of live messages that came back; None: none
+    cdef dict aside                         # sequence -> when it is ready again, of those that wait; None as above
     cdef uint64_t delivered_up_to
     cdef uint64_t next_sequence
     cdef uint64_t pending_first             # settled range of this batch that is not a record yet

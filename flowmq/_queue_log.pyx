@@ -59,8 +59,6 @@ cdef class QueueLog(MessageLog):
         self.order = order
         self.queue_id = queue_id
         self.settled = IntervalSet()
-        self.returned = {}
-        self.aside = {}
         self.next_sequence = 1
 
     def __dealloc__(self):
@@ -200,7 +198,9 @@ cdef class QueueLog(MessageLog):
                 entry.message.delivery_mode = 2
             entry.sequence = found
             entry.expires_at_ms = place.expires_at_ms
-            entry.delivery_count = max(place.delivery_count, <uint32_t>self.returned.get(found, 0))
+            entry.delivery_count = place.delivery_count
+            if self.returned:
+                entry.delivery_count = max(entry.delivery_count, <uint32_t>self.returned.get(found, 0))
             if place.flags & WAS_DELIVERED or found <= self.delivered_up_to:
                 entry.delivery_count = max(entry.delivery_count, <uint32_t>1)
             return True
@@ -248,6 +248,8 @@ cdef class QueueLog(MessageLog):
             return 0
         if self.until_restart or self.settled.contains(sequence):
             return 0
+        if self.returned is None:
+            self.returned, self.aside = {}, {}
         self.returned[sequence] = delivery_count
         if ready_at_ms:
             self.aside[sequence] = ready_at_ms
@@ -346,7 +348,7 @@ cdef class QueueLog(MessageLog):
             summary.settled(facts, self.settled.at(at).first, self.settled.at(at).last)
         summary.delivered(facts, self.delivered_up_to)
         facts.next_sequence = max(facts.next_sequence, self.next_sequence)
-        for sequence, delivery_count in self.returned.items():
+        for sequence, delivery_count in (self.returned or {}).items():
             self.write_returned(sequence, delivery_count, self.aside.get(sequence, 0))
         return 0
 

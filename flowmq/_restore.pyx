@@ -26,14 +26,18 @@ def restore_queue(Order queue, QueueLog queue_log, Replay replay):
     settle_the_others(queue_log.settled, history.live, history.next_sequence)
     queue_log.next_sequence = history.next_sequence
     queue_log.delivered_up_to = history.delivered_up_to
-    queue_log.returned = {
-        sequence: count for sequence, count in history.returned.items() if history.live.contains(sequence)
-    }
-    queue_log.aside = {sequence: at for sequence, at in history.aside.items() if history.live.contains(sequence)}
+    if history.returned:
+        queue_log.returned = of_live(history.returned, history.live)
+        queue_log.aside = of_live(history.aside, history.live)
     queue.restore_backlog(history.live.total, history.body_bytes, history.next_sequence, queue_log.expires_next_ms(),
                           history.expires_unevenly)
-    queue.set_aside(queue_log.aside)
+    if queue_log.aside:
+        queue.set_aside(queue_log.aside)
     return history.live.total
+
+
+cdef dict of_live(dict by_sequence, IntervalSet live):
+    return {sequence: value for sequence, value in by_sequence.items() if live.contains(sequence)}
 
 
 cdef int settle_the_others(IntervalSet settled, IntervalSet live, uint64_t next_sequence) except -1:

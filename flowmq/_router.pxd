@@ -40,7 +40,7 @@ cdef class Exchange:
     cdef bint by_key                # somewhere on the way the routing key decides
     cdef Table table
     cdef RouteCache cache
-    cdef dict bindings_             # target -> {(key, match): None}; owns the targets
+    cdef dict bindings_             # target -> (key, match), or a dict of several; owns the targets
     cdef Py_ssize_t bindings_count
     cdef readonly Deduplication deduplication    # of what is published here; None: every message counts
     cdef Exchange alternate_

@@ -79,7 +79,7 @@ NOWHERE = RouteSet()
 
 cdef enum:
     PLACES_PER_SET = 4
-    SETS_MAX = 1024
+    SETS_MAX = 8192                 # 32 768 keys per exchange, some 6 MB
     CACHED_KEY_BYTES_MAX = 255
     CACHED_TARGETS_MAX = 262144     # per exchange, over all its cached answers: 2 MB
 
@@ -251,20 +251,20 @@ cdef class Exchange:
 
     def bind(self, target, bytes key not None, bytes match not None=b"") -> bool:
         """Add a binding; False when it was there."""
-        cdef dict bindings
+        cdef tuple binding = (key, match)
         if not isinstance(target, (Queue, Exchange)):
             raise TypeError(f"a binding leads to a queue or an exchange, not to {type(target).__name__}")
         check_alive(self, target.deleted)
-        bindings = self.bindings_.setdefault(target, {})
-        if (key, match) in bindings:
+        there = self.bindings_.get(target)
+        if binding in all_of(there):
             return False
-        try:
-            self.table.add(<PyObject *>target, key, match)
-        except BaseException:
-            if not bindings:
-                del self.bindings_[target]
-            raise
-        bindings[key, match] = None
+        self.table.add(<PyObject *>target, key, match)
+        if there is None:
+            self.bindings_[target] = binding
+        elif isinstance(there, dict):
+            there[binding] = None
+        else:
+            self.bindings_[target] = {there: None, binding: None}
         self.bindings_count += 1
         if isinstance(target, Exchange):
             self.link(target)
@@ -273,32 +273,34 @@ cdef class Exchange:
 
     def unbind(self, target, bytes key, bytes match=b"") -> bool:
         """Remove a binding; False when there was none."""
-        cdef dict bindings = self.bindings_.get(target)
-        if bindings is None or (key, match) not in bindings:
+        there = self.bindings_.get(target)
+        if (key, match) not in all_of(there):
             return False
-        del bindings[key, match]
         self.remove_binding(target, (key, match))
-        if not bindings:
+        if isinstance(there, dict) and len(there) > 1:
+            del there[key, match]
+        else:
             del self.bindings_[target]
         self.change(isinstance(target, Exchange))
         return True
 
     def is_bound(self, target, bytes key not None, bytes match not None=b"") -> bool:
         """Is there this very binding?"""
-        return (key, match) in self.bindings_.get(target, ())
+        return (key, match) in all_of(self.bindings_.get(target))
 
     def unbind_target(self, target) -> int:
         """Remove every binding to a target; returns how many there were."""
-        cdef dict bindings = self.bindings_.pop(target, None)
-        if bindings is None:
+        there = self.bindings_.pop(target, None)
+        if there is None:
             return 0
+        bindings = all_of(there)
         for binding in bindings:
             self.remove_binding(target, binding)
         self.change(isinstance(target, Exchange))
         return len(bindings)
 
     def bindings(self) -> list:
-        return [(target, key, match) for target, bindings in self.bindings_.items() for key, match in bindings]
+        return [(target, key, match) for target, there in self.bindings_.items() for key, match in all_of(there)]
 
     def targets(self) -> list:
         """What is bound here, each once."""
@@ -306,7 +308,7 @@ cdef class Exchange:
 
     def bindings_to(self, target) -> list:
         """(key, match) of every binding to it."""
-        return list(self.bindings_.get(target, ()))
+        return list(all_of(self.bindings_.get(target)))
 
     def routes(self, bytes key not None, bytes headers=None, *, bytes properties=None, other_keys=()) -> list:
         """The queues that a message with this routing key, headers table and further keys (CC, BCC) goes to.
@@ -489,6 +491,13 @@ cdef Message *message_with(bytes properties) except NULL:
     if message == NULL:
         raise MemoryError
     return message
+
+
+cdef object all_of(object there):
+    """The bindings to one target, each as (key, match)."""
+    if there is None:
+        return ()
+    return there if isinstance(there, dict) else (there,)
 
 
 cdef class DefaultExchange(Exchange):

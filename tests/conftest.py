@@ -10,21 +10,35 @@ import uuid
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
+from hypothesis import settings
 
 from tests.support.accounts import Accounts, FlowMQAccounts, RabbitMQAccounts
 from tests.support.broker import Broker
 from tests.support.peer import Peer, peer_from_url
 from tests.support.wire import Channel, Client, connect
 
+# How long an example takes says more of the machine than of what is tested.
+settings.register_profile("flowmq", deadline=None)
+settings.load_profile("flowmq")
+
 PEER_URL = os.environ.get("FLOWMQ_TEST_PEER", "")
 PEER_CTL = os.environ.get("FLOWMQ_TEST_RABBITMQCTL", "")
+# How long an example takes depends on what else the machine does.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 MARKERS = (
     "clients: real client libraries over TCP",
     "slow: takes more than a second or two",
     "flowmq_only: FlowMQ's own choice, or a test that needs FlowMQ's process: not run against another peer",
     "newer: RabbitMQ's behaviour, but newer than the 3.10 the tests are compared with",
 )
+
+
+# On a machine that has other things to do an example may take any time.
+hypothesis.settings.register_profile("any time", deadline=None)
+hypothesis.settings.load_profile("any time")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -16,11 +16,12 @@ class AMQPError(Exception):
     code: ClassVar[int]
     name: ClassVar[str]
 
-    def __init__(self, explanation: str = "", *, class_id: int = 0, method_id: int = 0) -> None:
+    def __init__(self, explanation: str = "", *, class_id: int = 0, method_id: int = 0, limit: str = "") -> None:
         super().__init__(explanation)
         self.explanation = explanation
         self.class_id = class_id
         self.method_id = method_id
+        self.limit = limit  # which one was reached, when that is what is wrong
 
     def __str__(self) -> str:
         return self.reply_text()

@@ -10,6 +10,7 @@ from typing import Any
 from flowmq._queue import Consumer, Queue
 from flowmq.amqp.errors import NotAllowed
 from flowmq.broker.definitions import VHOST, Definitions
+from flowmq.broker.limits import VHOST_LIMITS, Limits
 from flowmq.broker.parameters import Parameters
 from flowmq.broker.passwords import rabbitmq_hashed
 from flowmq.broker.permissions import (
@@ -19,6 +20,7 @@ from flowmq.broker.permissions import (
     NoSuchVHost,
     Permission,
     TopicPermission,
+    check_description,
     check_name,
     checked_tags,
 )
@@ -44,10 +46,12 @@ class Broker:
         consumer_cancelled: Callable[[Consumer], None] = no_one_to_tell,
         definitions: Definitions | None = None,
         vhost_deleted: Callable[[VHost], None] = nothing_happens,
+        limits: Limits | None = None,
     ) -> None:
         self.users = users
         self.definitions = definitions or Definitions()
         self.parameters = Parameters(self.definitions)
+        self.limits = limits or Limits(definitions=definitions)
         self.consumer_cancelled = consumer_cancelled
         self.vhost_deleted = vhost_deleted
         self.vhosts: dict[str, VHost] = {}
@@ -66,6 +70,7 @@ class Broker:
 
     def create_vhost(self, name: str, *, description: str = "", tags: Iterable[str] = ()) -> VHost:
         self.check_new_vhost(name)
+        check_description(description)
         vhost = self._add_vhost(name, description=description, tags=checked_tags(tags))
         self._record(vhost)
         return vhost
@@ -79,6 +84,7 @@ class Broker:
 
     def describe_vhost(self, name: str, *, description: str, tags: Iterable[str]) -> None:
         vhost = self.existing_vhost(name)
+        check_description(description)
         vhost.description, vhost.tags = description, checked_tags(tags)
         self._record(vhost)
 
@@ -90,6 +96,7 @@ class Broker:
         self._going.add(name)
         self.users.vhost_deleted(name)
         self.parameters.vhost_deleted(name)
+        self.limits.clear(VHOST_LIMITS, name)
         self.vhost_deleted(vhost)
         return self._emptied(vhost)
 
@@ -116,7 +123,7 @@ class Broker:
         return vhost
 
     def _add_vhost(self, name: str, *, description: str = "", tags: tuple[str, ...] = ()) -> VHost:
-        vhost = self.vhosts[name] = VHost(name, self.consumer_cancelled, self.definitions)
+        vhost = self.vhosts[name] = VHost(name, self.consumer_cancelled, self.definitions, self.limits)
         vhost.description, vhost.tags = description, tags
         return vhost
 

@@ -56,6 +56,13 @@ def checked_tags(tags: Iterable[str]) -> tuple[str, ...]:
     return kept
 
 
+def check_description(description: str) -> None:
+    try:
+        description.encode()
+    except UnicodeEncodeError:
+        raise AccessError("a description must be text in UTF-8") from None
+
+
 def check_pattern(pattern: str) -> None:
     """Also what Python takes with a warning is refused: it means something else than it does in RabbitMQ."""
     try:

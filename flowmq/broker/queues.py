@@ -20,7 +20,7 @@ class DeclaredQueue:
     auto_delete: bool = False
     owner: object | None = None  # whoever declared it exclusive: nobody else may use it, and it goes with them
     arguments: Table = field(default_factory=Table)
-    sources: set[DeclaredExchange] = field(default_factory=set)  # exchanges with bindings to it
+    sources: frozenset[DeclaredExchange] = frozenset()  # exchanges with bindings to it
     settings: QueueSettings = PLAIN_QUEUE
     settings_changed: Callable[["DeclaredQueue"], None] | None = None  # is told when they have
 

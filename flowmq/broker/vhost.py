@@ -7,7 +7,6 @@ is whoever an exclusive queue belongs to, compared by identity only.
 import logging
 import secrets
 from base64 import urlsafe_b64encode
-from collections import defaultdict
 from collections.abc import Callable
 
 from flowmq._order import told_ms
@@ -16,10 +15,12 @@ from flowmq._router import DefaultExchange, Exchange
 from flowmq._tally import ExchangeTally, QueueTally
 from flowmq.amqp.errors import AccessRefused, NotFound, PreconditionFailed
 from flowmq.amqp.tables import Table, encode_table
+from flowmq.broker.alternates import Alternates
 from flowmq.broker.arguments import check_exchange_arguments, check_queue_arguments, check_queue_type, queue_type
 from flowmq.broker.definitions import EXCHANGE, QUEUE, Definitions
 from flowmq.broker.exchanges import BINDING_CHECKS, EXCHANGE_TYPES, PREDECLARED, DeclaredExchange, new_exchange
 from flowmq.broker.leases import Leases
+from flowmq.broker.limits import Limits
 from flowmq.broker.memories import Memories
 from flowmq.broker.names import RESERVED_PREFIX, octets, text, without_line_breaks
 from flowmq.broker.queues import DeclaredQueue
@@ -29,6 +30,7 @@ from flowmq.broker.vhost_policies import VHostPolicies
 
 SERVER_NAMED_PREFIX = "amq.gen-"
 REPLY_TO = "amq.rabbitmq.reply-to"
+NO_ARGUMENTS = Table()  # of every queue that was declared without any
 log = logging.getLogger("flowmq")
 
 
@@ -48,8 +50,10 @@ class VHost:
         name: str,
         consumer_cancelled: Callable[[Consumer], None] = no_one_to_tell,
         definitions: Definitions | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self.name = name
+        self.limits = limits or Limits()
         self.description = ""
         self.tags: tuple[str, ...] = ()
         self.definitions = definitions or Definitions()
@@ -57,10 +61,11 @@ class VHost:
         self.exchanges: dict[bytes, Exchange] = {}  # what channels publish to
         self.reply_channels: dict[bytes, object] = {}  # routing key -> Channel that waits for direct replies
         self.declared_exchanges: dict[str, DeclaredExchange] = {}
-        self.naming: defaultdict[str, set[DeclaredExchange]] = defaultdict(set)  # who has it as alternate exchange
+        self.alternates = Alternates()
         self.queues: dict[str, DeclaredQueue] = {}
         self.policies = VHostPolicies(self)
         self.rules = VHostRules(self)
+        self.settings_changed = self.rules.settings_changed  # made once for all queues
         self.leases = Leases()
         self.memories = Memories(name, self.definitions)
         # What those counted that are not there any more.
@@ -135,11 +140,10 @@ class VHost:
         return declared
 
     def apply_to_exchange(self, declared: DeclaredExchange, settings: ExchangeSettings) -> None:
-        self._forget_alternate(declared)
+        self.alternates.forget(declared)
         declared.apply(settings)
+        self.alternates.note(declared)
         name = declared.alternate_name
-        if name is not None:
-            self.naming[name].add(declared)
         alternate = None if name is None else self.declared_exchanges.get(name)
         declared.exchange.alternate = None if alternate is None else alternate.exchange
         declared.exchange.deduplicate(
@@ -147,16 +151,9 @@ class VHost:
         )
 
     def _link_alternates_to(self, added: DeclaredExchange) -> None:
-        """An alternate exchange is known by name: it may be declared after those that name it, or anew."""
-        for other in self.naming.get(added.name, ()):
+        """An alternate exchange may be declared after those that name it, or anew."""
+        for other in self.alternates.of(added.name):
             other.exchange.alternate = added.exchange
-
-    def _forget_alternate(self, declared: DeclaredExchange) -> None:
-        name = declared.alternate_name
-        if name is not None and declared in self.naming[name]:
-            self.naming[name].discard(declared)
-            if not self.naming[name]:
-                del self.naming[name]
 
     def remove_exchange(self, declared: DeclaredExchange) -> None:
         """Auto-delete exchanges that lose their last binding by it go too, and so on: chains can be long."""
@@ -171,11 +168,11 @@ class VHost:
         del self.declared_exchanges[declared.name]
         del self.exchanges[octets(declared.name)]
         for queue in [queue for queue in self.queues.values() if declared in queue.sources]:
-            queue.sources.discard(declared)
+            queue.sources -= {declared}
         others = self.declared_exchanges.values()
         sources = [other for other in others if other.exchange.unbind_target(declared.exchange)]
-        self._forget_alternate(declared)
-        for other in self.naming.get(declared.name, ()):
+        self.alternates.forget(declared)
+        for other in self.alternates.of(declared.name):
             other.exchange.alternate = None
         declared.exchange.delete()
         self.exchanges_gone.add(declared.exchange)
@@ -237,6 +234,7 @@ class VHost:
         if name and not named_by_server:
             self._check_not_reserved("queue", name)
         name = name or server_named()
+        self.limits.check_queue(self.name, name, len(self.queues))
         where = f"queue '{name}' in vhost '{self.name}'"
         check_queue_arguments(where, arguments)
         check_queue_type(where, queue_type(arguments), durable=durable, exclusive=exclusive, auto_delete=auto_delete)
@@ -262,7 +260,14 @@ class VHost:
         settings = queue_settings(arguments, None, None)
         queue = Queue(octets(name), priority_max=settings.max_priority, single_active=settings.single_active_consumer)
         return DeclaredQueue(
-            name, queue, self.name, durable, auto_delete, None, arguments, settings_changed=self.rules.settings_changed
+            name,
+            queue,
+            self.name,
+            durable,
+            auto_delete,
+            None,
+            arguments or NO_ARGUMENTS,
+            settings_changed=self.settings_changed,
         )
 
     def _add_queue(self, declared: DeclaredQueue) -> DeclaredQueue:
@@ -322,7 +327,7 @@ class VHost:
             self.memories.repeat(source, queue.queue)
         if is_new and source.durable and queue.durable:
             self.definitions.bound(self.name, source.name, QUEUE, queue.name, key, canonical(arguments))
-        queue.sources.add(source)
+        queue.sources |= {source}
 
     def unbind_queue(self, queue: DeclaredQueue, exchange_name: str, key: str, arguments: Table) -> None:
         """Unbinding what is not bound is fine."""
@@ -378,7 +383,7 @@ class VHost:
             return
         queue = self.queues[destination]
         self._bind(origin, queue.queue, key, arguments)
-        queue.sources.add(origin)
+        queue.sources |= {origin}
 
 
 def is_left_over(exchange: DeclaredExchange) -> bool:

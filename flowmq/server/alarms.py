@@ -9,6 +9,7 @@ the line goes on to the queues before anybody publishes past it.
 import asyncio
 import logging
 import os
+import select
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -81,7 +82,7 @@ class Alarms:
 
     def session_began(self, session: "Session") -> None:
         if self.in_force or self.releasing:
-            session.connection.begin_holding()
+            session.connection.holding = True
 
     def session_ended(self, session: "Session") -> None:
         self.blocked.discard(session)
@@ -117,7 +118,7 @@ class Alarms:
         self.in_force.add(name)
         self.raised_counts[name] += 1
         for session in self.sessions:
-            session.connection.begin_holding()
+            session.connection.holding = True
         self._again("check", CHECK_SECONDS, self._check)
 
     def _raise_memory(self) -> None:
@@ -140,7 +141,7 @@ class Alarms:
         for session in self.blocked:
             if not session.connection.told_to_stop:
                 continue
-            if session.client_has_gone() or (session.is_consuming and self._is_below_hard_limit()):
+            if client_has_gone(session) or (session.is_consuming and self._is_below_hard_limit()):
                 session.connection.resume_reading()
         self._again("check", CHECK_SECONDS, self._check)
 
@@ -204,3 +205,12 @@ class Alarms:
         # The less room there is, the sooner it is looked at again.
         seconds = min(max((free - limit) / DISK_BYTES_PER_SECOND, DISK_SECONDS_MIN), DISK_SECONDS_MAX)
         self._again("disk", CHECK_SECONDS if DISK in self.in_force else seconds, self._watch_disk)
+
+
+def client_has_gone(session: "Session") -> bool:
+    """Has the client closed its socket? While that is not read, its end is not seen otherwise."""
+    if not session.client_gone and session.connection.transport is not None:
+        poll = select.poll()
+        poll.register(session.connection.transport.get_extra_info("socket").fileno(), select.POLLRDHUP)
+        session.client_gone = bool(poll.poll(0))
+    return session.client_gone

@@ -12,11 +12,15 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import TYPE_CHECKING
 
 from flowmq.broker.names import octets
 from flowmq.broker.passwords import NO_PASSWORD, Password, hashed, verified, waste_time
 from flowmq.broker.users import User, Users
 from flowmq.server import user_settings
+
+if TYPE_CHECKING:
+    from flowmq.server.tokens import Tokens
 
 THREADS_MAX = 2
 REMEMBERED_MAX = 10_000
@@ -50,8 +54,9 @@ class Check:
 
 
 class Authenticator:
-    def __init__(self, users: Users, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, users: Users, loop: asyncio.AbstractEventLoop, tokens: "Tokens | None" = None) -> None:
         self.users = users
+        self.tokens = tokens  # None: all passwords are passwords
         self.loop = loop
         self.threads = ThreadPoolExecutor(min(THREADS_MAX, os.cpu_count() or 1), "password")
         self.secret = secrets.token_bytes(32)
@@ -60,9 +65,13 @@ class Authenticator:
 
     def close(self) -> None:
         self.threads.shutdown(wait=False, cancel_futures=True)
+        if self.tokens is not None:
+            self.tokens.keys.stop()
 
     def log_in(self, name: str, password: str, *, from_loopback: bool, answer: Answer) -> Callable[[], None] | None:
         """Calls `answer` at once, or later; then what is returned gives it up."""
+        if self.tokens is not None and self.tokens.takes(password):
+            return self.tokens.log_in(password, answer)
         user = self.users.by_name.get(name)
         known = NO_PASSWORD if user is None else user.password
         digest = self._digest(name, known, password)

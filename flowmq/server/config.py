@@ -24,6 +24,7 @@ from flowmq.server.listener_settings import (
     check_hosts,
     contradiction,
 )
+from flowmq.server.oauth_settings import OAuthSettings, check_url, contradiction_of_oauth
 from flowmq.server.proxy_protocol import network
 from flowmq.server.user_settings import User, check_users
 
@@ -63,7 +64,15 @@ class LimitsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     on_alarm: Literal["block", "nack"] = "block"
     held_bytes_max: Count = 1048576
     outgoing_bytes_max: Annotated[int, Meta(ge=4096)] = 1048576
+    header_bytes_max: Annotated[int, Meta(ge=64)] = 262144
+    unauthenticated_bytes_max: Annotated[int, Meta(ge=4096)] = 65536
+    handshakes_max: Count = 10000
+    accepts_per_second_max: Count = 0
     connections_max: Count = 0
+    vhost_connections_max: Count = 0
+    user_connections_max: Count = 0
+    user_channels_max: Count = 0
+    vhost_queues_max: Count = 0
     consumers_per_channel_max: Count = 0
     default_user_loopback_only: bool = True
 
@@ -108,6 +117,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     amqp: AMQPSettings = field(default_factory=AMQPSettings)
     tls: TLSSettings = field(default_factory=TLSSettings)
     websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
+    oauth: OAuthSettings = field(default_factory=OAuthSettings)
     storage: StorageSettings = field(default_factory=StorageSettings)
     limits: LimitsSettings = field(default_factory=LimitsSettings)
     log: LogSettings = field(default_factory=LogSettings)
@@ -211,6 +221,7 @@ CHECKS: dict[str, Callable[[Any], None]] = {
     "tls.listen": check_addresses,
     "management.listen": check_addresses,
     "metrics.listen": check_addresses,
+    "oauth.jwks_url": check_url,
     "websocket.listen": check_addresses,
     "websocket.listen_tls": check_addresses,
     **{f"{section}.proxy_protocol_from": check_networks for section in ("amqp", "tls", "websocket")},
@@ -297,8 +308,7 @@ def build(assignments: Assignments) -> Settings:
     }
     lists = converted(assignments, "", {name: list[kind] for name, kind in LISTS.items()})  # type: ignore[valid-type]
     settings = Settings(**values, **lists)
-    wrong = contradiction(settings)
-    if wrong:
+    if wrong := contradiction(settings) or contradiction_of_oauth(settings.oauth):
         raise SettingsError(wrong)
     return settings
 
@@ -313,6 +323,7 @@ def convert(name: str, assignment: Assignment, kind: Any) -> object:
     if assignment.is_text and get_origin(kind) is list:
         value = [part.strip() for part in str(value).split(",") if part.strip()]
     try:
+        msgspec.json.encode(value)  # environment and command line may hold octets that are no UTF-8
         result = msgspec.convert(value, kind, strict=not assignment.is_text)
         if name in CHECKS:
             CHECKS[name](result)

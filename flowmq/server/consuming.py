@@ -1,5 +1,6 @@
 """basic.* but for what comes per message: qos, consume, cancel, get, recover."""
 
+import logging
 import secrets
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
@@ -28,13 +29,15 @@ from flowmq.amqp.methods import (
     BasicRecoverOk,
 )
 from flowmq.broker.arguments import check_consumer_arguments, consumer_priority, consumer_timeout_ms
-from flowmq.broker.names import octets
+from flowmq.broker.names import octets, text
+from flowmq.broker.permissions import QUEUE, READ
 from flowmq.broker.vhost import REPLY_TO
-from flowmq.server.asking import answer, readable_queue, vhost_of
+from flowmq.server.asking import access_of, answer, readable_queue, vhost_of
 
 if TYPE_CHECKING:
     from flowmq.server.session import Session
 
+log = logging.getLogger("flowmq")
 
 # ------------------------------------------------------------------------------------------------------------ basic
 
@@ -53,7 +56,7 @@ def basic_consume(session: "Session", channel: Channel, method: BasicConsume) ->
         raise NotAllowed(f"attempt to reuse consumer tag '{method.consumer_tag}'")
     limit = session.node.settings.limits.consumers_per_channel_max
     if limit and len(channel.consumers) >= limit:
-        raise NotAllowed(f"reached maximum ({limit}) of consumers per channel")
+        raise NotAllowed(f"reached maximum ({limit}) of consumers per channel", limit="channel_consumers")
     if method.queue == REPLY_TO:
         consume_replies(session, channel, method, tag)
         return
@@ -103,6 +106,27 @@ def basic_cancel(session: "Session", channel: Channel, method: BasicCancel) -> N
         vhost_of(session).consumer_left(consumer.queue)
 
 
+def cancel_unreadable(session: "Session") -> None:
+    """Permissions have changed: the consumers of what may not be read any more go."""
+    access, vhost = access_of(session), vhost_of(session)
+    for channel in list(session.connection.channels.values()):
+        for tag, consumer in list(channel.consumers.items()):
+            name = text(consumer.queue.name)
+            if access.allows(READ, QUEUE, name):
+                continue
+            log.warning(
+                "connection %s: channel %d: consumer '%s' is cancelled: user '%s' may not read queue '%s' any more",
+                session.name,
+                channel.number,
+                text(tag),
+                session.user_name,
+                name,
+            )
+            channel.cancel(tag)
+            session.consumer_cancelled(channel, tag)
+            vhost.consumer_left(consumer.queue)
+
+
 def basic_get(session: "Session", channel: Channel, method: BasicGet) -> None:
     declared = readable_queue(session, channel, method.queue)
     declared.check_gettable()
@@ -133,3 +157,16 @@ HANDLERS: dict[type[Method], Callable[["Session", Channel, Any], None]] = {
     BasicRecover: basic_recover,
     BasicRecoverAsync: basic_recover_async,
 }
+
+
+def return_overdue(session: "Session") -> None:
+    """Messages that consumers of this connection have held for too long go back to their queues."""
+    for channel in list(session.connection.channels.values()):
+        for delivery_tag, held_ms in channel.return_overdue() if channel.unacked_count else ():
+            log.warning(
+                "connection %s: channel %d: delivery %d was not settled within %d ms, it is back in its queue",
+                session.name,
+                channel.number,
+                delivery_tag,
+                held_ms,
+            )

@@ -7,6 +7,7 @@ log-in with connection.close for those who can take it, and never with the reaso
 import ipaddress
 import logging
 import platform
+import time
 from typing import TYPE_CHECKING, Any
 
 from flowmq import __version__
@@ -18,7 +19,7 @@ from flowmq.amqp.constants import (
     VERSION_MAJOR,
     VERSION_MINOR,
 )
-from flowmq.amqp.errors import AccessRefused, ChannelError, CommandInvalid, NotAllowed
+from flowmq.amqp.errors import AccessRefused, ChannelError, CommandInvalid, FrameError, NotAllowed
 from flowmq.amqp.method import Method
 from flowmq.amqp.methods import (
     ConnectionClose,
@@ -38,6 +39,7 @@ from flowmq.server.mechanisms import MECHANISMS, offered
 if TYPE_CHECKING:
     from flowmq.server.session import Session
 
+TOKEN_FRAME_BYTES = 16384  # of a start-ok that may hold a token
 REFUSED_SECONDS = 3.0  # how long a refused client waits for its socket to close: guessing passwords must be slow
 TLS_HANDSHAKE = b"\x16\x03"
 HTTP_METHODS = (b"GET ", b"POST", b"HEAD", b"PUT ", b"DELE", b"OPTI", b"PATC", b"CONN", b"PRI ")
@@ -82,16 +84,36 @@ def is_loopback(peer: Any) -> bool:
     return (mapped or found).is_loopback
 
 
-def refuse_if_full(session: "Session") -> None:
-    limit = session.node.settings.limits.connections_max
-    if limit and len(session.node.sessions) > limit:
-        # Refused where RabbitMQ refuses it, at connection.open, so that clients get to see the reason.
-        session.over_limit = True
+def wait_for_turn(session: "Session") -> None:
+    """Not too many clients at once before their log-in, and not too fast."""
+    settings, limits = session.node.settings, session.node.broker.limits
+    shaking_hands = len(session.node.sessions) - limits.open_connections
+    if settings.limits.handshakes_max and shaking_hands > settings.limits.handshakes_max:
+        limits.refused["handshakes"] += 1
+        session.abort()
+        return
+    seconds = session.node.pace.wait_seconds(time.monotonic(), settings.amqp.handshake_timeout)
+    if seconds is None:
+        limits.refused["accept_rate"] += 1
+        session.abort()
+    elif seconds:
+        # Not at once: the transport begins to read only when it is told of the connection.
+        session.node.loop.call_soon(session.connection.stop_reading)
+        session.node.loop.call_later(seconds, session.connection.resume_reading)
+
+
+def sent_too_much(session: "Session") -> None:
+    octets_max = session.node.settings.limits.unauthenticated_bytes_max
+    text = f"more than {octets_max} octets before connection.open"
+    session.failed(0, 0, 0, FrameError(text, limit="unauthenticated_bytes"))
+    session.connection.become_deaf()
 
 
 def protocol_header(session: "Session", octets: bytes) -> None:
     if octets in (PROTOCOL_HEADER, PROTOCOL_HEADER_0_9):
         session.connection.begin_handshake()
+        if session.node.tokens is not None:
+            session.connection.limit_frames(TOKEN_FRAME_BYTES)
         session.send(0, ConnectionStart(VERSION_MAJOR, VERSION_MINOR, SERVER_PROPERTIES, " ".join(offered(session))))
         return
     log.warning("connection %s: %s", session.name, what_it_may_be(octets))
@@ -219,9 +241,13 @@ def open_(session: "Session", number: int, method: Method) -> None:
         return
     if not isinstance(method, ConnectionOpen):
         raise expected(method)
-    if session.over_limit:
-        limit = session.node.settings.limits.connections_max
-        raise NotAllowed(f"connection refused: node connection limit ({limit}) is reached")
+    # Refused only here, where RabbitMQ refuses it, so that clients get to see the reason.
+    limits, limit = session.node.broker.limits, session.node.settings.limits.connections_max
+    if limit and limits.open_connections >= limit:
+        raise NotAllowed(f"connection refused: node connection limit ({limit}) is reached", limit="node_connections")
+    vhost = session.node.broker.vhost(method.virtual_host)
+    limits.check_vhost_connection(vhost.name, session.user_name)
+    limits.check_user_connection(session.user_name)
     session.open(permitted_vhost(session, method.virtual_host))
     session.send(0, ConnectionOpenOk())
 

@@ -36,7 +36,7 @@ from flowmq.amqp.methods import (
     TxSelectOk,
 )
 from flowmq.broker.users import User
-from flowmq.server import consuming, declarations
+from flowmq.server import consuming, declarations, expiry
 from flowmq.server.asking import answer, vhost_of
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def update_secret(session: "Session", method: ConnectionUpdateSecret) -> None:
     assert session.user is not None
 
     def answered(user: User | str) -> None:
-        if isinstance(user, str):
+        if isinstance(user, str) or not expiry.renew(session, user):
             error = NotAllowed("New secret was refused by one of the backends")
             session.failed(0, method.CLASS_ID, method.METHOD_ID, error)
         else:
@@ -108,10 +108,14 @@ def channel_open(session: "Session", number: int) -> None:
     opened = len(session.connection.channels) + (existing is None)
     if opened > session.channel_max:
         raise NotAllowed(
-            f"number of channels opened ({opened - 1}) has reached the negotiated channel_max ({session.channel_max})"
+            f"number of channels opened ({opened - 1}) has reached the negotiated channel_max ({session.channel_max})",
+            limit="connection_channels",
         )
+    limits = session.node.broker.limits
+    limits.check_channel(session.user_name)
     session.connection.open_channel(number, vhost_of(session))
     session.node.churn.channels_opened += 1
+    limits.channel_opened(session.user_name)
     session.send(number, ChannelOpenOk())
 
 

@@ -14,19 +14,24 @@ from flowmq._peer import disk_progressed, due_timer_ended, flush, set_due_timer,
 from flowmq._queue import Consumer
 from flowmq._rules import are_timeouts_used
 from flowmq.broker.broker import Broker
+from flowmq.broker.limits import CHANNELS, CONNECTIONS, QUEUES, USER_LIMITS, VHOST_LIMITS, Limits, Values
 from flowmq.broker.users import User, Users
 from flowmq.broker.vhost import VHost
 from flowmq.server.alarms import Alarms
 from flowmq.server.authentication import Authenticator, configured_user
 from flowmq.server.churn import Churn
-from flowmq.server.config import Settings
+from flowmq.server.config import LimitsSettings, Settings
+from flowmq.server.consuming import return_overdue
 from flowmq.server.definitions import Uploads, finish_interrupted, import_at_start
 from flowmq.server.lag import LoopLag
 from flowmq.server.memory import memory_limit
+from flowmq.server.oauth_settings import OAuthSettings
+from flowmq.server.pace import Pace
 from flowmq.storage.store import Store
 
 if TYPE_CHECKING:
     from flowmq.server.session import Session
+    from flowmq.server.tokens import Tokens
 
 HOUSEKEEPING_SECONDS = 0.25
 OVERDUE_MS = 1000  # between two looks at what consumers have held for too long
@@ -38,6 +43,23 @@ MAINTENANCE_SECONDS = 0.25
 MAINTENANCE_BUSY_SECONDS = 0.002
 VERIFICATION_SECONDS = 0.02
 log = logging.getLogger("flowmq")
+
+
+def new_tokens(settings: OAuthSettings, loop: asyncio.AbstractEventLoop) -> "Tokens | None":
+    if not settings.is_used:
+        return None
+    # Only here: where nobody uses tokens, what reads them takes no memory.
+    from flowmq.server.tokens import Tokens
+
+    return Tokens(settings, loop)
+
+
+def default_limits(limits: LimitsSettings) -> dict[str, Values]:
+    """What counts for virtual hosts and users that have no limits of their own."""
+    return {
+        VHOST_LIMITS: {CONNECTIONS: limits.vhost_connections_max, QUEUES: limits.vhost_queues_max},
+        USER_LIMITS: {CONNECTIONS: limits.user_connections_max, CHANNELS: limits.user_channels_max},
+    }
 
 
 class Node:
@@ -61,8 +83,11 @@ class Node:
             changed=self.user_changed,
             deleted=self.user_deleted,
         )
-        self.authenticator = Authenticator(users, loop)
-        self.broker = Broker(users, self.consumer_cancelled, store, self.vhost_deleted)
+        self.tokens = new_tokens(settings.oauth, loop)
+        self.authenticator = Authenticator(users, loop, self.tokens)
+        self.broker = Broker(
+            users, self.consumer_cancelled, store, self.vhost_deleted, Limits(default_limits(settings.limits), store)
+        )
         if store is None:
             self.broker.make_first()
         else:
@@ -72,6 +97,7 @@ class Node:
         data_dir = None if store is None else store.data_dir.path
         self.alarms = Alarms(loop, settings.limits, self.sessions, memory_limit_bytes, data_dir)
         self.empty: asyncio.Future[None] | None = None
+        self.pace = Pace(settings.limits.accepts_per_second_max)
         set_memory_limit(memory_limit_bytes)
         set_clock()
         set_due_timer(self._look_at_due)
@@ -183,6 +209,7 @@ class Node:
                 session.access_changed()
 
     def user_deleted(self, user: User) -> None:
+        self.broker.limits.clear(USER_LIMITS, user.name)
         self.end_sessions(lambda session: session.user is user, f"user '{user.name}' is deleted")
 
     def vhost_deleted(self, vhost: VHost) -> None:
@@ -208,6 +235,12 @@ class Node:
                 more = next(steps, self) is not self
             flush()
             await asyncio.sleep(0)
+
+    def status(self) -> str:
+        """In a few words, for whoever supervises the process."""
+        queues = sum(len(vhost.queues) for vhost in self.broker.vhosts.values())
+        alarms = ", alarm: publishes are held back" if self.alarms.in_force else ""
+        return f"{len(self.sessions)} connections, {queues} queues{alarms}"
 
     def end_sessions(self, is_meant: Callable[["Session"], bool], reason: str) -> None:
         for session in list(self.sessions):
@@ -266,6 +299,6 @@ class Node:
         if are_timeouts_used() and told_ms() >= self.overdue_next_ms:
             self.overdue_next_ms = told_ms() + OVERDUE_MS
             for session in list(self.sessions):
-                session.return_overdue()
+                return_overdue(session)
         flush()
         self.housekeeping_timer = self.loop.call_later(HOUSEKEEPING_SECONDS, self._keep_house)

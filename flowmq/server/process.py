@@ -24,6 +24,7 @@ from flowmq.server.definitions import DefinitionsRefused
 from flowmq.server.handshake import is_loopback
 from flowmq.server.listeners import CannotListen, Listeners
 from flowmq.server.node import Node
+from flowmq.server.notify import Notifier
 from flowmq.server.tls import RELOADED_TLS
 from flowmq.storage.layout import DataDir, StorageError, storage_errors
 from flowmq.storage.store import Store
@@ -65,6 +66,7 @@ class Process:
         self.stop_now = asyncio.Event()
         self.node: Node | None = None
         self.listeners: Listeners | None = None
+        self.notifier = Notifier(os.environ, os.getpid())
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
@@ -74,9 +76,9 @@ class Process:
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         allow_many_files()
         set_flush_scheduler(loop.call_soon)
-        self.node = node = self._new_node(loop)
         try:
-            with storage_errors(Path(self.settings.storage.data_dir)):
+            with self.notifier.recovering(), storage_errors(Path(self.settings.storage.data_dir)):
+                self.node = node = self._new_node(loop)
                 node.start_store()
         except DefinitionsRefused as error:
             raise CannotStart(str(error)) from error
@@ -88,12 +90,15 @@ class Process:
         node.lag.start()
         advise(node)
         log.info("Server startup complete")
+        self.notifier.ready(loop, node.status)
         await self.stopping.wait()
+        self.notifier.stopping()
         listeners.close()
         await self._drain(node)
         await companion.stop()
         await control.stop()
         node.lag.stop()
+        self.notifier.close()
         if not node.stop_store():
             log.error("stopped; the disk had failed, or what is on it is damaged: see above")
             return EXIT_DISK_FAILED
@@ -104,7 +109,7 @@ class Process:
         store = open_store(self.settings)
         try:
             return Node(self.settings, loop, store)
-        except PolicyError as error:
+        except (PolicyError, SettingsError) as error:
             store.close()
             raise CannotStart(str(error)) from error
 
@@ -112,14 +117,21 @@ class Process:
         """SIGHUP. A file that is wrong changes nothing."""
         if self.node is None or self.listeners is None or self.stopping.is_set():
             return
+        with self.notifier.reloading():
+            self._take_over(self.node, self.listeners)
+
+    def _take_over(self, node: Node, listeners: Listeners) -> None:
         try:
             settings = self.read_settings()
-            context = self.listeners.new_context(settings)
-            changes = self.node.reload(settings)
+            context = listeners.new_context(settings)
+            keys = node.tokens.keys.read_again() if node.tokens else None
+            changes = node.reload(settings)
         except (SettingsError, PolicyError) as error:
             log.error("SIGHUP received: nothing is changed: %s", error)
             return
-        self.listeners.take_over(context, settings)
+        listeners.take_over(context, settings)
+        if node.tokens and keys is not None:
+            node.tokens.keys.take_over(keys)
         for name in differences(self.settings, settings):
             if name not in RELOADED:
                 log.warning("SIGHUP received: %s is different now; it counts from the next start on", name)

@@ -5,9 +5,8 @@ Connection's.
 """
 
 import logging
-import select
 import socket
-from asyncio import Transport
+from asyncio import TimerHandle, Transport
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -26,11 +25,11 @@ from flowmq.amqp.methods import (
     ConnectionUnblocked,
 )
 from flowmq.amqp.tables import Table
-from flowmq.broker.names import octets, text
-from flowmq.broker.permissions import QUEUE, READ, Access
+from flowmq.broker.names import octets
+from flowmq.broker.permissions import Access
 from flowmq.broker.users import User
 from flowmq.broker.vhost import VHost
-from flowmq.server import handshake, methods
+from flowmq.server import consuming, expiry, handshake, methods
 from flowmq.server.entry import Entry
 from flowmq.server.heartbeat import Heartbeat
 
@@ -58,6 +57,8 @@ class Session:
             node.loop,
             message_bytes_max=limits.message_bytes_max,
             outgoing_bytes_max=limits.outgoing_bytes_max,
+            header_bytes_max=limits.header_bytes_max,
+            unauthenticated_bytes_max=limits.unauthenticated_bytes_max,
         )
         self.handler: Handler = handshake.start_ok
         self.name = "?"
@@ -73,12 +74,14 @@ class Session:
         self.channel_max = self.frame_max = 0
         self.heartbeat_seconds = 0
         self.heartbeat: Heartbeat | None = None
+        self.expiry: TimerHandle | None = None
         self.last_queues: dict[int, str] = {}  # channel number -> name of the queue last declared there
+        self.questions = 0  # asked elsewhere, whose answers decide how it goes on
         self.answers_owed = 0  # they wait for the disk
         self.last_commit = 0  # what the last of them waits for
         self.was_open = False
         self.opened_at_ms = 0
-        self.over_limit = False
+        self.is_counted = False  # among the open connections
         self.client_gone = False  # what it sent before is read to the end, which is near
         self.closing_because: str | None = None
         self.deadline = node.loop.call_later(entry.handshake_seconds, self._handshake_expired)
@@ -93,7 +96,7 @@ class Session:
         self.from_loopback = handshake.is_loopback(peer)
         transport.set_write_buffer_limits(WRITE_BUFFER_HIGH_BYTES, WRITE_BUFFER_LOW_BYTES)
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        handshake.refuse_if_full(self)
+        handshake.wait_for_turn(self)
 
     def protocol_header(self, octets: bytes) -> None:
         handshake.protocol_header(self, octets)
@@ -106,6 +109,8 @@ class Session:
         if not isinstance(error, AMQPError):
             log.error("connection %s: internal error", self.name, exc_info=error)
             error = InternalError("internal error, see the broker's log")
+        if error.limit:
+            self.node.broker.limits.refused[error.limit] += 1
         class_id, method_id = error.class_id or class_id, error.method_id or method_id
         channel = self.connection.channels.get(number)
         if isinstance(error, SoftError) and channel is not None and self.answers_owed:
@@ -120,6 +125,9 @@ class Session:
 
     def memory_is_short(self) -> None:
         self.node.alarms.memory_is_short(self)
+
+    def sent_too_much_unauthenticated(self) -> None:
+        handshake.sent_too_much(self)
 
     def published_in_alarm(self) -> None:
         self.node.alarms.published(self)
@@ -179,8 +187,17 @@ class Session:
 
     def _release_frames(self) -> None:
         # Another declaration may have come since.
-        if not self.answers_owed:
+        if not self.answers_owed and not self.questions:
             self.connection.release()
+
+    def wait(self) -> None:
+        """Nothing else on this connection is dealt with until go_on()."""
+        self.questions += 1
+        self.connection.hold()
+
+    def go_on(self) -> None:
+        self.questions -= 1
+        self._release_frames()
 
     def authenticate(self, name: str, password: str, answered: Callable[[User | str], None]) -> None:
         """Calls `answered` with the user, or why not. Until then nothing else on this connection is dealt with."""
@@ -191,13 +208,13 @@ class Session:
             if self.connection.transport is not None and not self.connection.closing:
                 answered(user)
             if waiting:
-                self.connection.release()
+                self.go_on()
 
         stop = self.node.authenticator.log_in(name, password, from_loopback=self.from_loopback, answer=answer)
         if stop is not None:
             waiting = True
             self.stop_waiting = stop
-            self.connection.hold()
+            self.wait()
 
     def can(self, capability: str) -> bool:
         """Did the client say that it knows this extension?"""
@@ -208,30 +225,13 @@ class Session:
         if self.can("consumer_cancel_notify"):
             self.node.loop.call_soon(self._tell_cancelled, channel, tag)
 
-    def return_overdue(self) -> None:
-        """Messages that consumers of this connection have held for too long go back to their queues."""
-        for channel in list(self.connection.channels.values()):
-            for delivery_tag, held_ms in channel.return_overdue() if channel.unacked_count else ():
-                log.warning(
-                    "connection %s: channel %d: delivery %d was not settled within %d ms, it is back in its queue",
-                    self.name,
-                    channel.number,
-                    delivery_tag,
-                    held_ms,
-                )
-
     def access_changed(self) -> None:
         """What the user may do has changed. Consumers of what may not be read any more are cancelled."""
         if self.access is None or self.vhost is None or self.connection.closing:
             return
         self.access.forget()
         self.connection.forget_permissions()
-        for channel in list(self.connection.channels.values()):
-            for tag, consumer in list(channel.consumers.items()):
-                if not self.access.allows(READ, QUEUE, text(consumer.queue.name)):
-                    channel.cancel(tag)
-                    self.consumer_cancelled(channel, tag)
-                    self.vhost.consumer_left(consumer.queue)
+        consuming.cancel_unreadable(self)
 
     def _tell_cancelled(self, channel: Channel, tag: bytes) -> None:
         if not channel.closing and not self.connection.closing:
@@ -254,14 +254,6 @@ class Session:
     def is_consuming(self) -> bool:
         return any(channel.consumers or channel.unacked_count for channel in self.connection.channels.values())
 
-    def client_has_gone(self) -> bool:
-        """Has the client closed its socket? While that is not read, its end is not seen otherwise."""
-        if not self.client_gone and self.connection.transport is not None:
-            poll = select.poll()
-            poll.register(self.connection.transport.get_extra_info("socket").fileno(), select.POLLRDHUP)
-            self.client_gone = bool(poll.poll(0))
-        return self.client_gone
-
     # --------------------------------------------------------------------------------------------- opening
 
     def open(self, vhost: VHost) -> None:
@@ -273,11 +265,14 @@ class Session:
         self.vhost = vhost
         self.handler = methods.dispatch
         assert self.user is not None
+        self.node.broker.limits.connection_opened(vhost.name, self.user.name)
+        self.is_counted = True
         client_id = self.client_properties.get("client_id")
         self.access = Access(self.user, vhost.name, client_id if isinstance(client_id, str) else None)
         self.connection.begin_running(octets(self.user.name), self.access)
         if self.heartbeat_seconds:
             self.heartbeat = Heartbeat(self.node.loop, self.connection, self.heartbeat_seconds, self._silent)
+        expiry.watch(self)
         log.info("connection %s opened: user '%s', vhost '%s'%s", self.name, self.user.name, vhost.name, self._title())
 
     def _title(self) -> str:
@@ -324,7 +319,9 @@ class Session:
     def leave_channel(self, channel: Channel) -> None:
         """A channel ends: its deliveries return, and queues that lived for its consumers go."""
         queues = {consumer.queue for consumer in channel.consumers.values()}
-        self.node.churn.channels_closed += not channel.closing
+        if not channel.closing:
+            self.node.churn.channels_closed += 1
+            self.node.broker.limits.channel_closed(self.user_name)
         channel.close()
         self.last_queues.pop(channel.number, None)
         if self.vhost is not None:
@@ -367,11 +364,16 @@ class Session:
         if self.heartbeat is not None:
             self.heartbeat.stop()
             self.heartbeat = None
+        if self.expiry is not None:
+            self.expiry.cancel()
         for channel in list(self.connection.channels.values()):
             self.leave_channel(channel)
         self.connection.close_channels()
         if self.vhost is not None:
             self.vhost.owner_left(self)
+            if self.is_counted:
+                self.is_counted = False
+                self.node.broker.limits.connection_closed(self.vhost.name, self.user_name)
 
     def _silent(self) -> None:
         self.closing_because = f"missed heartbeats from client, timeout: {self.heartbeat_seconds}s"
@@ -381,6 +383,7 @@ class Session:
     def _handshake_expired(self) -> None:
         if self.connection.received_bytes:
             log.warning("connection %s: handshake timed out", self.name)
+            self.node.broker.limits.refused["handshake_time"] += 1
         self.abort()
 
     def _log_end(self, error: Exception | None) -> None:

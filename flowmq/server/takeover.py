@@ -61,7 +61,7 @@ class Probe:
         self.began = self.loop.time()
 
     def begin(self) -> None:
-        self.session.connection.hold()
+        self.session.wait()
         self.owner.connection.send_heartbeat()
         self.loop.call_later(LOOK_SECONDS, self._look)
 
@@ -101,7 +101,7 @@ class Probe:
         set_clock()
         if session.connection.transport is not None and not session.connection.closing:
             self.ended(is_gone)
-        session.connection.release()
+        session.go_on()
 
 
 def socket_of(session: "Session") -> socket.socket | None:

@@ -183,6 +183,10 @@ class WebSocketTransport(asyncio.Transport):
         self._feed()
 
     def _answer(self, request: Request) -> None:
+        if self.websocket.eof_sent:
+            log.warning("connection %s: WebSocket broken: wrong frames before the request was answered", self.name)
+            self.below.abort()
+            return
         self.websocket.send_response(self.websocket.accept(request))
         self._send()
         if self.websocket.state is State.OPEN:

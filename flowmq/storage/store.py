@@ -9,6 +9,7 @@ import logging
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from flowmq._verification import Verification
 from flowmq.amqp.tables import Table, decode_table, encode_table
 from flowmq.broker.broker import FIRST, PROMISE, Broker
 from flowmq.broker.definitions import EXCHANGE, QUEUE, VHOST, Definitions
+from flowmq.broker.limits import USER_LIMITS, VHOST_LIMITS
 from flowmq.broker.memories import MemoryName
 from flowmq.broker.names import octets, text
 from flowmq.broker.parameters import GLOBAL_PARAMETER, PARAMETER
@@ -67,8 +69,8 @@ class Store(Definitions):
         self._report()
         for record_type, payload in self.replay.definitions():
             content = msgpack.unpackb(payload, use_list=True)
-            for item in content if record_type == 8 else [content]:
-                self._apply(*item)
+            for kind, name, value in content if record_type == 8 else [content]:
+                self._apply(kind, decoded(name), value)
         seen = (queue_id for queue_id in self.replay.queues() if queue_id < FIRST_PAGING_ID)
         self.next_queue_id = max([0, *seen, *self._ids()]) + 1
         self.journal = Journal(os.fspath(data_dir.journal), segment_bytes, self.snapshot)
@@ -113,6 +115,8 @@ class Store(Definitions):
             PROMISE: broker.restore_promise,
             PARAMETER: broker.parameters.restore,
             GLOBAL_PARAMETER: broker.parameters.restore_global,
+            VHOST_LIMITS: partial(broker.limits.restore, VHOST_LIMITS),
+            USER_LIMITS: partial(broker.limits.restore, USER_LIMITS),
         }
         for wanted, restore in restoring.items():
             for (kind, name), value in self.items.items():
@@ -184,7 +188,7 @@ class Store(Definitions):
         self.journal.start(max(self.replay.batch_number, self.replay.batch_number_seen) + BATCH_NUMBER_GAP)
         del self.replay
         for orphan in self.orphans:
-            self._change(MEMORY, encoded(orphan), None)
+            self._change(MEMORY, orphan, None)
         for host in broker.vhosts.values():
             host.memories.restored()
 
@@ -308,23 +312,22 @@ class Store(Definitions):
         return pack([[kind, encoded(name), value] for (kind, name), value in self.items.items()])
 
     def _put(self, kind: str, name: tuple[Any, ...], value: object) -> None:
-        self._change(kind, encoded(name), value)
+        self._change(kind, name, value)
 
     def _delete(self, kind: str, name: tuple[Any, ...]) -> None:
         if (kind, name) in self.items:
-            self._change(kind, encoded(name), None)
+            self._change(kind, name, None)
 
     def _delete_with_bindings(self, kind: str, vhost: str, name: str) -> None:
         for binding_kind, binding in list(self.bindings_of.get((vhost, kind, name), ())):
             self._delete(binding_kind, binding)
         self._delete(kind, (vhost, name))
 
-    def _change(self, kind: str, name: list[Any], value: object) -> None:
-        self.journal.define(pack([kind, name, value]))
+    def _change(self, kind: str, name: tuple[Any, ...], value: object) -> None:
+        self.journal.define(pack([kind, encoded(name), value]))
         self._apply(kind, name, value)
 
-    def _apply(self, kind: str, encoded_name: list[Any], value: Any) -> None:
-        name = decoded(encoded_name)
+    def _apply(self, kind: str, name: tuple[Any, ...], value: Any) -> None:
         key = (kind, name)
         if value is None:
             self.items.pop(key, None)

@@ -24,6 +24,8 @@ def main() -> int:
         try:
             print(play(broker, options.seed, options.first, options.rounds, seconds))
             broker.stop()
+            broker = broker.again()  # whatever the sessions made durable is read back
+            broker.stop()
         except AssertionError as error:
             print(error, file=sys.stderr)
             return 1

@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass, field
 
 from tests.fuzz.mutations import mutate, pieces
+from tests.fuzz.odd import odd_session
 from tests.fuzz.sessions import handshake, session
 from tests.support import codec
 from tests.support.broker import Broker
@@ -87,10 +88,14 @@ def exchange_bytes(peer: Peer, writes: list[bytes]) -> bytes:
 
 
 def frames_of_round(peer: Peer, dice: random.Random) -> list[bytes]:
-    """Mostly a spoiled session after a sound handshake; sometimes the handshake is spoiled, or all is noise."""
+    """Mostly a spoiled or an odd session after a sound handshake; else the handshake is spoiled, or all is noise."""
     greeting = handshake(peer.user, peer.password)
     kind = dice.random()
-    if kind < 0.70:
+    if kind < 0.30:
+        return greeting + odd_session(dice)
+    if kind < 0.35:
+        return greeting + mutate(odd_session(dice), dice)
+    if kind < 0.75:
         return greeting + mutate(session(dice), dice)
     if kind < 0.90:
         return mutate(greeting, dice) + session(dice)[:20]

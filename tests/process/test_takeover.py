@@ -75,6 +75,26 @@ def test_what_is_sent_behind_the_declaration_waits_for_it(own_broker: Callable[.
     broker.stop()
 
 
+def test_declarations_before_and_behind_it_keep_their_order(own_broker: Callable[..., Broker]) -> None:
+    broker = own_broker()
+    with named(broker.peer, connection_name="a") as old, named(broker.peer, connection_name="a") as new:
+        old.channel().queue("mine", exclusive=True)
+        unplug(old)
+        channel = new.channel()
+        for fields in (
+            {"queue": "a", "durable": True},
+            {"queue": "mine", "exclusive": True},
+            {"queue": "b", "durable": True},
+        ):
+            channel.send("queue.declare", **fields)
+        channel.send("basic.get", queue="mine")
+        channel.send("queue.delete", queue="mine")
+        assert [channel.expect("queue.declare-ok").queue for _ in range(3)] == ["a", "mine", "b"]
+        channel.expect("basic.get-empty")
+        channel.expect("queue.delete-ok")
+    broker.stop()
+
+
 def test_a_connection_that_ends_meanwhile_frees_it_too(own_broker: Callable[..., Broker]) -> None:
     broker = own_broker()
     with named(broker.peer, connection_name="a") as new:

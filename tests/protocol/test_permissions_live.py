@@ -275,7 +275,7 @@ def test_with_a_virtual_host_goes_everything_in_it(place: Place, accounts: Accou
         assert channel.count("q") == 0
 
 
-@pytest.mark.parametrize("odd", ["a/b c", "\u00e9\u4e2d\U0001f600", "'\"\\%2F", "x" * 255, ".*"])
+@pytest.mark.parametrize("odd", ["a/b c", "\u00e9\u4e2d\U0001f600", "'\"\\%2F", "x" * 255, ".*", "\udcff"])
 def test_a_virtual_host_may_have_any_name(accounts: Accounts, peer: Peer, odd: str) -> None:
     accounts.add_vhost(odd)
     accounts.permit(peer.user, odd)
@@ -307,6 +307,7 @@ REFUSED = [
     ("user.delete", {"name": "nobody"}, "not_found", "there is no user 'nobody'"),
     ("user.set_password", {"name": "nobody", "password": "x"}, "not_found", "there is no user 'nobody'"),
     ("vhost.add", {"name": "/"}, "already_there", "vhost '/' is there already"),
+    ("vhost.add", {"name": "v", "description": "\udcff"}, "bad_request", "a description must be text in UTF-8"),
     ("vhost.add", {"name": ""}, "bad_request", "the name of a vhost must not be empty"),
     ("vhost.delete", {"name": "nowhere"}, "not_found", "there is no vhost 'nowhere'"),
     (

@@ -147,3 +147,11 @@ def test_a_length_must_be_a_positive_number(channel: Channel, name: str, length:
         "exchange.declare", exchange=name, type="x-recent-history", arguments={"x-recent-history-length": length}
     )
     channel.expect_close(406)
+
+
+@pytest.mark.flowmq_only
+def test_bound_to_itself_it_repeats_what_it_has_once(channel: Channel, queue: str, history: History) -> None:
+    exchange = history(3)
+    put(channel, exchange, *numbered(1, 5))
+    channel.call("exchange.bind", source=exchange, destination=exchange)
+    assert sorted(bound(channel, exchange, queue)) == numbered(3, 5)

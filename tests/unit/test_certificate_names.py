@@ -1,5 +1,6 @@
 """What a client certificate is called: expected are the names that RabbitMQ 3.10 gives to the same certificates."""
 
+import ipaddress
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,19 @@ def test_common_names(authority: Authority) -> None:
     two = names((NameOID.COMMON_NAME, "one"), (NameOID.COMMON_NAME, "two"))
     assert client_name(der(authority.sign(two).certificate), "common_name") == "one,two"
     assert client_name(der(authority.sign("Müller ü").certificate), "common_name") == "Müller ü"
+
+
+def test_alternative_names(authority: Authority) -> None:
+    alternatives = [
+        x509.DNSName("orders.example.org"),
+        x509.DNSName("second.example.org"),
+        x509.RFC822Name("orders@example.org"),
+        x509.UniformResourceIdentifier("urn:example:orders"),
+        x509.IPAddress(ipaddress.ip_address("192.0.2.7")),
+    ]
+    certificate = der(authority.sign("another", *alternatives).certificate)
+    found = [client_name(certificate, f"san_{kind}") for kind in ("dns", "email", "uri", "ip")]
+    assert found == ["orders.example.org", "orders@example.org", "urn:example:orders", "192.0.2.7"]
 
 
 def test_what_is_not_there_is_no_name(authority: Authority) -> None:

@@ -64,6 +64,11 @@ def test_environment_text_becomes_the_settings_type(variable: str, text: str, fo
     assert (value, type(value)) == (found, type(found))
 
 
+def test_octets_that_are_no_utf8_are_refused() -> None:
+    with pytest.raises(SettingsError, match=r"environment: FLOWMQ_STORAGE__DATA_DIR = .*surrogates not allowed"):
+        load_settings(None, {"FLOWMQ_STORAGE__DATA_DIR": "/data/\udcff"}, {})
+
+
 def test_every_setting_has_its_variable() -> None:
     settings = Settings()
     for section in ("amqp", "storage", "limits", "log"):
@@ -107,6 +112,10 @@ WRONG_FILES = [
     ('[amqp]\nlisten = "127.0.0.1:5672"\n', "[amqp] listen = '127.0.0.1:5672': Expected array, got str"),
     ('[tls]\nlisten = ["localhost"]\n', "[tls] listen: 'localhost' is not HOST:PORT"),
     ('[tls]\nversion_min = "1.1"\n', "[tls] version_min = '1.1': must be one of 1.2, 1.3"),
+    ('[oauth]\njwks_url = "http://keys.example.org/"\n', "[oauth] jwks_url = 'http://keys.example.org/': an https URL"),
+    ('[oauth]\nalgorithms = ["HS256"]\n', "[oauth] algorithms: Invalid enum value 'HS256'"),
+    ('[amqp]\nproxy_protocol_from = ["10.0.0.1/8"]\n', "[amqp] proxy_protocol_from: '10.0.0.1/8' is not a network"),
+    ('[amqp]\nmechanisms = ["CRAM-MD5"]\n', "[amqp] mechanisms: Invalid enum value 'CRAM-MD5'"),
     ('[[tls_hosts]]\nname = "a"\n', "tls_hosts: Object missing required field certificate - at $[0]"),
     (
         '[[tls_hosts]]\nname = "a"\ncertificate = "a.pem"\n[[tls_hosts]]\nname = "A"\ncertificate = "b.pem"\n',
@@ -181,6 +190,15 @@ def test_what_is_wrong_with_a_file_is_said_in_one_line(write, text: str, complai
 
 
 CONTRADICTIONS = [
+    (
+        '[oauth]\naudience = "a"\njwks_file = "keys.json"\njwks_url = "https://a.example/"\n',
+        "oauth.jwks_file and oauth.jwks_url are both given: one of them is needed",
+    ),
+    ('[oauth]\njwks_file = "keys.json"\n', "oauth.audience is missing: it says which tokens are meant for this broker"),
+    (
+        '[oauth]\naudience = "a"\n',
+        "oauth.audience is given, and neither oauth.jwks_file nor oauth.jwks_url says who signs the tokens",
+    ),
     (
         "[amqp]\nlisten = []\n",
         "amqp.listen is empty, and so are tls.listen and those of websocket: at least one HOST:PORT is needed",

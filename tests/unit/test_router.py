@@ -15,7 +15,7 @@ from flowmq._queue import Queue
 from flowmq._router import Exchange
 from tests.support.codec import table_fields
 
-CACHED_ROUTES_MAX = 4096
+CACHED_ROUTES_MAX = 32768
 CACHED_TARGETS_MAX = 262144
 
 

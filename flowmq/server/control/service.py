@@ -136,7 +136,7 @@ class ControlClient:
     def _request(self, payload: bytes) -> tuple[Any, str, Any]:
         try:
             number, name, given = frames.decode(payload)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:  # a map as a name within a map is a TypeError to msgpack
             raise ControlError(BAD_REQUEST, "a request is [id, command, arguments] in MessagePack") from error
         return number, name, given
 

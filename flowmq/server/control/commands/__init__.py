@@ -5,6 +5,8 @@ from flowmq.server.control.commands import (
     clients,
     definitions,
     exchanges,
+    limits,
+    memory,
     messages,
     moving,
     node,
@@ -12,4 +14,16 @@ from flowmq.server.control.commands import (
     queues,
 )
 
-__all__ = ["access", "clients", "definitions", "exchanges", "messages", "moving", "node", "policies", "queues"]
+__all__ = [
+    "access",
+    "clients",
+    "definitions",
+    "exchanges",
+    "limits",
+    "memory",
+    "messages",
+    "moving",
+    "node",
+    "policies",
+    "queues",
+]

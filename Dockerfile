@@ -1,0 +1,29 @@
+# docker build -t flowmq . && docker run -p 5672:5672 -v flowmq:/var/lib/flowmq flowmq
+#
+# Settings: a file at /etc/flowmq/flowmq.toml needs the arguments `serve --config /etc/flowmq/flowmq.toml`; single ones
+# go by environment, such as -e FLOWMQ_AMQP__HEARTBEAT=30.
+
+FROM python:3.11-slim-bookworm AS build
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
+WORKDIR /source
+COPY pyproject.toml setup.py MANIFEST.in README.md LICENSE ./
+COPY flowmq flowmq
+RUN python -m venv /opt/flowmq && /opt/flowmq/bin/pip install --no-cache-dir .
+
+FROM python:3.11-slim-bookworm
+RUN useradd --system --uid 5672 --home-dir /var/lib/flowmq --shell /usr/sbin/nologin flowmq \
+    && install -d -o flowmq -g flowmq -m 0700 /var/lib/flowmq
+COPY --from=build /opt/flowmq /opt/flowmq
+COPY deploy/healthcheck.py /opt/flowmq/healthcheck.py
+ENV PATH=/opt/flowmq/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    FLOWMQ_STORAGE__DATA_DIR=/var/lib/flowmq
+USER flowmq
+VOLUME /var/lib/flowmq
+EXPOSE 5672
+STOPSIGNAL SIGTERM
+# A long journal takes its time to read.
+HEALTHCHECK --interval=10s --timeout=6s --start-period=120s \
+    CMD ["/opt/flowmq/bin/python", "/opt/flowmq/healthcheck.py", "/var/lib/flowmq"]
+ENTRYPOINT ["flowmq"]
+CMD ["serve"]
