@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -10,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from flowmq.server.control import place
+from flowmq.server.control import frames, place
 from flowmq.server.control.client import ControlConnection
-from flowmq.server.control.definitions import export_definitions, import_definitions
+from flowmq.server.control.definitions import export_definitions, import_definitions, pieces
 from flowmq.server.control.registry import ControlError
 from tests.crash.rabbitmq import RabbitMQ
 from tests.support.broker import Broker, command
@@ -72,6 +73,28 @@ def test_what_was_imported_is_there_again_after_a_kill(own_broker: Callable[...,
             channel = client.channel()
             channel.publish("amq.topic", "key.7", b"one")
             assert channel.get("q7").body == b"one"
+        again.stop()
+    finally:
+        again.kill()
+
+
+@pytest.mark.parametrize("kill_after_seconds", [0.0, 0.04, 0.08, 0.12])
+def test_an_import_that_is_killed_is_finished_at_the_next_start_or_was_none(
+    own_broker: Callable[..., Broker], kill_after_seconds: float
+) -> None:
+    broker = own_broker()
+    with control(broker) as connection:
+        upload = connection.call("definitions.begin")
+        for section, entries in pieces(MANY):
+            connection.call("definitions.add", upload=upload, section=section, entries=entries)
+        connection.socket.sendall(frames.encode([0, "definitions.import", {"upload": upload}]))
+        select.select([connection.socket], [], [], kill_after_seconds)
+        broker.kill()
+    again = broker.again()
+    try:
+        with control(again) as connection:
+            told = export_definitions(connection)
+        assert (len(told["queues"]), len(told["bindings"])) in ((0, 0), (3000, 3000))
         again.stop()
     finally:
         again.kill()
