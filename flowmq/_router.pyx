@@ -286,7 +286,7 @@ cdef class Exchange:
 
     def is_bound(self, target, bytes key not None, bytes match not None=b"") -> bool:
         """Is there this very binding?"""
-        return (key, match) in self.bindings_.get(target, ())
+        return (key, match) in all_of(self.bindings_.get(target))
 
     def unbind_target(self, target) -> int:
         """Remove every binding to a target; returns how many there were."""

@@ -50,6 +50,7 @@ class Broker:
     ) -> None:
         self.users = users
         self.definitions = definitions or Definitions()
+        self.parameters = Parameters(self.definitions)
         self.limits = limits or Limits(definitions=definitions)
         self.parameters = Parameters(self.definitions)
         self.consumer_cancelled = consumer_cancelled
@@ -95,6 +96,7 @@ class Broker:
         del self.vhosts[name]
         self._going.add(name)
         self.users.vhost_deleted(name)
+        self.parameters.vhost_deleted(name)
         self.limits.clear(VHOST_LIMITS, name)
         self.parameters.vhost_deleted(name)
         self.vhost_deleted(vhost)

@@ -19,8 +19,10 @@ from flowmq.broker.definition_entries import (
     pairs,
     words,
 )
+from flowmq.broker.definition_limits import check_limits, set_limits
+from flowmq.broker.limits import USER_LIMITS
 from flowmq.broker.passwords import NO_PASSWORD, Password, from_hash
-from flowmq.broker.permissions import Permission, TopicPermission, checked_tags
+from flowmq.broker.permissions import Permission, TopicPermission, check_description, checked_tags
 from flowmq.broker.policy_keys import is_list_of_texts
 
 if TYPE_CHECKING:
@@ -64,6 +66,7 @@ class VHostEntry(Entry):
         if not isinstance(self.description, str | None) or not is_list_of_texts(self.tags or []):
             raise DefinitionError("metadata: expected a text as description, and a list of texts as tags")
         check_texts([self.description, self.tags])
+        check_description(self.description or "")
         checked_tags(self.tags or ())
         if self.name not in broker.vhosts:
             broker.check_new_vhost(self.name)
@@ -119,6 +122,7 @@ class UserEntry(Entry):
 
     def __post_init__(self) -> None:
         self.tags = words(self.tags)
+        self.limits = pairs(self.limits)
 
     @property
     def key(self) -> Key:
@@ -137,8 +141,7 @@ class UserEntry(Entry):
         check_texts([self.tags, self.password_hash])
         checked_tags(self.tags)
         self.password  # noqa: B018 - it is checked by being made
-        if pairs(self.limits):
-            raise DefinitionError("limits of users are not supported")
+        check_limits(USER_LIMITS, self.limits)
 
     def fixed(self, broker: "Broker") -> str | None:
         user = broker.users.by_name.get(self.name)
@@ -150,17 +153,23 @@ class UserEntry(Entry):
             return None
         known = user.password
         algorithm = "" if known == NO_PASSWORD else known.algorithm
-        return type(self)(name=user.name, password_hash=known.value, hashing_algorithm=algorithm, tags=list(user.tags))
+        return type(self)(
+            name=user.name,
+            password_hash=known.value,
+            hashing_algorithm=algorithm,
+            tags=list(user.tags),
+            limits=broker.limits.all(USER_LIMITS).get(user.name, {}),
+        )
 
     def differs(self, found: Self) -> list[str]:
         password = ["password_hash"] if self.password != found.password else []
-        return password + (["tags"] if self.tags != found.tags else [])
+        return password + [name for name in ("tags", "limits") if getattr(self, name) != getattr(found, name)]
 
     def apply(self, broker: "Broker") -> None:
         user = broker.users.by_name.get(self.name)
         if user is None:
-            broker.users.add(self.name, self.password, self.tags)
-            return
+            user = broker.users.add(self.name, self.password, self.tags)
+        set_limits(broker.limits, USER_LIMITS, self.name, self.limits)
         if user.password != self.password:
             broker.users.set_password(self.name, self.password)
         if user.tags != checked_tags(self.tags):

@@ -10,9 +10,11 @@ from flowmq import __version__
 from flowmq._queue import Queue
 from flowmq.broker.definition_access import PermissionEntry, TopicPermissionEntry, UserEntry, VHostEntry
 from flowmq.broker.definition_entries import Entry
+from flowmq.broker.definition_limits import VHostLimitsEntry
 from flowmq.broker.definition_policies import GlobalParameterEntry, OperatorPolicyEntry, ParameterEntry, PolicyEntry
 from flowmq.broker.definition_topology import EXCHANGE, QUEUE, BindingEntry, ExchangeEntry, QueueEntry
 from flowmq.broker.exchanges import PREDECLARED
+from flowmq.broker.limits import VHOST_LIMITS
 from flowmq.broker.names import text
 from flowmq.broker.passwords import RABBITMQ_HASHES
 from flowmq.broker.policies import OPERATOR_POLICY, POLICY
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from flowmq.broker.vhost import VHost
 
 RABBITMQ_VERSION = "3.10.0"  # whose format it is
-SECTION_OF = {OperatorPolicyEntry.SECTION: ParameterEntry.SECTION}
+SECTION_OF = {kind.SECTION: ParameterEntry.SECTION for kind in (OperatorPolicyEntry, VHostLimitsEntry)}
 SECTIONS = (
     *("users", "vhosts", "permissions", "topic_permissions", "parameters", "global_parameters", "policies"),
     *("queues", "exchanges", "bindings"),
@@ -84,6 +86,9 @@ def permissions_of(user: "User") -> Iterator[Entry]:
 def entries_in(broker: "Broker", host: "VHost", *, durable_only: bool) -> Iterator[Entry]:
     for component, name, value in broker.parameters.of_vhost(host.name):
         yield ParameterEntry(vhost=host.name, component=component, name=name, value=value)
+    limits = broker.limits.all(VHOST_LIMITS).get(host.name)
+    if limits:
+        yield VHostLimitsEntry(vhost=host.name, value=limits)
     for policy in list(host.policies.sets[POLICY].stored.values()):
         yield PolicyEntry.of(policy)
     for policy in list(host.policies.sets[OPERATOR_POLICY].stored.values()):

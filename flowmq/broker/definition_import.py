@@ -18,6 +18,7 @@ from flowmq.amqp.errors import AMQPError
 from flowmq.broker.definition_access import PermissionEntry, TopicPermissionEntry, UserEntry, VHostEntry
 from flowmq.broker.definition_entries import EXCHANGES, METADATA, QUEUES, USERS, VHOSTS, DefinitionError, Entry, Key
 from flowmq.broker.definition_export import entries_of
+from flowmq.broker.definition_limits import LIMIT_COMPONENT, VHostLimitsEntry
 from flowmq.broker.definition_policies import (
     OPERATOR_POLICY_COMPONENT,
     GlobalParameterEntry,
@@ -28,6 +29,7 @@ from flowmq.broker.definition_policies import (
 from flowmq.broker.definition_promises import Promise
 from flowmq.broker.definition_topology import BindingEntry, ExchangeEntry, QueueEntry
 from flowmq.broker.exchanges import PREDECLARED
+from flowmq.broker.limits import LimitError
 from flowmq.broker.parameters import ParameterError
 from flowmq.broker.permissions import AccessError
 from flowmq.broker.policy_keys import PolicyError
@@ -35,14 +37,16 @@ from flowmq.broker.policy_keys import PolicyError
 if TYPE_CHECKING:
     from flowmq.broker.broker import Broker
 
+AMONG_PARAMETERS = (OperatorPolicyEntry.SECTION, VHostLimitsEntry.SECTION)  # and in no section of their own
 # In this order they are made, and in the opposite one deleted.
 ENTRIES: tuple[type[Entry], ...] = (
     *(VHostEntry, UserEntry, PermissionEntry, TopicPermissionEntry, GlobalParameterEntry, ParameterEntry),
+    VHostLimitsEntry,
     *(PolicyEntry, OperatorPolicyEntry, ExchangeEntry, QueueEntry, BindingEntry),
 )
 BY_SECTION = {kind.SECTION: kind for kind in ENTRIES}
 IN_A_VHOST = ("parameters", "policies", EXCHANGES, QUEUES, "bindings")  # what one virtual host's file has
-REFUSALS = (AMQPError, AccessError, PolicyError, DefinitionError, ParameterError)
+REFUSALS = (AMQPError, AccessError, PolicyError, DefinitionError, ParameterError, LimitError)
 FORGOTTEN_AT_A_TIME = 200
 ADDED, CHANGED, DELETED, SAME, LEFT, FAILED = "add", "change", "delete", "same", "leave", "error"
 
@@ -86,7 +90,7 @@ class Import:
         """Is it one with entries? An error when nobody knows it."""
         if section in METADATA:
             return False
-        if section not in BY_SECTION or section == OperatorPolicyEntry.SECTION:
+        if section not in BY_SECTION or section in AMONG_PARAMETERS:
             raise DefinitionError(f"there is no section {section!r} in definitions")
         return True
 
@@ -98,7 +102,7 @@ class Import:
             raise DefinitionError(f"{section} are not part of the definitions of one virtual host")
         self.sections.add(section)
         if section == ParameterEntry.SECTION:
-            self.sections.add(OperatorPolicyEntry.SECTION)
+            self.sections.update(AMONG_PARAMETERS)
         for value in values:
             try:
                 self._stage(section, value)
@@ -271,6 +275,9 @@ def read(section: str, value: Any, vhost: str | None) -> Entry:
         if not isinstance(policy, dict):
             raise DefinitionError("expected an object as its value")
         value = {**policy, **{name: value[name] for name in ("vhost", "name") if name in value}}
+    if section == ParameterEntry.SECTION and value.get("component") == LIMIT_COMPONENT:
+        kind = VHostLimitsEntry
+        value = {name: value[name] for name in ("vhost", "name", "value") if name in value}
     return msgspec.convert(value, kind)
 
 

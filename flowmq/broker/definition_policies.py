@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from flowmq.broker.definition_entries import (
     VHOSTS,
     Coming,
-    DefinitionError,
     Entry,
     Key,
     check_name,
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from flowmq.broker.broker import Broker
 
 OPERATOR_POLICY_COMPONENT = "operator_policy"
-LIMIT_COMPONENT = "vhost-limits"
 
 
 class PolicyEntry(Entry, rename={"apply_to": "apply-to"}):
@@ -130,8 +128,6 @@ class ParameterEntry(Entry):
         yield VHOSTS, self.vhost
 
     def check(self, broker: "Broker", coming: Coming) -> None:
-        if self.component == LIMIT_COMPONENT:
-            raise DefinitionError("limits of virtual hosts are not supported")
         check_component(self.component)
         check_name("parameter", self.name)
         check_texts(self.value)

@@ -32,13 +32,13 @@ from flowmq.broker.exchanges import (
     EXCHANGE_TYPES,
     PREDECLARED,
     DeclaredExchange,
-    canonical,
     new_exchange,
     routing_type,
 )
 from flowmq.broker.names import RESERVED_PREFIX, octets
 from flowmq.broker.queues import DeclaredQueue
 from flowmq.broker.settings import CLASSIC
+from flowmq.broker.vhost import canonical
 
 if TYPE_CHECKING:
     from flowmq._queue import Queue

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from flowmq._router import Exchange
 from flowmq.amqp.errors import PreconditionFailed
-from flowmq.amqp.tables import Table, encode_table
+from flowmq.amqp.tables import Table
 from flowmq.broker.arguments import EXCHANGE_ARGUMENTS, check_equivalent, check_headers_match
 from flowmq.broker.hashing import check_weight, consistent_hash_options
 from flowmq.broker.names import octets
@@ -103,10 +103,3 @@ def check_flag(where: str, name: str, received: bool, current: bool) -> None:
             f"inequivalent arg '{name}' for {where}: "
             f"received '{str(received).lower()}' but current is '{str(current).lower()}'"
         )
-
-
-def canonical(arguments: Table) -> bytes:
-    """A binding's arguments as octets that are the same for the same arguments in any order."""
-    ordered = Table({name: arguments[name] for name in sorted(arguments)})
-    ordered.types.update(arguments.types)
-    return encode_table(ordered)[4:]

@@ -7,7 +7,6 @@ is whoever an exclusive queue belongs to, compared by identity only.
 import logging
 import secrets
 from base64 import urlsafe_b64encode
-from collections import defaultdict
 from collections.abc import Callable
 
 from flowmq._order import told_ms
@@ -15,17 +14,11 @@ from flowmq._queue import Consumer, Queue
 from flowmq._router import DefaultExchange, Exchange
 from flowmq._tally import ExchangeTally, QueueTally
 from flowmq.amqp.errors import AccessRefused, NotFound, PreconditionFailed
-from flowmq.amqp.tables import Table
+from flowmq.amqp.tables import Table, encode_table
+from flowmq.broker.alternates import Alternates
 from flowmq.broker.arguments import check_exchange_arguments, check_queue_arguments, check_queue_type, queue_type
 from flowmq.broker.definitions import EXCHANGE, QUEUE, Definitions
-from flowmq.broker.exchanges import (
-    BINDING_CHECKS,
-    EXCHANGE_TYPES,
-    PREDECLARED,
-    DeclaredExchange,
-    canonical,
-    new_exchange,
-)
+from flowmq.broker.exchanges import BINDING_CHECKS, EXCHANGE_TYPES, PREDECLARED, DeclaredExchange, new_exchange
 from flowmq.broker.leases import Leases
 from flowmq.broker.limits import Limits
 from flowmq.broker.memories import Memories
@@ -68,7 +61,7 @@ class VHost:
         self.exchanges: dict[bytes, Exchange] = {}  # what channels publish to
         self.reply_channels: dict[bytes, object] = {}  # routing key -> Channel that waits for direct replies
         self.declared_exchanges: dict[str, DeclaredExchange] = {}
-        self.naming: defaultdict[str, set[DeclaredExchange]] = defaultdict(set)  # who has it as alternate exchange
+        self.alternates = Alternates()
         self.queues: dict[str, DeclaredQueue] = {}
         self.policies = VHostPolicies(self)
         self.rules = VHostRules(self)
@@ -147,11 +140,10 @@ class VHost:
         return declared
 
     def apply_to_exchange(self, declared: DeclaredExchange, settings: ExchangeSettings) -> None:
-        self._forget_alternate(declared)
+        self.alternates.forget(declared)
         declared.apply(settings)
+        self.alternates.note(declared)
         name = declared.alternate_name
-        if name is not None:
-            self.naming[name].add(declared)
         alternate = None if name is None else self.declared_exchanges.get(name)
         declared.exchange.alternate = None if alternate is None else alternate.exchange
         declared.exchange.deduplicate(
@@ -159,16 +151,9 @@ class VHost:
         )
 
     def _link_alternates_to(self, added: DeclaredExchange) -> None:
-        """An alternate exchange is known by name: it may be declared after those that name it, or anew."""
-        for other in self.naming.get(added.name, ()):
+        """An alternate exchange may be declared after those that name it, or anew."""
+        for other in self.alternates.of(added.name):
             other.exchange.alternate = added.exchange
-
-    def _forget_alternate(self, declared: DeclaredExchange) -> None:
-        name = declared.alternate_name
-        if name is not None and declared in self.naming[name]:
-            self.naming[name].discard(declared)
-            if not self.naming[name]:
-                del self.naming[name]
 
     def remove_exchange(self, declared: DeclaredExchange) -> None:
         """Auto-delete exchanges that lose their last binding by it go too, and so on: chains can be long."""
@@ -186,8 +171,8 @@ class VHost:
             queue.sources -= {declared}
         others = self.declared_exchanges.values()
         sources = [other for other in others if other.exchange.unbind_target(declared.exchange)]
-        self._forget_alternate(declared)
-        for other in self.naming.get(declared.name, ()):
+        self.alternates.forget(declared)
+        for other in self.alternates.of(declared.name):
             other.exchange.alternate = None
         declared.exchange.delete()
         self.exchanges_gone.add(declared.exchange)
@@ -274,8 +259,16 @@ class VHost:
     def make_queue(self, name: str, durable: bool, auto_delete: bool, arguments: Table) -> DeclaredQueue:
         settings = queue_settings(arguments, None, None)
         queue = Queue(octets(name), priority_max=settings.max_priority, single_active=settings.single_active_consumer)
-        given, changed = arguments or NO_ARGUMENTS, self.settings_changed
-        return DeclaredQueue(name, queue, self.name, durable, auto_delete, None, given, settings_changed=changed)
+        return DeclaredQueue(
+            name,
+            queue,
+            self.name,
+            durable,
+            auto_delete,
+            None,
+            arguments or NO_ARGUMENTS,
+            settings_changed=self.settings_changed,
+        )
 
     def _add_queue(self, declared: DeclaredQueue) -> DeclaredQueue:
         self.queues[declared.name] = declared
@@ -395,3 +388,10 @@ class VHost:
 
 def is_left_over(exchange: DeclaredExchange) -> bool:
     return exchange.auto_delete and not exchange.exchange.binding_count
+
+
+def canonical(arguments: Table) -> bytes:
+    """A binding's arguments as octets that are the same for the same arguments in any order."""
+    ordered = Table({name: arguments[name] for name in sorted(arguments)})
+    ordered.types.update(arguments.types)
+    return encode_table(ordered)[4:]

@@ -112,11 +112,11 @@ class Store(Definitions):
             USER: broker.users.restore,
             PERMISSION: broker.users.restore_permission,
             TOPIC_PERMISSION: broker.users.restore_topic_permission,
-            VHOST_LIMITS: partial(broker.limits.restore, VHOST_LIMITS),
-            USER_LIMITS: partial(broker.limits.restore, USER_LIMITS),
             PROMISE: broker.restore_promise,
             PARAMETER: broker.parameters.restore,
             GLOBAL_PARAMETER: broker.parameters.restore_global,
+            VHOST_LIMITS: partial(broker.limits.restore, VHOST_LIMITS),
+            USER_LIMITS: partial(broker.limits.restore, USER_LIMITS),
         }
         for wanted, restore in restoring.items():
             for (kind, name), value in self.items.items():

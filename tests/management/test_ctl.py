@@ -121,6 +121,22 @@ def test_policies(ctl: Ctl, api: Api, name: str, kind: str) -> None:
     assert name not in ctl("-q", listed)
 
 
+def test_limits(ctl: Ctl, name: str) -> None:
+    ctl("add_vhost", name)
+    ctl("set_vhost_limits", "-p", name, '{"max-queues": 3, "max-connections": -1}')
+    assert f'{name}\t{{"max-queues":3,"max-connections":-1}}\n' in ctl("list_vhost_limits", "-p", name)
+    ctl("clear_vhost_limits", "-p", name)
+    assert name not in ctl("-q", "list_vhost_limits", "--global")
+    ctl("delete_vhost", name)
+    ctl("add_user", name, "x")
+    ctl("set_user_limits", name, '{"max-channels": 3, "max-connections": 2}')
+    ctl("clear_user_limits", name, "max-channels")
+    assert ctl.rows("list_user_limits", "--user", name) == [{"user": name, "limits": {"max-connections": 2}}]
+    ctl("clear_user_limits", name, "all")
+    assert ctl.rows("list_user_limits", "--user", name) == []
+    ctl("delete_user", name)
+
+
 def test_bindings_and_exchanges(ctl: Ctl, amqp: Channel, name: str) -> None:
     amqp.queue(name, exclusive=True)
     arguments = {"x-match": "all", "n": 5}
@@ -159,6 +175,8 @@ REFUSED = [
     ("import_definitions /no/such/file", 65, "No such file or directory"),
     ("export_definitions /no/such/file", 73, "No such file or directory"),
     ("--config /no/such/file ping", 78, "No such file or directory"),
+    ('set_vhost_limits {"max-x":1}', 69, "unknown limit 'max-x'"),
+    ('set_user_limits nope {"max-channels":1}', 67, "there is no user 'nope'"),
     ("trace_on", 64, "there is no tracing"),
 ]
 

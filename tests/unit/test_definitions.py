@@ -89,6 +89,8 @@ def test_a_file_that_rabbitmq_has_exported_is_imported() -> None:
     assert ann.topic_permissions_in(VHOST) == {"amq.topic": TopicPermission("^{username}", ".*")}
     vhost = broker.vhosts[VHOST]
     assert (vhost.description, vhost.tags) == ("desc", ("a", "b"))
+    assert broker.limits.all("vhost_limits") == {VHOST: {"max-queues": 100}}
+    assert broker.limits.all("user_limits") == {"ann": {"max-connections": 5, "max-channels": 7}}
     assert vhost.policies.get("pol").definition == {"message-ttl": 60000, "ha-mode": "all"}
     assert vhost.policies.get("opol", OPERATOR_POLICY).definition == {"expires": 600000}
     default = broker.vhosts["/"]
@@ -184,6 +186,12 @@ REFUSED = [
     ("policies", {**POLICY, "definition": {"message-tl": 1}}, "did you mean message-ttl?"),
     ("policies", {**POLICY, "definition": 5}, "expected an object"),
     ("policies", {**POLICY, "apply-to": "stones"}, "apply-to"),
+    (
+        "parameters",
+        {"vhost": "/", "component": "vhost-limits", "name": "limits", "value": {"max-x": 1}},
+        "unknown limit",
+    ),
+    ("users", {"name": "u", "limits": {"max-channels": "1"}}, "must be an integer"),
     ("parameters", {"vhost": "/", "component": "mqtt", "name": "x", "value": 1}, "'mqtt' are not supported"),
     ("parameters", {"vhost": "/", "component": "operator_policy", "name": "x", "value": 1}, "expected an object"),
 ]
@@ -309,6 +317,19 @@ def test_what_the_file_does_not_have_is_deleted_if_asked_and_only_of_its_section
     assert set(broker.vhosts["/"].queues) == {"q", "transient"}  # what is not durable is none of it
     assert not [one for one in export(broker)["exchanges"] if one["durable"]]
     assert broker.parameters.globals  # the file has no section of them
+
+
+def test_limits_are_those_of_the_file_and_no_others() -> None:
+    broker = new_broker()
+    imported(broker, rabbitmq_definitions())
+    value = {"component": "vhost-limits", "name": "limits", "vhost": VHOST, "value": {"max-connections": 3}}
+    user = {"name": "guest", "password_hash": broker.users.user("guest").password.value, "tags": ["administrator"]}
+    made = imported(broker, {"parameters": [value], "users": [{**user, "limits": {"max-channels": 9}}]})
+    assert {result.details for result in made.results} == {"limits"}
+    assert broker.limits.all("vhost_limits") == {VHOST: {"max-connections": 3}}
+    imported(broker, {"parameters": [], "users": [user]}, delete_missing=True)
+    assert broker.limits.all("vhost_limits") == {}
+    assert "guest" not in broker.limits.all("user_limits")
 
 
 def test_a_binding_may_come_from_an_exchange_that_stands_behind_it() -> None:
