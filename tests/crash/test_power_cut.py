@@ -371,7 +371,8 @@ class Life:
         self.events = in_order(self.trace.events, self.recorder.events)
 
     def _prepare(self, store: Store) -> None:
-        """Everything from here on is recorded."""
+        """Everything from here on is recorded; what opening the store did to the directory is in the beginning."""
+        self.recorder.events.clear()
         self.first = {
             file.name: (file.stat().st_ino, file.read_bytes()) for file in self.directory.iterdir() if file.is_file()
         }
