@@ -4,6 +4,7 @@ With FLOWMQ_TEST_PEER=amqp://user:password@host:port/vhost the protocol tests ju
 they are themselves judged: what they expect is what RabbitMQ does, except where a test is marked `flowmq_only`.
 """
 
+import gc
 import itertools
 import os
 import uuid
@@ -68,6 +69,12 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 def _is_flowmq(url: str) -> bool:
     with Client(peer_from_url(url, True)) as client:
         return bytes(client.start().server_properties.get("product", ""), "utf-8") == b"FlowMQ"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _without_garbage_of_others() -> None:
+    """Objects are counted in some tests; what those of another file left must not go in their midst."""
+    gc.collect()
 
 
 @pytest.fixture(scope="session")
