@@ -10,6 +10,7 @@ from flowmq.management.api import (
     limits,
     messages,
     node,
+    parameters,
     policies,
     queues,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "limits",
     "messages",
     "node",
+    "parameters",
     "policies",
     "queues",
 ]

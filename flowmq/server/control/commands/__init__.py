@@ -10,6 +10,7 @@ from flowmq.server.control.commands import (
     messages,
     moving,
     node,
+    parameters,
     policies,
     queues,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "messages",
     "moving",
     "node",
+    "parameters",
     "policies",
     "queues",
 ]
