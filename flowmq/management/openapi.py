@@ -62,9 +62,9 @@ def operation(one: Route) -> dict[str, Any]:
 
 def description() -> dict[str, Any]:
     paths: dict[str, Any] = {}
-    for one in ROUTES:
+    for number, one in enumerate(ROUTES):
         made = operation(one)
-        made["operationId"] = f"{one.handler.__name__}_{len(paths)}"
+        made["operationId"] = f"{one.handler.__name__}_{number}"  # one handler may stand at several paths
         paths.setdefault(plain_path(one.path), {})[one.verb.lower()] = made
     return {
         "openapi": "3.1.0",
