@@ -1,4 +1,4 @@
-"""The description of the API is a right one, and whatever it allows to be sent is answered: never with a server error."""
+"""The description of the API is a right one, and no request that it allows ends in a server error."""
 
 import os
 from collections.abc import Iterator
