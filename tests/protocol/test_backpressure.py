@@ -37,7 +37,8 @@ def test_consumer_that_does_not_read(peer: Peer, name: str) -> None:
             publisher.write(publish + channel.content(number.to_bytes(8, "big") + body))
             assert int.from_bytes(readers[1].expect("basic.deliver").body[:8], "big") == number
         channel.wait_for_confirms(count)
-        if peer.pid:
+        # The address sanitizer keeps what was freed for a while: there memory says nothing.
+        if peer.pid and "asan" not in os.environ.get("LD_PRELOAD", ""):
             grown = resident_bytes(peer.pid) - before
             assert grown < len(body) * count * 1.25 + 16 * MIB, f"{grown / MIB:.0f} MiB"
         for number in range(count):
