@@ -7,6 +7,7 @@ The methods themselves stand in methods.py.
 
 import dataclasses
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Annotated, Any, ClassVar, NamedTuple, Self, TypeVar, dataclass_transform, get_args, get_origin
 
 from flowmq.amqp import wire
@@ -36,11 +37,8 @@ LongOctets = Annotated[bytes, Wire(Reader.long_octets, wire.write_long_octets)]
 FieldTable = Annotated[Table, Wire(read_table, encode_table)]
 
 
-class Part(NamedTuple):
-    """One field of the wire, or up to eight bits in an octet (wire is None)."""
-
-    names: tuple[str, ...]
-    wire: Wire | None
+ReadPart = Callable[[Reader, list[Any]], None]  # adds the values of the fields that it reads
+WritePart = Callable[[Any], bytes]  # of a method
 
 
 class Method:
@@ -54,11 +52,12 @@ class Method:
     SYNCHRONOUS: ClassVar[bool]  # the sender waits for an answer, or this is the answer
     HAS_CONTENT: ClassVar[bool]  # a content header and body frames follow
     FIELDS: ClassVar[tuple[str, ...]]
-    LAYOUT: ClassVar[tuple[Part, ...]]
+    IDS: ClassVar[bytes]  # class and method, in front of the arguments
+    READERS: ClassVar[tuple[ReadPart, ...]]
+    WRITERS: ClassVar[tuple[WritePart, ...]]
 
     def encode(self) -> bytes:
-        arguments = (_write_part(self, part) for part in self.LAYOUT)
-        return wire.write_short(self.CLASS_ID) + wire.write_short(self.METHOD_ID) + b"".join(arguments)
+        return self.IDS + b"".join([write(self) for write in self.WRITERS])
 
     @classmethod
     def decode(cls, arguments: bytes) -> Self:
@@ -73,12 +72,12 @@ class Method:
 
     @classmethod
     def _read(cls, reader: Reader) -> Self:
-        values: dict[str, Any] = {}
-        for part in cls.LAYOUT:
-            values.update(_read_part(part, reader))
+        values: list[Any] = []
+        for read in cls.READERS:
+            read(reader, values)
         if not reader.done:
             raise Truncated
-        return cls(**{name: values[name] for name in cls.FIELDS})
+        return cls(*values)
 
 
 METHODS: dict[tuple[int, int], type[Method]] = {}
@@ -98,17 +97,32 @@ def undecodable(octets: bytes, class_id: int = 0, method_id: int = 0) -> FrameEr
     return FrameError(f"cannot decode {shown}", class_id=class_id, method_id=method_id)
 
 
-def _read_part(part: Part, reader: Reader) -> dict[str, Any]:
-    if part.wire is not None:
-        return {part.names[0]: part.wire.read(reader)}
-    octet = reader.octet()
-    return {name: bool(octet >> bit & 1) for bit, name in enumerate(part.names)}
+def _field_reader(read: Callable[[Reader], Any], is_reserved: bool) -> ReadPart:
+    if is_reserved:
+        return lambda reader, _: read(reader)
+    return lambda reader, values: values.append(read(reader))
 
 
-def _write_part(values: Method, part: Part) -> bytes:
-    if part.wire is not None:
-        return part.wire.write(getattr(values, part.names[0]))
-    return wire.write_octet(sum(bool(getattr(values, name)) << bit for bit, name in enumerate(part.names)))
+def _bits_reader(wanted: tuple[int, ...]) -> ReadPart:
+    """Up to eight bits in an octet, of which some may be reserved."""
+
+    def read(reader: Reader, values: list[Any]) -> None:
+        octet = reader.octet()
+        values.extend([bool(octet >> bit & 1) for bit in wanted])
+
+    return read
+
+
+def _field_writer(write: Callable[[Any], bytes], name: str) -> WritePart:
+    value_of = attrgetter(name)
+    return lambda values: write(value_of(values))
+
+
+def _bits_writer(names: tuple[str, ...]) -> WritePart:
+    def write(values: Method) -> bytes:
+        return wire.write_octet(sum(bool(getattr(values, name)) << bit for bit, name in enumerate(names)))
+
+    return write
 
 
 # --------------------------------------------------------------------------------------------- declaring a method
@@ -127,11 +141,31 @@ def method(
         declared.CLASS_ID, declared.METHOD_ID, declared.NAME = class_id, method_id, name
         declared.SYNCHRONOUS, declared.HAS_CONTENT = synchronous, has_content
         declared.FIELDS = tuple(field.name for field in dataclasses.fields(declared))  # type: ignore[arg-type]
-        declared.LAYOUT = _layout(fields.__annotations__)
+        declared.IDS = wire.write_short(class_id) + wire.write_short(method_id)
+        parts = _layout(fields.__annotations__)
+        declared.READERS = tuple(_reader(part, declared.FIELDS) for part in parts)
+        declared.WRITERS = tuple(_writer(part) for part in parts)
         METHODS[class_id, method_id] = declared
         return declared
 
     return declare
+
+
+class Part(NamedTuple):
+    """One field of the wire, or up to eight bits in an octet (wire is None)."""
+
+    names: tuple[str, ...]
+    wire: Wire | None
+
+
+def _reader(part: Part, fields: tuple[str, ...]) -> ReadPart:
+    if part.wire is None:
+        return _bits_reader(tuple(bit for bit, name in enumerate(part.names) if name in fields))
+    return _field_reader(part.wire.read, part.names[0] not in fields)
+
+
+def _writer(part: Part) -> WritePart:
+    return _bits_writer(part.names) if part.wire is None else _field_writer(part.wire.write, part.names[0])
 
 
 def _layout(annotations: dict[str, Any]) -> tuple[Part, ...]:

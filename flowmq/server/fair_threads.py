@@ -9,7 +9,7 @@ import ipaddress
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 OWN_NETWORK_BITS = 64  # of IPv6: what a single subscriber has is at least that
@@ -17,9 +17,12 @@ OWN_NETWORK_BITS = 64  # of IPv6: what a single subscriber has is at least that
 
 def source_of(peer: Any) -> str:
     """Of the name of a socket. What has no address, such as a local socket, is one source."""
-    if not isinstance(peer, tuple):
-        return ""
-    address = ipaddress.ip_address(peer[0].partition("%")[0])
+    return source_of_host(peer[0]) if isinstance(peer, tuple) else ""
+
+
+@lru_cache(maxsize=1024)
+def source_of_host(host: str) -> str:
+    address = ipaddress.ip_address(host.partition("%")[0])
     if isinstance(address, ipaddress.IPv4Address):
         return str(address)
     if address.ipv4_mapped is not None:

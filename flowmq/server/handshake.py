@@ -8,6 +8,7 @@ import ipaddress
 import logging
 import platform
 import time
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from flowmq import __version__
@@ -63,7 +64,10 @@ def server_properties() -> Table:
     )
 
 
-SERVER_PROPERTIES = server_properties()
+@lru_cache(maxsize=16)
+def encoded_start(mechanisms: str) -> bytes:
+    """The same for all clients of a listener."""
+    return ConnectionStart(VERSION_MAJOR, VERSION_MINOR, server_properties(), mechanisms).encode()
 
 
 def address(socket_name: Any) -> str:
@@ -74,10 +78,13 @@ def address(socket_name: Any) -> str:
 
 
 def is_loopback(peer: Any) -> bool:
-    if not isinstance(peer, tuple):
-        return False
+    return isinstance(peer, tuple) and is_loopback_host(peer[0])
+
+
+@lru_cache(maxsize=1024)
+def is_loopback_host(host: str) -> bool:
     try:
-        found = ipaddress.ip_address(peer[0].partition("%")[0])
+        found = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         return False
     mapped = getattr(found, "ipv4_mapped", None)
@@ -128,7 +135,7 @@ def answer_header(session: "Session", octets: bytes) -> None:
         session.connection.begin_handshake()
         if session.node.tokens is not None:
             session.connection.limit_frames(TOKEN_FRAME_BYTES)
-        session.send(0, ConnectionStart(VERSION_MAJOR, VERSION_MINOR, SERVER_PROPERTIES, " ".join(offered(session))))
+        session.connection.send(0, encoded_start(" ".join(offered(session))))
         return
     log.warning("connection %s: %s", session.name, what_it_may_be(octets))
     session.connection.become_deaf()

@@ -1,58 +1,112 @@
 """Logging to standard error that never makes the event loop wait.
 
-A log call only puts its record into a bounded queue; a thread of its own formats and writes. When standard error is
-slower than the log for long, records are dropped and counted rather than awaited. Not a place for log levels or texts
-of single modules: they use the standard library's loggers.
+A log call makes its line and puts it into a bounded queue; a thread of its own writes what has gathered there. When
+standard error takes lines more slowly than they come, or not at all, lines are dropped and counted rather than awaited.
+Not a place for log levels or texts of single modules: they use the standard library's loggers.
 """
 
-import copy
 import json
 import logging
+import os
+import select
 import sys
+import threading
 import traceback
+from collections import deque
 from datetime import UTC, datetime
-from logging.handlers import QueueHandler, QueueListener
-from queue import Full, Queue
 from typing import Literal
 
-RECORDS_WAITING_MAX = 10_000
+LINES_WAITING_MAX = 10_000
+# Lines gather for so long: a thread that wakes for each would take the interpreter from the event loop each time.
+GATHER_SECONDS = 0.05
+LAST_LINES_SECONDS = 5.0  # how long the end waits for a standard error that takes nothing
 
-Records = Queue[logging.LogRecord | None]
+
+class Writer:
+    """The thread that writes. Nothing that it does can make whoever logs wait."""
+
+    def __init__(self, descriptor: int, formatter: logging.Formatter) -> None:
+        self.descriptor = descriptor
+        self.formatter = formatter
+        self.lines: deque[str] = deque()
+        self.refused = 0  # for want of room in the queue
+        self.unwritten = 0  # counted by the thread, and so apart
+        self.told = 0  # of both
+        self.there_is_some = threading.Event()
+        self.is_urgent = threading.Event()  # not to be gathered any longer
+        self.has_ended = False
+        # A daemon: a standard error that takes nothing must not keep the process from ending.
+        self.thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self.thread.start()
+
+    def put(self, line: str, *, urgent: bool) -> None:
+        if len(self.lines) >= LINES_WAITING_MAX:
+            self.refused += 1
+            return
+        self._tell_dropped()
+        self.lines.append(line)
+        if not self.there_is_some.is_set():
+            self.there_is_some.set()
+        if urgent and not self.is_urgent.is_set():
+            self.is_urgent.set()
+
+    def _tell_dropped(self) -> None:
+        dropped = self.refused + self.unwritten
+        if dropped > self.told:
+            text = f"{dropped - self.told} log records were dropped: standard error takes them too slowly"
+            self.told = dropped
+            record = logging.LogRecord("flowmq", logging.WARNING, __file__, 0, text, None, None)
+            self.lines.append(self.formatter.format(record))
+
+    def close(self) -> None:
+        """Write what is still waiting, unless nobody takes it."""
+        self._tell_dropped()
+        self.has_ended = True
+        self.there_is_some.set()
+        self.is_urgent.set()
+        self.thread.join(LAST_LINES_SECONDS)
+
+    def _run(self) -> None:
+        while not self.has_ended or self.lines:
+            self.there_is_some.wait()
+            self.is_urgent.wait(GATHER_SECONDS)
+            # Before the lines are taken: what comes behind them is seen the next time.
+            self.there_is_some.clear()
+            if not self.has_ended:
+                self.is_urgent.clear()
+            self._write([self.lines.popleft() for _ in range(len(self.lines))])
+
+    def _write(self, lines: list[str]) -> None:
+        octets = "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace")
+        while octets:
+            try:
+                octets = octets[os.write(self.descriptor, octets) :]
+            except BlockingIOError:
+                # Somebody else who has this file open made it non-blocking.
+                ready = select.poll()
+                ready.register(self.descriptor, select.POLLOUT)
+                ready.poll()
+            except OSError:
+                # Nobody reads any more, or its disk is full. It is said when lines can be written again.
+                self.unwritten += octets.count(b"\n")
+                return
 
 
-class NonBlockingHandler(QueueHandler):
-    """Fixes a record's text while its arguments are as they were, and never waits for room in the queue."""
+class LineHandler(logging.Handler):
+    """Makes the line while the record's arguments are as they were."""
 
-    def __init__(self, records: Records) -> None:
-        super().__init__(records)
-        self.dropped = 0
+    def __init__(self, writer: Writer, formatter: logging.Formatter) -> None:
+        super().__init__()
+        self.writer = writer
+        self.setFormatter(formatter)
 
-    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        prepared = copy.copy(record)
-        prepared.msg = record.getMessage()
-        prepared.args = None
-        if record.exc_info:
-            prepared.exc_text = "".join(traceback.format_exception(*record.exc_info)).rstrip("\n")
-            prepared.exc_info = None
-        return prepared
-
-    def enqueue(self, record: logging.LogRecord) -> None:
+    def emit(self, record: logging.LogRecord) -> None:
         try:
-            if self.dropped:
-                self.queue.put_nowait(dropped_record(self.dropped))
-                self.dropped = 0
-            self.queue.put_nowait(record)
-        except Full:
-            self.dropped += 1
-
-
-class WaitingListener(QueueListener):
-    """Writes the records; its end waits for room behind them, where the standard one gives up on a full queue."""
-
-    queue: Records
-
-    def enqueue_sentinel(self) -> None:
-        self.queue.put(None)
+            line = self.format(record)
+        except Exception:
+            # Arguments that do not fit their text are a mistake of ours; whoever logs must not fail by it.
+            line = f"{iso_time(record)} error cannot log {record.msg!r}: {traceback.format_exc(limit=-1)!r}"
+        self.writer.put(line, urgent=record.levelno >= logging.WARNING)
 
 
 class TextFormatter(logging.Formatter):
@@ -60,7 +114,7 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line = f"{iso_time(record)} {record.levelname.lower()} {one_line(record.getMessage())}"
-        return f"{line}\n{record.exc_text}" if record.exc_text else line
+        return f"{line}\n{trace(record)}" if record.exc_info else line
 
 
 class JsonFormatter(logging.Formatter):
@@ -73,8 +127,8 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        if record.exc_text:
-            entry["traceback"] = record.exc_text
+        if record.exc_info:
+            entry["traceback"] = trace(record)
         return json.dumps(entry)
 
 
@@ -82,24 +136,19 @@ FORMATTERS: dict[str, type[logging.Formatter]] = {"text": TextFormatter, "json":
 
 
 class Installation:
-    """The one set of handler and writing thread that the process has, or has not yet."""
+    """The one handler and writing thread that the process has, or has not yet."""
 
     def __init__(self, level: str, format: str) -> None:
-        records: Records = Queue(RECORDS_WAITING_MAX)
-        output = logging.StreamHandler(sys.stderr)
-        output.setFormatter(FORMATTERS[format]())
-        self.handler = NonBlockingHandler(records)
-        self.listener = WaitingListener(records, output)
-        self.listener.start()
+        formatter = FORMATTERS[format]()
+        self.writer = Writer(sys.stderr.fileno(), formatter)
+        self.handler = LineHandler(self.writer, formatter)
         root = logging.getLogger()
         root.setLevel(level.upper())
         root.addHandler(self.handler)
 
     def remove(self) -> None:
         logging.getLogger().removeHandler(self.handler)
-        if self.handler.dropped:
-            self.listener.queue.put(dropped_record(self.handler.dropped))
-        self.listener.stop()
+        self.writer.close()
 
 
 installed: list[Installation] = []
@@ -110,6 +159,9 @@ def configure(level: Literal["debug", "info", "warning", "error"], format: Liter
     shutdown()
     installed.append(Installation(level, format))
     logging.captureWarnings(True)
+    # No line shows them, and to find them out takes longer than all the rest.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None
 
 
 def shutdown() -> None:
@@ -119,14 +171,14 @@ def shutdown() -> None:
     logging.captureWarnings(False)
 
 
-def dropped_record(count: int) -> logging.LogRecord:
-    text = f"{count} log records were dropped: standard error takes them too slowly"
-    return logging.LogRecord("flowmq", logging.WARNING, __file__, 0, text, None, None)
-
-
 def iso_time(record: logging.LogRecord) -> str:
     time = datetime.fromtimestamp(record.created, UTC)
     return time.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+def trace(record: logging.LogRecord) -> str:
+    assert record.exc_info is not None
+    return "".join(traceback.format_exception(*record.exc_info)).rstrip("\n")
 
 
 def one_line(text: str) -> str:

@@ -5,7 +5,6 @@ Connection's.
 """
 
 import logging
-import socket
 from asyncio import TimerHandle, Transport
 from collections.abc import Callable
 from functools import partial
@@ -100,7 +99,6 @@ class Session:
         self.from_loopback = handshake.is_loopback(peer)
         self.source = source_of(peer)
         transport.set_write_buffer_limits(WRITE_BUFFER_HIGH_BYTES, WRITE_BUFFER_LOW_BYTES)
-        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         handshake.wait_for_turn(self)
 
     def protocol_header(self, octets: bytes) -> None:

@@ -1,10 +1,11 @@
 """Logging: its lines, that it never waits, and that nothing is lost at the end."""
 
-import io
 import json
 import logging
+import os
 import re
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 
@@ -15,13 +16,63 @@ from flowmq.server import logs
 logger = logging.getLogger("flowmq.test")
 
 
+class Pipe:
+    """A standard error that takes nothing while it is full."""
+
+    def __init__(self) -> None:
+        self.reading, writing = os.pipe()
+        self.error = os.fdopen(writing, "wb", buffering=0)
+
+    def configure(self) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("sys.stderr", self.error)
+            logs.configure("info", "text")
+
+    def fill(self) -> int:
+        """Octets it took."""
+        blocking = os.get_blocking(self.error.fileno())
+        os.set_blocking(self.error.fileno(), False)
+        filled = 0
+        while count := self.error.write(bytes(4096)):
+            filled += count
+        os.set_blocking(self.error.fileno(), blocking)
+        return filled
+
+    def read(self, count: int) -> None:
+        while count:
+            count -= len(os.read(self.reading, count))
+
+    def rest(self) -> str:
+        self.error.close()
+        text = b""
+        while octets := os.read(self.reading, 65536):
+            text += octets
+        return text.decode()
+
+    def stop_reading(self) -> None:
+        os.close(self.reading)
+        self.reading = -1
+
+    def close(self) -> None:
+        self.error.close()
+        if self.reading >= 0:
+            os.close(self.reading)
+
+
+def wait_until(is_so: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
 @pytest.fixture
-def written(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[], str]]:
+def written(capfd: pytest.CaptureFixture[str]) -> Iterator[Callable[[], str]]:
     """Ends the logging and tells what reached standard error."""
 
     def shut_down_and_read() -> str:
         logs.shutdown()
-        return capsys.readouterr().err
+        return capfd.readouterr().err
 
     level = logging.getLogger().level
     yield shut_down_and_read
@@ -105,35 +156,97 @@ def test_shutdown_may_be_repeated_and_ends_the_thread(written: Callable[[], str]
     assert threading.active_count() == before
 
 
-class Blocked(io.StringIO):
-    """A standard error that takes nothing until it is released."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.reached = threading.Event()
-        self.released = threading.Event()
-
-    def write(self, text: str) -> int:
-        self.reached.set()
-        assert self.released.wait(30)
-        return super().write(text)
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    made = Pipe()
+    yield made
+    logs.shutdown()
+    made.close()
 
 
-@pytest.mark.parametrize("after", [["last"], []])
-def test_a_blocked_standard_error_blocks_nobody_and_drops_are_counted(written, monkeypatch, after: list[str]) -> None:
-    blocked = Blocked()
-    monkeypatch.setattr("sys.stderr", blocked)
-    monkeypatch.setattr(logs, "RECORDS_WAITING_MAX", 10)
-    logs.configure("info", "text")
-    logger.info("first")
-    assert blocked.reached.wait(30)
+def test_a_blocked_standard_error_blocks_nobody_and_drops_are_counted(pipe: Pipe, monkeypatch) -> None:
+    monkeypatch.setattr(logs, "LINES_WAITING_MAX", 10)
+    filled = pipe.fill()
+    pipe.configure()
+    logger.warning("first")  # urgent: at once, and so not among those that wait
+    writer = logs.installed[0].writer
+    wait_until(lambda: not writer.lines)
     for number in range(15):
         logger.info("line %d", number)
-    blocked.released.set()
-    logs.installed[0].listener.queue.join()
-    for text in after:
-        logger.info(text)
+    pipe.read(filled)
+    wait_until(lambda: not writer.lines)
+    logger.info("last")
     logs.shutdown()
-    texts = [line.split(" ", 2)[2] for line in blocked.getvalue().splitlines()]
+    texts = [line.split(" ", 2)[2] for line in pipe.rest().splitlines()]
     assert texts[:11] == ["first", *(f"line {number}" for number in range(10))]
-    assert texts[11:] == ["5 log records were dropped: standard error takes them too slowly", *after]
+    assert texts[11:] == ["5 log records were dropped: standard error takes them too slowly", "last"]
+
+
+def test_the_last_drops_are_told_at_the_end(pipe: Pipe, monkeypatch) -> None:
+    monkeypatch.setattr(logs, "LINES_WAITING_MAX", 1)
+    monkeypatch.setattr(logs, "GATHER_SECONDS", 60)
+    pipe.configure()
+    for _ in range(3):
+        logger.info("again")
+    logs.shutdown()
+    assert [line.split(" ", 2)[2] for line in pipe.rest().splitlines()] == [
+        "again",
+        "2 log records were dropped: standard error takes them too slowly",
+    ]
+
+
+def test_the_end_does_not_wait_for_ever(pipe: Pipe, monkeypatch) -> None:
+    monkeypatch.setattr(logs, "LAST_LINES_SECONDS", 0.1)
+    filled = pipe.fill()
+    pipe.configure()
+    logger.info("nobody reads this")
+    writer = logs.installed[0].writer
+    logs.shutdown()
+    assert writer.thread.is_alive()
+    pipe.read(filled)
+    writer.thread.join(30)
+    assert "nobody reads this" in pipe.rest()
+
+
+def test_a_closed_standard_error_is_survived(pipe: Pipe) -> None:
+    pipe.configure()
+    pipe.stop_reading()
+    writer = logs.installed[0].writer
+    for _ in range(2):
+        logger.warning("nobody is there")
+        wait_until(lambda: not writer.lines)
+    wait_until(lambda: writer.unwritten)
+    assert writer.thread.is_alive()
+
+
+def test_a_non_blocking_standard_error_is_waited_for(pipe: Pipe) -> None:
+    os.set_blocking(pipe.error.fileno(), False)
+    filled = pipe.fill()
+    pipe.configure()
+    logger.warning("in spite of it")
+    wait_until(lambda: not logs.installed[0].writer.lines)
+    pipe.read(filled)
+    logs.shutdown()
+    assert "in spite of it" in pipe.rest()
+
+
+def test_wrong_arguments_do_not_harm_who_logs(written: Callable[[], str]) -> None:
+    logs.configure("info", "text")
+    # Not by the logger: pytest's own handler would complain.
+    record = logging.LogRecord("flowmq", logging.INFO, __file__, 1, "%d of them", ("many",), None)
+    logs.installed[0].handler.handle(record)
+    text = written()
+    assert "cannot log '%d of them'" in text
+    assert "TypeError" in text
+
+
+def test_lines_gather(written: Callable[[], str], monkeypatch) -> None:
+    monkeypatch.setattr(logs, "GATHER_SECONDS", 60)
+    logs.configure("info", "text")
+    writer = logs.installed[0].writer
+    logger.info("one")
+    logger.info("two")
+    assert len(writer.lines) == 2
+    logger.warning("this cannot wait")
+    wait_until(lambda: not writer.lines)
+    assert written().count("\n") == 3
