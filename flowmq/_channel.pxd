@@ -15,6 +15,7 @@ from flowmq._journal cimport CommitWaiter, Journal
 from flowmq._message cimport Message
 from flowmq._heaps cimport Entry
 from flowmq._queue cimport Consumer, Queue
+from flowmq._returns cimport Returns
 from flowmq._router cimport Exchange, RouteSet
 from flowmq._transaction cimport Outcome, Transaction
 
@@ -75,6 +76,5 @@ cdef class Channel(ContentReceiver):
     cdef bint is_reply(self) noexcept
     cdef int owe(self) except -1
     cdef int remember(self, Entry *entry, Queue queue, Consumer consumer) except -1
-    cdef int requeue_all(self, bint failed) except -1
     cdef list find_overdue(self)
     cdef Transaction staged(self)

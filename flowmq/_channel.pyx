@@ -18,6 +18,7 @@ from flowmq._message cimport count_size, message_bytes_alive, message_names, mes
 from flowmq._peer cimport Peer, current_journal
 from flowmq._order cimport queue_now
 from flowmq._queue cimport publish_refused
+from flowmq._returns cimport Returns
 from flowmq._rewrite cimport exchange_of
 from flowmq._rules cimport Deduplication, unlimited
 from flowmq._transaction cimport ACKED, DROPPED, FAILED, REQUEUED, StagedPublish
@@ -431,21 +432,13 @@ cdef class Channel(ContentReceiver):
 
     def recover(self):
         """basic.recover with requeue: everything unacknowledged goes back to its place, transaction or not."""
-        self.requeue_all(False)
-
-    cdef int requeue_all(self, bint failed) except -1:
-        """`failed`: whoever held them is gone. The oldest that each consumer held is the one that may be to blame."""
         cdef Unacked entry
         cdef dict touched = {}
-        cdef set blamed = set()
         # Deliveries begin again only when all have come back, or the first would be out of order. What is delivered
         # again meanwhile has a newer tag.
         while self.window.take_oldest(self.next_delivery_tag - 1, &entry):
             touched[<Queue>entry.queue] = None
-            holder = <size_t>entry.consumer
-            self.settle_entry(&entry, FAILED if failed and holder not in blamed else REQUEUED, False)
-            if failed:
-                blamed.add(holder)
+            self.settle_entry(&entry, REQUEUED, False)
         self.wake_consumers()
         for queue in touched:
             (<Queue>queue).dispatch()
@@ -619,8 +612,11 @@ cdef class Channel(ContentReceiver):
         if self.owes:
             self.ledger.tell(&self.peer.output, self.number)
 
-    def close(self):
-        """Consumers go, everything unacknowledged returns to its queue. Twice is once."""
+    def close(self, Returns returns):
+        """Consumers go, everything unacknowledged is given to `returns`. Twice is once.
+
+        The queues of its consumers are to choose_active() when that is back.
+        """
         cdef Consumer consumer
         self.closing = True
         if self.awaited is not None:
@@ -630,13 +626,12 @@ cdef class Channel(ContentReceiver):
             self.transaction.drop_publishes()
             self.transaction.restore_settlements(self.window)
         self.forget_replies()
-        consumers = list(self.consumers.values())
-        for consumer in consumers:
+        for consumer in self.consumers.values():
             consumer.queue.remove_consumer(consumer)
         self.consumers.clear()
-        self.requeue_all(True)
-        for consumer in consumers:
-            consumer.queue.choose_active()
+        returns.add(self.window)
+        self.window = UnackedWindow()
+        self.unacked_of_consumers = 0
         self.exchange = None
         self.memo_routes = None
         self.memo_names_bytes = self.memo_valid_bytes = 0

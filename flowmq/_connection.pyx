@@ -297,10 +297,7 @@ cdef class Connection(Peer):
         self.last_number = -1
         self.last_channel = None
 
-    def close_channels(self):
-        cdef Channel channel
-        for channel in list(self.channels.values()):
-            channel.close()
+    def forget_channels(self):
         self.channels.clear()
         self.last_number = -1
         self.last_channel = None

@@ -77,7 +77,8 @@ cdef class Queue(Order):
     cdef readonly bint deleted
     cdef readonly bint single_active        # one consumer at a time gets messages
     cdef readonly QueueRules rules          # None: none
-    cdef readonly bint paused               # nobody gets messages as a consumer
+    cdef readonly bint paused               # nobody gets messages as a consumer: somebody has said so
+    cdef uint32_t holds                     # for how many reasons nobody does
     cdef bint is_history                    # whatever comes here only has reached no queue, for whoever published it
     cdef list lanes                         # an Order per priority, None while it is not needed; None: no priorities
     cdef object lane_made                   # called with (level, lane) for every lane that is made; None: nobody
@@ -114,6 +115,9 @@ cdef class Queue(Order):
     # A delivered message comes back to its place, with one more delivery counted. Takes over the reference. `failed`:
     # because its consumer could not deal with it.
     cdef int requeue(self, Entry *entry, bint failed) except -1
+    # Consumers get nothing until as many have let go as hold it. What is published waits.
+    cdef int hold(self) except -1
+    cdef int let_go(self) except -1
     # A consumer may be able to take messages again.
     cdef int wake(self, Consumer consumer) except -1
 

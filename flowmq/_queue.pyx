@@ -228,16 +228,14 @@ cdef class Queue(Order):
 
     def pause(self):
         """Consumers get nothing until resume(). What is published waits, and basic.get works as ever."""
-        cdef Consumer consumer
-        self.paused = True
-        for consumer in self.consumers_:
-            if consumer.in_line:
-                consumer.level.leave(consumer)
+        if not self.paused:
+            self.paused = True
+            self.hold()
 
     def resume(self):
-        self.paused = False
-        for consumer in list(self.consumers_):
-            self.wake(consumer)
+        if self.paused:
+            self.paused = False
+            self.let_go()
 
     def purge(self) -> int:
         """Drop every ready message; returns how many."""
@@ -526,8 +524,26 @@ cdef class Queue(Order):
             self.keep_limits()
         return 0
 
+    cdef int hold(self) except -1:
+        cdef Consumer consumer
+        self.holds += 1
+        for consumer in self.consumers_:
+            if consumer.in_line:
+                consumer.level.leave(consumer)
+        return 0
+
+    cdef int let_go(self) except -1:
+        cdef Consumer consumer
+        self.holds -= 1
+        if self.holds:
+            return 0
+        for consumer in self.consumers_:
+            if consumer.active and not consumer.in_line and consumer.can_take():
+                consumer.level.join(consumer)
+        return self.dispatch()
+
     cdef int wake(self, Consumer consumer) except -1:
-        if not consumer.active or self.paused:
+        if not consumer.active or self.holds:
             return 0
         if not consumer.in_line and consumer.can_take():
             consumer.level.join(consumer)

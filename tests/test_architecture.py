@@ -19,7 +19,18 @@ LAYERS = [
     {"_frame", "amqp"},
     {
         *("_checksum", "_intervals", "_message", "_message_log", "_delivery", "_transaction", "_queue", "broker"),
-        *("_heaps", "_ring", "_order", "_rules", "_rewrite", "_deaths", "_dead_letters", "_memories", "_tally"),
+        *(
+            "_heaps",
+            "_ring",
+            "_order",
+            "_rules",
+            "_rewrite",
+            "_deaths",
+            "_dead_letters",
+            "_memories",
+            "_tally",
+            "_returns",
+        ),
         *("_matching", "_binding_keys", "_headers", "_hashing", "_router"),
     },
     {

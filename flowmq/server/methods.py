@@ -5,6 +5,7 @@ where a rule breaks; the session turns that into a close.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flowmq._channel import Channel
@@ -123,10 +124,15 @@ def channel_open(session: "Session", number: int) -> None:
 def channel_close(session: "Session", channel: Channel) -> None:
     if not channel.closing:
         channel.tell()
-        session.leave_channel(channel)
-        session.connection.forget_channel(channel.number)
-    # When both sides close at once the channel ends with the client's close-ok to ours.
-    session.send(channel.number, ChannelCloseOk())
+        session.leave_channel(channel, partial(channel_closed, session, channel))
+    else:
+        # When both sides close at once the channel ends with the client's close-ok to ours.
+        session.send(channel.number, ChannelCloseOk())
+
+
+def channel_closed(session: "Session", channel: Channel) -> None:
+    session.connection.forget_channel(channel.number)
+    session.send_open(channel.number, ChannelCloseOk())
 
 
 def channel_flow(session: "Session", channel: Channel, method: ChannelFlow) -> None:

@@ -24,6 +24,7 @@ from flowmq.server.config import LimitsSettings, Settings
 from flowmq.server.consuming import return_overdue
 from flowmq.server.definitions import Uploads, finish_interrupted, import_at_start
 from flowmq.server.lag import LoopLag
+from flowmq.server.leaving import Leaving
 from flowmq.server.memory import memory_limit
 from flowmq.server.oauth_settings import OAuthSettings
 from flowmq.server.pace import Pace
@@ -76,6 +77,7 @@ class Node:
         self.store = store
         self.sessions: set[Session] = set()
         self.tasks: set[asyncio.Task[None]] = set()
+        self.leaving = Leaving(loop)
         self.uploads = Uploads(loop)
         users = Users(
             [configured_user(user) for user in settings.users],
@@ -149,6 +151,7 @@ class Node:
             self.due_timer.cancel()
         set_due_timer(None)
         set_burial_scheduler(None)
+        self.leaving.finish()
         flush()
         forget_due()
         set_journal(None)

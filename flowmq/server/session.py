@@ -32,6 +32,7 @@ from flowmq.server import consuming, expiry, handshake, methods
 from flowmq.server.entry import Entry
 from flowmq.server.fair_threads import source_of
 from flowmq.server.heartbeat import Heartbeat
+from flowmq.server.leaving import end_channels
 
 if TYPE_CHECKING:
     from flowmq.server.node import Node
@@ -44,6 +45,10 @@ ANSWERS_OWED_MAX = 1000  # declarations of one connection that wait for the disk
 log = logging.getLogger("flowmq")
 
 Handler = Callable[["Session", int, Method], None]
+
+
+def nothing_more() -> None:
+    pass
 
 
 class Session:
@@ -148,6 +153,11 @@ class Session:
 
     def send(self, number: int, method: Method) -> None:
         self.connection.send(number, method.encode())
+
+    def send_open(self, number: int, method: Method) -> None:
+        """Nothing about a channel is said any more once the connection is being closed."""
+        if not self.connection.closing:
+            self.send(number, method)
 
     def send_when_committed(self, commit: int, number: int, method: Method | None) -> None:
         """An answer that promises what is on disk. Until it is given nothing else on this connection is dealt with."""
@@ -285,7 +295,9 @@ class Session:
     def client_closes(self, method: ConnectionClose) -> None:
         self.closing_because = f"closed by the client: {method.reply_code} {method.reply_text}".rstrip()
         self.connection.begin_closing()
-        self._release()
+        self._release(self._confirm_close)
+
+    def _confirm_close(self) -> None:
         self.send(0, ConnectionCloseOk())
         self.finish()
 
@@ -303,23 +315,15 @@ class Session:
         self.deadline.cancel()
         self.deadline = self.node.loop.call_later(seconds, self.abort)
 
-    def leave_channel(self, channel: Channel) -> None:
-        """A channel ends: its deliveries return, and queues that lived for its consumers go."""
-        queues = {consumer.queue for consumer in channel.consumers.values()}
-        if not channel.closing:
-            self.node.churn.channels_closed += 1
-            self.node.broker.limits.channel_closed(self.user_name)
-        channel.close()
-        self.last_queues.pop(channel.number, None)
-        if self.vhost is not None:
-            for queue in queues:
-                self.vhost.consumer_left(queue)
+    def leave_channel(self, channel: Channel, then: Callable[[], None]) -> None:
+        """A channel ends. Nothing else on this connection is dealt with until all it held is back."""
+        self.node.leaving.give_back(self, end_channels(self, [channel]), then)
 
     def _close_channel(self, channel: Channel, class_id: int, method_id: int, error: AMQPError) -> None:
         log.warning("connection %s: channel %d closed: %s", self.name, channel.number, error.reply_text())
         channel.tell()
-        self.leave_channel(channel)
-        self.send(channel.number, ChannelClose(error.code, error.reply_text(), class_id, method_id))
+        close = ChannelClose(error.code, error.reply_text(), class_id, method_id)
+        self.leave_channel(channel, partial(self.send_open, channel.number, close))
 
     def _close_connection(self, class_id: int, method_id: int, error: AMQPError) -> None:
         if self.connection.closing:
@@ -346,21 +350,21 @@ class Session:
         if self.connection.transport is not None:
             self.connection.transport.close()
 
-    def _release(self) -> None:
+    def _release(self, then: Callable[[], None] = nothing_more) -> None:
         """Give everything back that this connection holds: deliveries, consumers, exclusive queues."""
         if self.heartbeat is not None:
             self.heartbeat.stop()
             self.heartbeat = None
         if self.expiry is not None:
             self.expiry.cancel()
-        for channel in list(self.connection.channels.values()):
-            self.leave_channel(channel)
-        self.connection.close_channels()
+        ended = end_channels(self, self.connection.channels.values())
+        self.connection.forget_channels()
         if self.vhost is not None:
             self.vhost.owner_left(self)
             if self.is_counted:
                 self.is_counted = False
                 self.node.broker.limits.connection_closed(self.vhost.name, self.user_name)
+        self.node.leaving.give_back(self, ended, then)
 
     def _silent(self) -> None:
         self.closing_because = f"missed heartbeats from client, timeout: {self.heartbeat_seconds}s"

@@ -4,7 +4,6 @@ Everything goes in and comes out as octets of clients. The list does not say whi
 what is handed out are the oldest messages, exactly as many as there is credit for.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from flowmq._order import deal_with_due
+from flowmq.server import leaving
 from tests.support.codec import Method
 from tests.unit.support_plane import Plane
 
@@ -184,17 +184,12 @@ class QueueAgainstAList(RuleBasedStateMachine):
 
     @rule(who=st.integers(0, 2))
     def lose(self, who: int) -> None:
-        """Its channels go one after the other; what comes back from one goes out again, but never on the next."""
-        numbers = [number for number in self.clients[who].connection.channels if (who, number) in self.channels]
+        """What its channels held goes out again when all of it is back."""
         self.clients[who].lose()
-        for number in numbers:
-            self.channels[who, number].consumers.clear()
-        given: list[Message] = []
-        for number in numbers:
-            self.forget((who, number))
-            given += self.take(self.credit - len(given))
+        for at in [at for at in CHANNELS if at[0] == who]:
+            self.forget(at)
         self.clients[who] = self.plane.client(1, 2)
-        self.handed_out(before=given)
+        self.handed_out()
 
     @precondition(lambda self: self.ready or any(channel.consumers for channel in self.channels.values()))
     @rule()
@@ -232,9 +227,9 @@ class QueueAgainstAList(RuleBasedStateMachine):
             self.give_back(self.channels[at], tag, requeue=True)
         self.channels[at] = ModelChannel()
 
-    def handed_out(self, *answers: str, before: Sequence[Message] = ()) -> None:
+    def handed_out(self, *answers: str) -> None:
         """Every message that there is credit for, oldest first, and nothing besides the answers."""
-        expected = [*before, *self.take(self.credit - len(before))]
+        expected = self.take(self.credit)
         places = {message.body: place for place, message in enumerate(expected)}
         for who, client in enumerate(self.clients):
             latest, others = -1, []
@@ -287,10 +282,21 @@ class QueueAgainstAList(RuleBasedStateMachine):
         assert self.plane.live() == len(self.ready) + len(unacked)
 
 
-QueueAgainstAList.TestCase.settings = settings(
-    max_examples=100,
-    stateful_step_count=40,
-    deadline=None,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
-)
+class PieceByPiece(QueueAgainstAList):
+    """What a channel held when it ends goes back one message at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.usual = leaving.AT_ONCE_MESSAGES, leaving.TURN_MESSAGES
+        leaving.AT_ONCE_MESSAGES = leaving.TURN_MESSAGES = 1
+
+    def teardown(self) -> None:
+        super().teardown()
+        leaving.AT_ONCE_MESSAGES, leaving.TURN_MESSAGES = self.usual
+
+
+PHASES = [Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink]
+QueueAgainstAList.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None, phases=PHASES)
+PieceByPiece.TestCase.settings = settings(max_examples=50, stateful_step_count=40, deadline=None, phases=PHASES)
 TestQueueAgainstAList = QueueAgainstAList.TestCase
+TestPieceByPiece = PieceByPiece.TestCase
