@@ -18,7 +18,7 @@ PYTHON_FILES = setup.py flowmq tests $(wildcard bench)
 CYTHON_FILES = $(wildcard flowmq/*.pyx flowmq/*.pxd bench/*.pyx)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test check bench bench-compare bench-peers instructions debug asan cover fuzz crash soak interop wheel clean
+.PHONY: help build run test check bench bench-compare bench-peers instructions debug asan cover fuzz crash soak interop compare wheel clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "make %-13s %s\n", $$1, $$2 }'
@@ -83,6 +83,10 @@ soak: build ## clients of all kinds that come, go and are killed for SOAK_SECOND
 
 interop: build ## every client library, in its own language; ARGS="--only java,go" for some
 	$(BIN)/python -m tests.interop $(ARGS)
+
+compare: build ## ask RabbitMQ's HTTP API anew what it answers, and compare FlowMQ's with that
+	$(BIN)/python -m tests.management.comparison
+	$(PYTEST) tests/management/test_comparison.py
 
 wheel: $(READY) ## build a wheel, install it elsewhere, try it there
 	rm -rf dist

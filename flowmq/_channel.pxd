@@ -42,9 +42,16 @@ cdef class Channel(ContentReceiver):
     cdef readonly uint32_t prefetch_count           # for consumers that start later; 0 is unlimited
     cdef readonly uint32_t global_prefetch_count    # over all consumers; 0 is unlimited
     cdef readonly uint64_t published_count
+    # For management; deliveries need none, their tags count them.
+    cdef readonly uint64_t returned_count
+    cdef readonly uint64_t dropped_count            # reached nobody, and nobody wanted to know
+    cdef readonly uint64_t get_count
+    cdef readonly uint64_t get_no_ack_count
+    cdef readonly uint64_t get_empty_count
+    cdef readonly uint64_t automatic_before                  # to cancelled consumers that did not acknowledge
 
     cdef readonly UnackedWindow window
-    cdef uint64_t next_delivery_tag
+    cdef readonly uint64_t next_delivery_tag
     cdef uint64_t unacked_of_consumers      # without those of basic.get
 
     cdef readonly ConfirmLedger ledger      # None outside confirm mode

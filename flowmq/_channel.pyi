@@ -16,6 +16,13 @@ class Channel(ContentReceiver):
     prefetch_count: int
     global_prefetch_count: int
     published_count: int
+    returned_count: int
+    dropped_count: int
+    get_count: int
+    get_no_ack_count: int
+    get_empty_count: int
+    automatic_before: int
+    next_delivery_tag: int
     transactional: bool
     def __init__(self, peer: Peer, number: int, vhost: object) -> None: ...
     @property

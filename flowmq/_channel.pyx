@@ -153,6 +153,8 @@ cdef class Channel(ContentReceiver):
         return 0
 
     cdef int reached_nobody(self, Message *message, Exchange exchange, bint mandatory) except -1:
+        self.returned_count += mandatory
+        self.dropped_count += not mandatory
         if exchange is not None:    # it may have gone before its transaction was committed
             exchange.returned_count += mandatory
             exchange.dropped_count += not mandatory
@@ -298,6 +300,7 @@ cdef class Channel(ContentReceiver):
         cdef Message *message
         cdef char *start
         if not queue.take(no_ack, &entry):
+            self.get_empty_count += 1
             bury_some(0)
             return False
         message = entry.message
@@ -313,8 +316,10 @@ cdef class Channel(ContentReceiver):
         self.peer.output.used += 24 + message.names_bytes
         self.peer.put_frames(message, start + 24 + message.names_bytes, self.number)
         if no_ack:
+            self.get_no_ack_count += 1
             message_release(message)
         else:
+            self.get_count += 1
             self.remember(&entry, queue, None)
         self.next_delivery_tag += 1
         self.peer.mark_dirty()
@@ -589,6 +594,8 @@ cdef class Channel(ContentReceiver):
             if self.reply_consumer is not None and self.reply_consumer.tag == tag:
                 self.forget_replies()
             return None
+        if consumer.no_ack:
+            self.automatic_before += consumer.delivered
         consumer.queue.remove_consumer(consumer)
         consumer.queue.choose_active()
         return consumer

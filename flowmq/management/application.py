@@ -35,7 +35,10 @@ class Management:
     def application(self) -> web.Application:
         made = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[errors])
         for one in ROUTES:
-            made.router.add_route(one.verb, one.path, self._handler(one))
+            handler = self._handler(one)
+            made.router.add_route(one.verb, one.path, handler)
+            if one.verb == "GET":
+                made.router.add_route("HEAD", one.path, handler)
         made.router.add_route("GET", "/", redirected)
         return made
 
@@ -86,6 +89,8 @@ async def errors(
         return refusal(404, "Object Not Found", "Not Found")
     except web.HTTPMethodNotAllowed as error:
         headers = {"Allow": ",".join(sorted(error.allowed_methods))}
+        if request.method == "OPTIONS":
+            return web.Response(headers=headers)
         return refusal(405, "Method Not Allowed", "Method Not Allowed", headers)
     except web.HTTPRequestEntityTooLarge:
         return refusal(413, "request_entity_too_large", f"at most {BODY_BYTES_MAX} octets")

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import datetime
+import logging
 from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Any
 
@@ -12,6 +13,7 @@ from flowmq.management.sampler import LENGTHS, History
 from flowmq.management.web import HEADERS, Call, Refused, encoded
 
 PAGE_SIZE_MAX = 500
+log = logging.getLogger("flowmq.management")
 Details = Callable[[dict[str, Any]], None]
 RATES = "_details"
 LONG_LIST_SECONDS = 120.0
@@ -77,7 +79,7 @@ async def streamed(
 
     async with call.management.long_lists, contextlib.aclosing(parts):
         first, second = await anext(parts, None), await anext(parts, None)
-        if second is None:
+        if second is None or call.request.method == "HEAD":
             return told(first or [])
         answer = web.StreamResponse(headers={**HEADERS, "Content-Type": "application/json"})
         try:
@@ -89,6 +91,8 @@ async def streamed(
                     second = await anext(parts, None)
                 await answer.write(b"]")
                 await answer.write_eof()
+        except ConnectionResetError:
+            log.debug("%s: the client has gone in the midst of a list", call.request.path)
         except TimeoutError:
             # Who reads so slowly keeps others from their lists.
             if call.request.transport is not None:
@@ -224,3 +228,16 @@ def connection_details(call: Call) -> Details:
                 row[f"{name}{RATES}"] = call.sampler.connections.details(row.get("name"), name, age, step)
 
     return add
+
+
+def deliveries(call: Call, consumers: list[dict[str, Any]], by: str) -> list[dict[str, Any]]:
+    """What consumers have been sent, added up for each channel or queue that they have."""
+    found: dict[str, dict[str, Any]] = {}
+    for consumer in consumers:
+        kind = "deliver" if consumer["ack_required"] else "deliver_no_ack"
+        rate = call.sampler.consumers.rate((consumer["channel_details"]["name"], consumer["consumer_tag"]), "deliver")
+        stats = found.setdefault(consumer[by]["name"], {by: consumer[by], "stats": {}})["stats"]
+        for name in (kind, "deliver_get"):
+            stats[name] = stats.get(name, 0) + consumer["delivered"]
+            stats[f"{name}{RATES}"] = {"rate": stats.get(f"{name}{RATES}", {"rate": 0.0})["rate"] + rate}
+    return list(found.values())

@@ -39,6 +39,7 @@ class Caller:
     tags: frozenset[str]
     given_tags: tuple[str, ...]
     vhosts: frozenset[str]  # where the user has permissions
+    is_kept: bool = True  # a user of the broker; others are what their token says
 
     def may(self, tag: str) -> bool:
         return tag in self.tags

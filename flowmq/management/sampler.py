@@ -13,6 +13,7 @@ from typing import Any
 from flowmq._tally import EXCHANGE_COUNTERS, QUEUE_COUNTERS
 from flowmq.management.rings import Ages, Ring
 from flowmq.server.control.client import AsyncControlConnection, NoBroker
+from flowmq.server.control.counters import CHANNEL_STATS
 from flowmq.server.control.registry import ControlError
 
 SAMPLES = 24  # per object
@@ -30,8 +31,11 @@ AT = {name: at for at, name in enumerate(QUEUE_COUNTERS)}
 EXCHANGE_FIELDS = ("publish_in", "publish_out", "confirm", "return_unroutable", "drop_unroutable")
 AT_EXCHANGE = {name: at for at, name in enumerate(EXCHANGE_COUNTERS)}
 CONNECTION_FIELDS = ("recv_oct", "send_oct")
-CHANNEL_FIELDS = ("publish",)
+CONSUMER_FIELDS = ("deliver",)
 TOTAL_FIELDS = (*QUEUE_FIELDS, "confirm", "return_unroutable", "drop_unroutable", *CONNECTION_FIELDS)
+NODE_FIELDS = (
+    *("mem_used", "disk_free", "fd_used", "sockets_used", "io_write_count", "io_write_bytes", "io_sync_count"),
+)
 CHURN_FIELDS = {
     "connection_created": "connections_opened",
     "connection_closed": "connections_closed",
@@ -53,6 +57,14 @@ def queue_fields(counts: Sequence[int]) -> list[int]:
 def total_fields(total: dict[str, int]) -> list[int]:
     counts = [total.get(name, 0) for name in QUEUE_COUNTERS]
     return [*queue_fields(counts), *(total.get(name, 0) for name in TOTAL_FIELDS[len(QUEUE_FIELDS) :])]
+
+
+def node_fields(status: dict[str, Any]) -> list[int]:
+    journal = status["journal"] or {}
+    return [
+        *(status["resident_bytes"], status["disk_free"] or 0, status["open_files"], status["sockets"]),
+        *(journal.get("writes", 0), journal.get("bytes_written", 0), journal.get("syncs", 0)),
+    ]
 
 
 class History:
@@ -123,9 +135,11 @@ class Sampler:
         self.queues = History(QUEUE_FIELDS)
         self.exchanges = History(EXCHANGE_FIELDS)
         self.connections = History(CONNECTION_FIELDS)
-        self.channels = History(CHANNEL_FIELDS)
+        self.channels = History(CHANNEL_STATS)
+        self.consumers = History(CONSUMER_FIELDS)
         self.vhosts = History(TOTAL_FIELDS)
         self.node = History(TOTAL_FIELDS, SAMPLES_OF_ALL)
+        self.status = History(NODE_FIELDS)
         self.churn = History(tuple(CHURN_FIELDS))
         self.ages: dict[tuple[str, str], Ages] = {}
         self.oldest: dict[tuple[str, str], int] = {}
@@ -136,8 +150,8 @@ class Sampler:
     @property
     def histories(self) -> tuple[History, ...]:
         return (
-            *(self.queues, self.exchanges, self.connections, self.channels),
-            *(self.vhosts, self.node, self.churn),
+            *(self.queues, self.exchanges, self.connections, self.channels, self.consumers),
+            *(self.vhosts, self.node, self.status, self.churn),
         )
 
     async def run(self) -> None:
@@ -164,13 +178,16 @@ class Sampler:
         async for rows in self.control.parts("connection.activity"):
             for name, received, sent, channels in rows:
                 self.connections.note(name, [received, sent])
-                for number, published in channels:
-                    self.channels.note(f"{name} ({number})", [published])
+                for number, counts, consumers in channels:
+                    self.channels.note(f"{name} ({number})", counts)
+                    for tag, delivered in consumers:
+                        self.consumers.note((f"{name} ({number})", tag), [delivered])
         totals = await self.control.call("node.totals")
         status = await self.control.call("node.status")
         for vhost, total in totals["vhosts"].items():
             self.vhosts.note(vhost, total_fields(total))
         self.node.note("all", total_fields(totals["all"]))
+        self.status.note("all", node_fields(status))
         churned = {**totals["all"], **status["churn"]}
         self.churn.note("all", [churned[name] for name in CHURN_FIELDS.values()])
         for history in self.histories:

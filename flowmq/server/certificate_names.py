@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 NAMES = {
@@ -38,11 +39,25 @@ def client_name(certificate: bytes, source: str) -> str:
     return name
 
 
+@lru_cache(maxsize=1024)
+def summary(certificate: bytes) -> tuple[str, str, str]:
+    """Subject, issuer, and from when until when it is good."""
+    from cryptography import x509
+
+    found = x509.load_der_x509_certificate(certificate)
+    valid = (f"{at:%Y-%m-%dT%H:%M:%SZ}" for at in (found.not_valid_before_utc, found.not_valid_after_utc))
+    return written(found.subject), written(found.issuer), " - ".join(valid)
+
+
 def distinguished_name(certificate: Any) -> str:
+    return written(certificate.subject)
+
+
+def written(name: Any) -> str:
     from cryptography.x509 import ObjectIdentifier
 
-    overrides = {ObjectIdentifier(dotted): name for dotted, name in NAMES.items()}
-    text: str = certificate.subject.rfc4514_string(overrides)
+    overrides = {ObjectIdentifier(dotted): known for dotted, known in NAMES.items()}
+    text: str = name.rfc4514_string(overrides)
     return NOT_ASCII.sub(lambda found: "".join(f"\\{octet:02X}" for octet in found[0].encode()), text)
 
 

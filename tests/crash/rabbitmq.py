@@ -9,6 +9,7 @@ import socket
 import subprocess
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.crash.history import Promises, Sure
@@ -16,6 +17,13 @@ from tests.support.peer import Peer
 
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 START_SECONDS = 90.0
+MANAGEMENT_PLUGINS = ("rabbitmq_management", "rabbitmq_prometheus")
+CONFIGURATION = """management.tcp.ip = 127.0.0.1
+management.tcp.port = {management}
+prometheus.tcp.ip = 127.0.0.1
+prometheus.tcp.port = {metrics}
+collect_statistics_interval = 500
+"""
 # Acks reach its disk at leisure, and after a kill it marks every message as redelivered.
 PROMISES = Promises(Sure.NEVER, Sure.NEVER, marked_unseen_max=1_000_000)
 
@@ -31,10 +39,14 @@ def free_ports(count: int) -> list[int]:
 class RabbitMQ:
     """A node with its own directory and name. The process is the leader of its group, beam and port programs in it."""
 
-    def __init__(self, directory: Path, name: str = "") -> None:
-        self.directory, self.name = directory, name or f"crash-{uuid.uuid4().hex[:8]}@localhost"
-        self.port, distribution_port = free_ports(2)
+    def __init__(self, directory: Path, name: str = "", plugins: Sequence[str] = ()) -> None:
+        self.directory, self.name, self.plugins = directory, name or f"crash-{uuid.uuid4().hex[:8]}@localhost", plugins
+        self.port, distribution_port, self.management_port, self.metrics_port = free_ports(4)
         (directory / "log").mkdir(parents=True, exist_ok=True)
+        (directory / "plugins").write_text(f"[{','.join(plugins)}].\n")
+        (directory / "rabbitmq.conf").write_text(
+            CONFIGURATION.format(management=self.management_port, metrics=self.metrics_port) if plugins else ""
+        )
         variables = {
             "RABBITMQ_NODENAME": self.name,
             "RABBITMQ_NODE_PORT": str(self.port),
@@ -44,6 +56,7 @@ class RabbitMQ:
             "RABBITMQ_LOG_BASE": str(directory / "log"),
             "RABBITMQ_PID_FILE": str(directory / "pid"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(directory / "plugins"),
+            "RABBITMQ_CONFIG_FILE": str(directory / "rabbitmq.conf"),
             "HOME": str(directory),
         }
         with (directory / "log" / "output").open("ab") as output:
@@ -88,4 +101,4 @@ class RabbitMQ:
         self._signal(signal.SIGTERM)
 
     def again(self) -> "RabbitMQ":
-        return RabbitMQ(self.directory, self.name)
+        return RabbitMQ(self.directory, self.name, self.plugins)

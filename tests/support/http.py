@@ -38,10 +38,14 @@ class Api:
     def ask(
         self, verb: str, *parts: str, query: str = "", body: Any = None, headers: dict[str, str] | None = None
     ) -> Answer:
-        path = "/".join(("/api", *(quote(part, safe="") for part in parts))) + (f"?{query}" if query else "")
+        path = "/".join(quote(part, safe="") for part in parts) + (f"?{query}" if query else "")
+        return self.ask_encoded(verb, path, None if body is None else json.dumps(body), headers)
+
+    def ask_encoded(self, verb: str, path: str, body: str | None, headers: dict[str, str] | None = None) -> Answer:
+        """The path below /api and the body as they are sent."""
         credentials = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
         sent = {"Authorization": f"Basic {credentials}", "Content-Type": "application/json", **(headers or {})}
-        return fetch(self.port, verb, path, None if body is None else json.dumps(body), sent)
+        return fetch(self.port, verb, f"/api/{path}", body, sent)
 
     def get(self, *parts: str, query: str = "") -> Any:
         answer = self.ask("GET", *parts, query=query)

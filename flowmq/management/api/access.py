@@ -1,11 +1,13 @@
 """/api/users, /api/permissions, /api/topic-permissions, /api/vhosts, /api/whoami."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from flowmq.management.api.queues import text
 from flowmq.management.listing import add_stats, paged
 from flowmq.management.login import ADMINISTRATOR
 from flowmq.management.web import CREATED, NO_CONTENT, Answer, Call, bad_request, not_found, route
+from flowmq.server.control.registry import ControlError
 
 PERMISSION = "/api/permissions/{vhost}/{user}"
 TOPIC_PERMISSION = "/api/topic-permissions/{vhost}/{user}"
@@ -26,28 +28,34 @@ async def who_am_i(call: Call) -> Any:
     return {"name": call.caller.name, "tags": list(call.caller.given_tags), "is_internal_user": True}
 
 
-def user_row(found: dict[str, Any]) -> dict[str, Any]:
+def user_row(found: dict[str, Any], limits: dict[str, int]) -> dict[str, Any]:
     return {
         "name": found["name"],
         "password_hash": found.get("password_hash", ""),
         "hashing_algorithm": found.get("hashing_algorithm", ""),
         "tags": found["tags"],
-        "limits": found.get("limits", {}),
+        "limits": limits,
     }
+
+
+async def user_rows(call: Call, names: Iterable[str]) -> list[dict[str, Any]]:
+    limits = {row["name"]: row["limits"] for row in await call.ask("limit.list", of="user")}
+    return [user_row(await call.ask("user.get", name=name), limits.get(name, {})) for name in names]
 
 
 @route("GET", "/api/users", "/api/users/", tag=ADMINISTRATOR)
 async def list_users(call: Call) -> Any:
     """Users."""
     names = [user["name"] for user in await call.ask("user.list")]
-    return paged(call, [user_row(await call.ask("user.get", name=name)) for name in names])
+    return paged(call, await user_rows(call, names))
 
 
 @route("GET", "/api/users/without-permissions", tag=ADMINISTRATOR)
 async def users_without_permissions(call: Call) -> Any:
     """Users who may use no virtual host."""
     permitted = {permission["user"] for permission in await call.ask("permission.list")}
-    return [user_row(user) for user in await call.ask("user.list") if user["name"] not in permitted]
+    names = (user["name"] for user in await call.ask("user.list"))
+    return await user_rows(call, [name for name in names if name not in permitted])
 
 
 @route("POST", "/api/users/bulk-delete", tag=ADMINISTRATOR)
@@ -56,6 +64,9 @@ async def delete_users(call: Call) -> Answer:
     names = (await call.body()).get("users")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise bad_request("users: must be a list of names")
+    missing = set(names) - {user["name"] for user in await call.ask("user.list")}
+    if missing:
+        raise bad_request(f"no_such_user: {', '.join(sorted(missing))}")
     for name in names:
         await call.ask("user.delete", name=name)
     return changed(call, NO_CONTENT)
@@ -64,7 +75,7 @@ async def delete_users(call: Call) -> Answer:
 @route("GET", "/api/users/{user}", tag=ADMINISTRATOR)
 async def show_user(call: Call) -> Any:
     """One user."""
-    return user_row(await call.ask("user.get", name=call.path("user")))
+    return (await user_rows(call, [call.path("user")]))[0]
 
 
 def tags_of(given: dict[str, Any]) -> list[str]:
@@ -139,6 +150,14 @@ async def permissions_in_vhost(call: Call) -> Any:
     return await call.ask("permission.list", vhost=call.path("vhost"))
 
 
+async def ask_of_somebody(call: Call, command: str, **arguments: Any) -> Any:
+    """What RabbitMQ answers with 400 when there is no such user or virtual host."""
+    try:
+        return await call.ask(command, **arguments)
+    except ControlError as error:
+        raise bad_request("vhost_or_user_not_found") if error.code == "not_found" else error from None
+
+
 async def the_only(call: Call, command: str) -> Any:
     found = await call.ask(command, vhost=call.path("vhost"), user=call.path("user"))
     if not found:
@@ -156,7 +175,7 @@ async def show_permission(call: Call) -> Any:
 async def set_permission(call: Call) -> Answer:
     """Say what a user may do in a virtual host."""
     given = await call.body()
-    before = await call.ask("permission.list", vhost=call.path("vhost"), user=call.path("user"))
+    before = await ask_of_somebody(call, "permission.list", vhost=call.path("vhost"), user=call.path("user"))
     patterns = {name: text(given, name) for name in ("configure", "write", "read")}
     await call.ask("permission.set", vhost=call.path("vhost"), user=call.path("user"), **patterns)
     return changed(call, NO_CONTENT if before else CREATED)
@@ -165,6 +184,7 @@ async def set_permission(call: Call) -> Answer:
 @route("DELETE", PERMISSION, tag=ADMINISTRATOR)
 async def clear_permission(call: Call) -> Answer:
     """Take a user's permissions in a virtual host away."""
+    await the_only(call, "permission.list")
     await call.ask("permission.clear", vhost=call.path("vhost"), user=call.path("user"))
     return changed(call, NO_CONTENT)
 
@@ -193,7 +213,7 @@ async def set_topic_permission(call: Call) -> Answer:
     given = await call.body()
     where = {"vhost": call.path("vhost"), "user": call.path("user")}
     exchange = text(given, "exchange")
-    before = await call.ask("topic_permission.list", **where)
+    before = await ask_of_somebody(call, "topic_permission.list", **where)
     await call.ask(
         "topic_permission.set", **where, exchange=exchange, write=text(given, "write"), read=text(given, "read")
     )
@@ -205,6 +225,7 @@ async def set_topic_permission(call: Call) -> Answer:
 async def clear_topic_permission(call: Call) -> Answer:
     """Take topic permissions away: for one exchange, or all in a virtual host."""
     exchange = call.request.match_info.get("exchange")
+    await the_only(call, "topic_permission.list")
     await call.ask("topic_permission.clear", vhost=call.path("vhost"), user=call.path("user"), exchange=exchange)
     return changed(call, NO_CONTENT)
 
@@ -224,7 +245,7 @@ def message_stats(total: dict[str, int]) -> dict[str, Any]:
     return stats
 
 
-def vhost_row(call: Call, host: dict[str, Any], total: dict[str, Any]) -> dict[str, Any]:
+def vhost_row(call: Call, host: dict[str, Any], total: dict[str, Any], node: str) -> dict[str, Any]:
     name = host["name"]
     row = {
         "name": name,
@@ -234,7 +255,7 @@ def vhost_row(call: Call, host: dict[str, Any], total: dict[str, Any]) -> dict[s
         "default_queue_type": "classic",
         "tracing": False,
         "protected_from_deletion": False,
-        "cluster_state": {},
+        "cluster_state": {node: "running"},
         "messages": total["ready"] + total["unacked"],
         "messages_ready": total["ready"],
         "messages_unacknowledged": total["unacked"],
@@ -250,9 +271,9 @@ def vhost_row(call: Call, host: dict[str, Any], total: dict[str, Any]) -> dict[s
 
 async def vhost_rows(call: Call) -> list[dict[str, Any]]:
     totals = (await call.ask("node.totals"))["vhosts"]
-    hosts = await call.ask("vhost.list")
+    hosts, status = await call.ask("vhost.list"), await call.ask("node.status")
     return [
-        vhost_row(call, host, totals[host["name"]])
+        vhost_row(call, host, totals[host["name"]], status["name"])
         for host in hosts
         if host["name"] in totals and call.caller.sees(host["name"])
     ]
@@ -283,6 +304,8 @@ async def put_vhost(call: Call) -> Answer:
     known = {host["name"]: host for host in await call.ask("vhost.list")}
     if name not in known:
         await call.ask("vhost.add", name=name, description=text(given, "description", ""), tags=tags)
+        if call.caller.is_kept:
+            await call.ask("permission.set", vhost=name, user=call.caller.name, configure=".*", write=".*", read=".*")
         return changed(call, CREATED)
     if "description" in given or "tags" in given:
         description = text(given, "description", known[name]["description"])

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flowmq.management.listing import channel_details, connection_details, listing
+from flowmq.management.listing import channel_details, connection_details, deliveries, listing
 from flowmq.management.login import ADMINISTRATOR, MONITORING
 from flowmq.management.web import NO_CONTENT, Answer, Call, not_authorised, route
 
@@ -88,7 +88,8 @@ async def show_channel(call: Call) -> Any:
     channel_details(call)(row)
     consumers = await call.ask("consumer.list", vhosts=[row["vhost"]])
     row["consumer_details"] = [one for one in consumers if one["channel_details"]["name"] == row["name"]]
-    return row
+    row["deliveries"] = deliveries(call, row["consumer_details"], "queue")
+    return {**row, "publishes": []}
 
 
 @route("GET", "/api/consumers", "/api/consumers/{vhost}")

@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from flowmq.management.login import MANAGEMENT
-from flowmq.management.web import Answer, Call, bad_request, route
+from flowmq.management.web import Answer, Call, bad_request, not_found, route
 
 CHECKS = "/api/health/checks"
 OK = {"status": "ok"}
@@ -27,9 +27,11 @@ async def alarms(call: Call) -> Any:
     return OK
 
 
-@route("GET", f"{CHECKS}/port-listener/{{port:\\d+}}")
+@route("GET", f"{CHECKS}/port-listener/{{port}}")
 async def port_listener(call: Call) -> Any:
     """Is there a listener on that port?"""
+    if not (call.path("port").isascii() and call.path("port").isdigit()):
+        raise bad_request("Invalid port")
     port = int(call.path("port"))
     ports = [one["port"] for one in await call.ask("node.listeners")]
     return {**OK, "port": port} if port in ports else failed("No active listener", missing=port, ports=ports)
@@ -65,6 +67,15 @@ async def certificate_expiration(call: Call) -> Any:
     return failed("Certificates expiring", expired=expiring) if expiring else OK
 
 
+@route("GET", "/api/healthchecks/node", "/api/healthchecks/node/{node}")
+async def old_check(call: Call) -> Any:
+    """What was asked before there were the checks above."""
+    name = (await call.ask("node.status"))["name"]
+    if call.request.match_info.get("node", name) != name:
+        raise not_found()
+    return OK
+
+
 @route("GET", f"{CHECKS}/is-in-service", f"{CHECKS}/ready-to-serve-clients", tag=MANAGEMENT)
 async def in_service(call: Call) -> Any:
     """Does it take clients?"""
@@ -72,10 +83,15 @@ async def in_service(call: Call) -> Any:
     return failed("The broker is stopping") if status["draining"] else OK
 
 
+@route("GET", f"{CHECKS}/node-is-quorum-critical", f"{CHECKS}/node-is-mirror-sync-critical")
+async def critical(call: Call) -> Any:
+    """May this node stop? No other one needs it."""
+    await call.ask("node.ping")
+    return {**OK, "reason": "single node cluster"}
+
+
 @route(
     "GET",
-    f"{CHECKS}/node-is-quorum-critical",
-    f"{CHECKS}/node-is-mirror-sync-critical",
     f"{CHECKS}/below-node-connection-limit",
     f"{CHECKS}/metadata-store/initialized",
     f"{CHECKS}/metadata-store/initialized/with-data",

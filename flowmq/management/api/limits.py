@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from flowmq.management.api.access import ask_of_somebody
 from flowmq.management.api.queues import number
 from flowmq.management.login import ADMINISTRATOR
 from flowmq.management.web import NO_CONTENT, Answer, Call, not_found, route
@@ -19,13 +20,12 @@ async def of_one(call: Call, of: str) -> list[dict[str, Any]]:
 
 async def set_one(call: Call, of: str) -> Answer:
     value = number(await call.body(), "value")
-    await call.ask("limit.set", of=of, name=call.path("owner"), limit=call.path("name"), value=value)
+    ask = ask_of_somebody if of == "user" else Call.ask
+    await ask(call, "limit.set", of=of, name=call.path("owner"), limit=call.path("name"), value=value)
     return NO_CONTENT
 
 
 async def clear_one(call: Call, of: str) -> Answer:
-    if not any(call.path("name") in row["value"] for row in await of_one(call, of)):
-        raise not_found()
     await call.ask("limit.clear", of=of, name=call.path("owner"), limit=call.path("name"))
     return NO_CONTENT
 
@@ -39,6 +39,8 @@ async def list_vhost_limits(call: Call) -> Any:
 @route("GET", f"{VHOST_LIMITS}/{{owner}}", tag=ADMINISTRATOR)
 async def show_vhost_limits(call: Call) -> Any:
     """What was set for one virtual host."""
+    if call.path("owner") not in {host["name"] for host in await call.ask("vhost.list")}:
+        raise not_found()
     return await of_one(call, "vhost")
 
 

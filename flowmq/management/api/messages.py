@@ -4,6 +4,7 @@ from typing import Any
 
 from flowmq.management.api.queues import QUEUE, number, table, text
 from flowmq.management.web import NO_CONTENT, Answer, Call, bad_request, route
+from flowmq.server.control.registry import ControlError
 
 HEADER = "header."
 DELAYED = "/api/exchanges/{vhost}/{exchange}/delayed"
@@ -16,16 +17,20 @@ async def publish(call: Call) -> Any:
     encoding = text(given, "payload_encoding")
     if encoding not in ("string", "base64"):
         raise bad_request(f"payload_encoding: {encoding!r} is neither string nor base64")
-    return await call.ask(
-        "message.publish",
-        vhost=vhost,
-        exchange=call.exchange(),
-        routing_key=text(given, "routing_key"),
-        payload=text(given, "payload"),
-        payload_encoding=encoding,
-        properties=table(given, "properties"),
-        user=call.caller.name,
-    )
+    try:
+        return await call.ask(
+            "message.publish",
+            vhost=vhost,
+            exchange=call.exchange(),
+            routing_key=text(given, "routing_key"),
+            payload=text(given, "payload"),
+            payload_encoding=encoding,
+            properties=table(given, "properties"),
+            user=call.caller.name,
+        )
+    except ControlError as error:
+        # RabbitMQ publishes before it looks: whatever is wrong there is a wrong request.
+        raise bad_request(error.reason) if error.code in OF_A_PUBLISH else error from None
 
 
 @route("POST", f"{QUEUE}/get")
@@ -80,6 +85,7 @@ async def unacked(call: Call) -> Any:
     return await call.ask("message.unacked", vhost=vhost, name=name, limit=call.number("limit", 1000, 1))
 
 
+OF_A_PUBLISH = ("not_found", "access_refused")
 MOVE_ARGUMENTS = ("routing_key", "body")
 
 

@@ -5,8 +5,9 @@ from typing import Any
 
 from flowmq import __version__
 from flowmq.management.api.access import message_stats
-from flowmq.management.listing import add_stats, span
+from flowmq.management.listing import RATES, add_stats, span
 from flowmq.management.login import ADMINISTRATOR, MONITORING
+from flowmq.management.sampler import CHURN_FIELDS, NODE_FIELDS, node_fields
 from flowmq.management.web import NO_CONTENT, Answer, Call, bad_request, not_found, route
 
 # What tools that know RabbitMQ's versions take us for: what they then use is here.
@@ -32,7 +33,7 @@ async def overview(call: Call) -> Any:
     row: dict[str, Any] = {
         "management_version": RABBITMQ_VERSION,
         "rates_mode": "basic",
-        "sample_retention_policies": {"global": [600], "basic": [120], "detailed": []},
+        "sample_retention_policies": {"global": [600], "basic": [120], "detailed": [120]},
         "exchange_types": types,
         "product_version": __version__,
         "product_name": PRODUCT,
@@ -73,28 +74,19 @@ def contexts(listening: list[dict[str, Any]], node: str) -> list[dict[str, Any]]
             "path": "/",
             "port": str(one["port"]),
             "ip": one["ip_address"],
+            "protocol": one["protocol"],
         }
         for one in listening
         if one["protocol"] == "http"
     ]
 
 
-CHURN = {
-    "connection_created": "connections_opened",
-    "connection_closed": "connections_closed",
-    "channel_created": "channels_opened",
-    "channel_closed": "channels_closed",
-    "queue_declared": "queues_declared",
-    "queue_created": "queues_created",
-    "queue_deleted": "queues_deleted",
-}
-
-
 def churn(call: Call, counts: dict[str, int]) -> dict[str, Any]:
     rates: dict[str, Any] = {}
-    for name, counter in CHURN.items():
+    age, step = span(call, "msg_rates")
+    for name, counter in CHURN_FIELDS.items():
         rates[name] = counts[counter]
-        rates[f"{name}_details"] = call.sampler.churn.details("all", name)
+        rates[f"{name}_details"] = call.sampler.churn.details("all", name, age, step)
     return rates
 
 
@@ -109,9 +101,40 @@ def queue_totals(call: Call, total: dict[str, int]) -> dict[str, Any]:
     return {**lengths, **details}
 
 
-def node_row(status: dict[str, Any], listening: list[dict[str, Any]]) -> dict[str, Any]:
+# What tools ask each node for and an Erlang one counts.
+UNCOUNTED = (
+    *("gc_num", "gc_bytes_reclaimed", "context_switches", "io_read_count", "io_read_bytes", "io_read_avg_time"),
+    *("io_seek_count", "io_seek_avg_time", "io_reopen_count", "mnesia_ram_tx_count", "mnesia_disk_tx_count"),
+    *("msg_store_read_count", "msg_store_write_count", "queue_index_read_count", "queue_index_write_count"),
+)
+
+
+def average_ms(seconds: float, count: int) -> float:
+    return seconds * 1000 / count if count else 0.0
+
+
+async def node_row(call: Call) -> dict[str, Any]:
+    status, listening, types, totals = await asyncio.gather(
+        call.ask("node.status"), call.ask("node.listeners"), call.ask("exchange.types"), call.ask("node.totals")
+    )
+    row = figures(status)
+    for name in NODE_FIELDS:
+        row[f"{name}{RATES}"] = call.sampler.status.details("all", name)
+    for name in (*UNCOUNTED, "proc_used", "io_sync_avg_time", "io_write_avg_time"):
+        row[f"{name}{RATES}"] = {"rate": 0.0}
+    row.update(churn(call, {**status["churn"], **totals["all"]}))
+    row["exchange_types"] = types
+    row["auth_mechanisms"] = [{"name": name, "description": "SASL", "enabled": True} for name in status["mechanisms"]]
+    row["listeners"] = [{"node": status["name"], **one, "socket_opts": {}} for one in listening]
+    row["contexts"] = contexts(listening, status["name"])
+    return row
+
+
+def figures(status: dict[str, Any]) -> dict[str, Any]:
     journal = status["journal"] or {}
     return {
+        **dict.fromkeys(UNCOUNTED, 0),
+        **dict(zip(NODE_FIELDS, node_fields(status), strict=True)),
         "name": status["name"],
         "type": "disc",
         "running": True,
@@ -125,49 +148,35 @@ def node_row(status: dict[str, Any], listening: list[dict[str, Any]]) -> dict[st
         "config_files": [],
         "log_files": [],
         "db_dir": status["data_dir"],
-        "exchange_types": [],
-        "auth_mechanisms": [],
-        "mem_used": status["resident_bytes"],
         "mem_limit": status["memory_limit"],
         "mem_alarm": "memory" in status["alarms"],
         "mem_calculation_strategy": "rss",
-        "disk_free": status["disk_free"] or 0,
         "disk_free_limit": status["disk_free_limit"],
         "disk_free_alarm": "disk" in status["alarms"],
-        "fd_used": status["open_files"],
         "fd_total": status["open_files_max"],
-        "sockets_used": status["sockets"],
         "sockets_total": status["open_files_max"],
         "proc_used": 1,
         "proc_total": 1,
         "processors": 1,
         "run_queue": 0,
         "net_ticktime": 60,
-        "gc_num": 0,
-        "gc_bytes_reclaimed": 0,
-        "context_switches": 0,
-        "io_write_count": journal.get("writes", 0),
-        "io_write_bytes": journal.get("bytes_written", 0),
-        "io_sync_count": journal.get("syncs", 0),
-        "io_read_count": 0,
-        "io_read_bytes": 0,
+        "io_sync_avg_time": average_ms(journal.get("sync_seconds", 0), journal.get("syncs", 0)),
+        "io_write_avg_time": average_ms(journal.get("sync_seconds", 0), journal.get("writes", 0)),
         "cluster_links": [],
         "metrics_gc_queue_length": {},
-        "listeners": [{"node": status["name"], **one, "socket_opts": {}} for one in listening],
-        "contexts": contexts(listening, status["name"]),
     }
 
 
 @route("GET", "/api/nodes", tag=MONITORING)
 async def list_nodes(call: Call) -> Any:
     """The nodes: this one."""
-    return [node_row(await call.ask("node.status"), await call.ask("node.listeners"))]
+    return [await node_row(call)]
 
 
 @route("GET", "/api/nodes/{node}", tag=MONITORING)
 async def show_node(call: Call) -> Any:
     """This node."""
-    row = node_row(await call.ask("node.status"), await call.ask("node.listeners"))
+    row = await node_row(call)
     if call.path("node") != row["name"]:
         raise not_found()
     return row
@@ -229,7 +238,10 @@ async def rebalance(call: Call) -> Answer:
 @route("GET", "/api/auth/attempts/{node}", tag=MONITORING)
 async def log_in_attempts(call: Call) -> Any:
     """How many log-ins there were."""
-    counts = (await call.ask("node.status"))["churn"]
+    status = await call.ask("node.status")
+    if call.path("node") != status["name"]:
+        raise not_found()
+    counts = status["churn"]
     succeeded, failed = counts["log_ins_succeeded"], counts["log_ins_failed"]
     return [
         {
@@ -244,7 +256,7 @@ async def log_in_attempts(call: Call) -> Any:
 @route("GET", "/api/auth", tag=None)
 async def authentication(call: Call) -> Any:
     """How to log in, for user interfaces."""
-    return {"oauth_enabled": False}
+    return {"oauth_enabled": False, "enable_uaa": False, "uaa_client_id": "", "uaa_location": ""}
 
 
 @route("PUT", "/api/cluster-name", tag=ADMINISTRATOR)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flowmq.management.listing import listing, queue_details
+from flowmq.management.listing import deliveries, listing, queue_details
 from flowmq.management.web import CREATED, NO_CONTENT, Answer, Call, bad_request, route
 from flowmq.server.control.registry import ControlError
 
@@ -27,7 +27,8 @@ async def show_queue(call: Call) -> Any:
     vhost = await call.vhost(to_use=False)
     row = await call.ask("queue.show", vhost=vhost, name=call.path("name"))
     queue_details(call)(row)
-    return {**row, "incoming": [], "deliveries": []}
+    # Which exchange a message came through is not counted by queue.
+    return {**row, "incoming": [], "deliveries": deliveries(call, row["consumer_details"], "channel_details")}
 
 
 @route("PUT", QUEUE)

@@ -21,6 +21,8 @@ from flowmq.broker.names import text
 from flowmq.broker.policies import Policy
 from flowmq.broker.queues import DeclaredQueue
 from flowmq.broker.vhost import VHost
+from flowmq.server.certificate_names import summary
+from flowmq.server.control.counters import CHANNEL_STATS
 from flowmq.server.control.values import plain
 
 if TYPE_CHECKING:
@@ -51,8 +53,8 @@ def queue_stats(counts: tuple[int, ...]) -> dict[str, int]:
 QUEUE_STATS = ("publish", "deliver", "deliver_no_ack", "get", "get_no_ack", "get_empty", "redeliver", "ack")
 
 
-def name_of(policy: Policy | None) -> str:
-    return "" if policy is None else policy.name
+def name_of(policy: Policy | None) -> str | None:
+    return None if policy is None else policy.name
 
 
 def policies_of(found: InVHost) -> tuple[Policy | None, Policy | None]:
@@ -113,6 +115,8 @@ QUEUE_VIEW: dict[str, Callable[[InVHost], Any]] = {
     "messages_unacknowledged": of_queue(lambda declared: declared.queue.unacked_count),
     "messages_delayed": of_queue(lambda declared: declared.queue.aside_count),
     "messages_ram": of_queue(lambda declared: declared.queue.message_count - declared.queue.paged_count),
+    "messages_ready_ram": of_queue(lambda declared: declared.queue.message_count - declared.queue.paged_count),
+    "messages_unacknowledged_ram": of_queue(lambda declared: declared.queue.unacked_count),
     "messages_paged_out": of_queue(lambda declared: declared.queue.paged_count),
     "message_bytes": of_queue(lambda declared: declared.queue.ready_bytes + declared.queue.unacked_bytes),
     "message_bytes_ready": of_queue(lambda declared: declared.queue.ready_bytes),
@@ -226,11 +230,18 @@ def is_encrypted(session: "Session") -> bool:
     return of_transport(session, "ssl_object") is not None
 
 
-def cipher(session: "Session") -> tuple[str, str]:
+def cipher(session: "Session") -> tuple[str | None, str | None]:
     """Protocol and cipher of TLS."""
     found = of_transport(session, "ssl_object")
     names = found.cipher() if found is not None else None
-    return ("", "") if not names else (str(found.version()), str(names[0]))
+    return (None, None) if not names else (str(found.version()), str(names[0]))
+
+
+def peer_certificate(session: "Session") -> tuple[str | None, str | None, str | None]:
+    """Subject, issuer and validity of what the client has shown."""
+    found = of_transport(session, "ssl_object")
+    shown = None if found is None else found.getpeercert(binary_form=True)
+    return (None, None, None) if not shown else summary(shown)
 
 
 CONNECTION_VIEW: dict[str, Callable[["Session"], Any]] = {
@@ -262,6 +273,9 @@ CONNECTION_VIEW: dict[str, Callable[["Session"], Any]] = {
     "ssl": is_encrypted,
     "ssl_protocol": lambda session: cipher(session)[0],
     "ssl_cipher": lambda session: cipher(session)[1],
+    "peer_cert_subject": lambda session: peer_certificate(session)[0],
+    "peer_cert_issuer": lambda session: peer_certificate(session)[1],
+    "peer_cert_validity": lambda session: peer_certificate(session)[2],
 }
 
 
@@ -272,6 +286,25 @@ class OpenChannel(NamedTuple):
 
 def channel_name(session: "Session", channel: Channel) -> str:
     return f"{session.name} ({channel.number})"
+
+
+def channel_counts(channel: Channel) -> list[int]:
+    """As CHANNEL_STATS names them.
+
+    How often acknowledged and redelivered is counted by queues alone: it would cost something per message.
+    """
+    ledger, got = channel.ledger, channel.get_count + channel.get_no_ack_count
+    consumers = list(channel.consumers.values())
+    automatic = channel.automatic_before + sum(one.delivered for one in consumers if one.no_ack)
+    delivered = channel.next_delivery_tag - 1  # got included
+    return [
+        channel.published_count,
+        0 if ledger is None else ledger.last_sequence - ledger.unconfirmed,
+        *(channel.returned_count, channel.dropped_count),
+        *(delivered - got - automatic, automatic),
+        *(channel.get_count, channel.get_no_ack_count, channel.get_empty_count),
+        delivered,
+    ]
 
 
 CHANNEL_VIEW: dict[str, Callable[[OpenChannel], Any]] = {
@@ -292,7 +325,7 @@ CHANNEL_VIEW: dict[str, Callable[[OpenChannel], Any]] = {
     "acks_uncommitted": lambda found: 0,
     "confirm": lambda found: found.channel.confirming,
     "transactional": lambda found: found.channel.transactional,
-    "message_stats": lambda found: {"publish": found.channel.published_count},
+    "message_stats": lambda found: dict(zip(CHANNEL_STATS, channel_counts(found.channel), strict=True)),
 }
 
 

@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from flowmq._channel import Channel
+from flowmq.broker.names import text
 from flowmq.server.control.commands.queues import LOOKED_AT_A_TIME
 from flowmq.server.control.listing import Listing, listed
 from flowmq.server.control.registry import SKIPPED, Arguments, command, not_found
-from flowmq.server.control.views import CHANNEL_VIEW, CONNECTION_VIEW, OpenChannel, channel_name
+from flowmq.server.control.views import CHANNEL_VIEW, CONNECTION_VIEW, OpenChannel, channel_counts, channel_name
 
 if TYPE_CHECKING:
     from flowmq.server.node import Node
@@ -115,9 +117,14 @@ def show_channel(node: "Node", asked: ChannelName) -> dict[str, Any]:
 def activity(node: "Node", asked: Arguments) -> Iterator[Any]:
     """What connections and channels have counted, for the one who samples.
 
-    A row is [connection, octets received, octets sent, [[channel, publishes], ...]].
+    A row is [connection, octets received, octets sent, [[channel, counts, [[consumer, deliveries], ...]], ...]].
     """
     for session in sessions_of(node, None):
         connection = session.connection
-        channels = [[channel.number, channel.published_count] for channel in connection.channels.values()]
+        channels = [channel_activity(channel) for channel in list(connection.channels.values())]
         yield [session.name, connection.received_bytes, connection.sent_bytes, channels]
+
+
+def channel_activity(channel: Channel) -> list[Any]:
+    consumers = [[text(tag), consumer.delivered] for tag, consumer in list(channel.consumers.items())]
+    return [channel.number, channel_counts(channel), consumers]

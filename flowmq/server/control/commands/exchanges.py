@@ -166,9 +166,11 @@ def targets_of(host: VHost, exchange: Any, asked: Bindings) -> list[Any]:
 @command("binding.list", Bindings)
 def list_bindings(node: "Node", asked: Bindings) -> Iterator[Any]:
     """Bindings, those of the default exchange to every queue included."""
-    for kind, name in ((EXCHANGE, asked.source), (asked.destination_type, asked.destination)):
-        if name is not None and asked.vhosts is not None and len(asked.vhosts) == 1:
-            check_exists(node, asked.vhosts[0], kind, name)
+    # Of two things RabbitMQ does not look whether they are there.
+    if asked.vhosts is not None and len(asked.vhosts) == 1 and None in (asked.source, asked.destination):
+        for kind, name in ((EXCHANGE, asked.source), (asked.destination_type, asked.destination)):
+            if name is not None:
+                check_exists(node, asked.vhosts[0], kind, name)
     found = (binding for host in hosts_of(node, asked.vhosts) for binding in bindings_of(host, asked))
     return listed(found, BINDING_VIEW, asked, lambda binding: binding.destination)
 
@@ -218,11 +220,16 @@ class Unbind(OnBehalf, kw_only=True):
     vhost: str = "/"
 
 
+def plain_key(binding: Binding) -> str | None:
+    """What clients of RabbitMQ's API may write as well: the routing key as it is."""
+    return None if binding.match or not binding.key or "~" in binding.key else binding.key
+
+
 def binding_named(node: "Node", asked: Unbind) -> Binding:
     host = node.broker.vhosts.get(asked.vhost)
     wanted = Bindings(source=asked.source, destination=asked.destination, destination_type=asked.destination_type)
     for binding in bindings_of(host, wanted) if host is not None else ():
-        if properties_key(binding) == asked.properties_key:
+        if asked.properties_key in (properties_key(binding), plain_key(binding)):
             return binding
     raise not_found(f"no such binding from '{asked.source}' to '{asked.destination}' in vhost '{asked.vhost}'")
 

@@ -111,6 +111,7 @@ def status(node: "Node", asked: Nothing) -> dict[str, Any]:
         "sockets": len(node.sessions),
         "data_dir": os.path.abspath(node.settings.storage.data_dir),
         "draining": node.empty is not None,
+        "mechanisms": list(node.settings.amqp.mechanisms),
         "churn": churn(node),
         "message_sizes": message_sizes(),
         "loop_lag_us": node.lag.histogram(),
