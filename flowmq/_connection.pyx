@@ -19,6 +19,7 @@ from flowmq._peer cimport begin_turn, current_journal, flush_dirty
 from flowmq._order cimport queue_clock, queue_memory
 from flowmq._queue cimport Outlet
 from flowmq._router cimport Exchange, RouteSet
+from flowmq._busy_poll cimport note_arrival, note_dealt_with
 
 import logging
 
@@ -47,7 +48,6 @@ cdef enum:
 
 cdef const char *CLOSE_OK = b"\x01\x00\x00\x00\x00\x00\x04\x00\x0a\x00\x33\xce"
 cdef const uint8_t *BODY_TYPE = b"\x03"
-cdef const char *HEARTBEAT = b"\x08\x00\x00\x00\x00\x00\x00\xce"
 cdef uint64_t memory_limit_bytes = <uint64_t>-1
 # The time that a test says it is; 0: time goes on.
 cdef uint64_t stopped_ms = 0
@@ -125,6 +125,7 @@ cdef class Connection(Peer):
         cdef bint is_full = count == self.buffer.limit
         self.received_bytes += count
         self.reads += 1
+        note_arrival()
         tell_time()
         begin_turn()
         try:
@@ -141,6 +142,7 @@ cdef class Connection(Peer):
             flush_dirty()
             if is_full:
                 self.end_turn()
+            note_dealt_with()
 
     def eof_received(self):
         return False
@@ -277,9 +279,6 @@ cdef class Connection(Peer):
         """A method frame."""
         output_frame(&self.output, FRAME_METHOD, number, payload, len(payload))
         self.mark_dirty()
-
-    def send_heartbeat(self):
-        self.send_octets(HEARTBEAT[:8])
 
     def send_octets(self, bytes octets):
         memcpy(output_reserve(&self.output, len(octets)), <const char *>octets, len(octets))

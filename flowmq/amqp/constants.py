@@ -14,6 +14,7 @@ FRAME_METHOD: Final = 1
 FRAME_HEADER: Final = 2
 FRAME_BODY: Final = 3
 FRAME_HEARTBEAT: Final = 8
+HEARTBEAT: Final = b"\x08\0\0\0\0\0\0\xce"  # the whole frame
 FRAME_END: Final = 0xCE
 FRAME_OVERHEAD_BYTES: Final = 8  # type, channel, length and the end octet
 FRAME_MIN_BYTES: Final = 4096  # the smallest frame_max a peer may negotiate

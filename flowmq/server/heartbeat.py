@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable
 
 from flowmq._connection import Connection
+from flowmq.amqp.constants import HEARTBEAT
 
 SILENT_INTERVALS_MAX = 2
 
@@ -43,7 +44,7 @@ class Heartbeat:
     def _send_unless_busy(self) -> None:
         idle = self.connection.writes == self.writes
         if idle:
-            self.connection.send_heartbeat()
+            self.connection.send_octets(HEARTBEAT)
         # The heartbeat itself is written after this, and must not count as something else next time.
         self.writes = self.connection.writes + idle
 

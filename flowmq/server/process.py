@@ -13,6 +13,7 @@ from pathlib import Path
 import uvloop
 
 from flowmq import __version__
+from flowmq._busy_poll import set_busy_poll
 from flowmq._peer import set_flush_scheduler
 from flowmq.broker.policy_keys import PolicyError
 from flowmq.broker.users import LOOPBACK_ONLY_USER
@@ -77,6 +78,8 @@ class Process:
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         allow_many_files()
         set_flush_scheduler(loop.call_soon)
+        if (os.cpu_count() or 1) > 1:  # on a single core the client would wait for our looking
+            set_busy_poll(loop.call_soon, self.settings.amqp.busy_poll_us * 1000)
         try:
             with self.notifier.recovering(), storage_errors(Path(self.settings.storage.data_dir)):
                 self.node = node = self._new_node(loop)

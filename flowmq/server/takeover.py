@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from flowmq._connection import set_clock
+from flowmq.amqp.constants import HEARTBEAT
 
 if TYPE_CHECKING:
     from flowmq.server.session import Session
@@ -62,7 +63,7 @@ class Probe:
 
     def begin(self) -> None:
         self.session.wait()
-        self.owner.connection.send_heartbeat()
+        self.owner.connection.send_octets(HEARTBEAT)
         self.loop.call_later(LOOK_SECONDS, self._look)
 
     def _look(self) -> None:
