@@ -17,7 +17,7 @@ from flowmq.server.control.registry import ControlError
 
 BODY_BYTES_MAX = 256 * 1024 * 1024  # definitions of 100 000 objects are large
 LONG_LISTS_MAX = 8  # at a time
-REALM = 'Basic realm="FlowMQ Management"'
+REALM = 'realm="FlowMQ Management"'
 log = logging.getLogger("flowmq.management")
 
 assert all((api.__doc__, openapi.__doc__)), "imported for the routes that they register"
@@ -52,13 +52,19 @@ class Management:
             except TooMany:
                 return refusal(429, "too_many_requests", "Too many log-ins failed lately", {"Retry-After": "30"})
             if caller is None:
-                headers = {"WWW-Authenticate": REALM}
+                headers = {"WWW-Authenticate": challenge(request)}
                 return refusal(401, "not_authorized", "Login failed", headers)
             if not caller.may(one.tag):
-                return refusal(401, "not_authorized", TAG_REASONS.get(one.tag, "Not management user"))
+                return refusal(401, "not_authorised", TAG_REASONS.get(one.tag, "Not management user"))
             return response(await one.handler(Call(self, request, caller)))
 
         return handle
+
+
+def challenge(request: web.Request) -> str:
+    """How to log in, as the one who asks has tried."""
+    scheme = request.headers.get("Authorization", "").partition(" ")[0]
+    return f'Bearer {REALM}, error="invalid_token"' if scheme.casefold() == "bearer" else f"Basic {REALM}"
 
 
 TAG_REASONS = {

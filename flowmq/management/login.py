@@ -1,7 +1,8 @@
-"""Who asks, and whether they may: Basic authentication against the broker's users, and what their tags allow.
+"""Who asks, and whether they may: a name and a password (Basic) or a token (Bearer), both for the broker to judge, and
+what the user's tags allow.
 
-A log-in that was right is remembered for a few seconds, as a digest. Wrong ones are counted by address and by user:
-too many, and the answer is 429 for a while, without a look at the password.
+A log-in that was right is remembered for a few seconds, as a digest, though no longer than its token is good. Wrong
+ones are counted by address and by user or token: too many, and the answer is 429 for a while, without a look.
 """
 
 import base64
@@ -15,6 +16,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from flowmq.server.control.client import AsyncControlConnection
+from flowmq.server.control.registry import BEARER
 
 MANAGEMENT, POLICYMAKER, MONITORING, ADMINISTRATOR = "management", "policymaker", "monitoring", "administrator"
 # What having a tag amounts to.
@@ -39,7 +41,8 @@ class Caller:
     tags: frozenset[str]
     given_tags: tuple[str, ...]
     vhosts: frozenset[str]  # where the user has permissions
-    is_kept: bool = True  # a user of the broker; others are what their token says
+    acts_as: str  # whom the broker is told that it acts for
+    is_kept: bool  # a user of the broker; others are what their token says
 
     def may(self, tag: str) -> bool:
         return tag in self.tags
@@ -90,47 +93,60 @@ class LogIns:
         given = credentials(header)
         if given is None:
             return None
-        name, password = given
+        name, password = given  # a token has no name besides
         now = time.monotonic()
         digest = hashlib.blake2b(repr((name, password, address)).encode(), key=self.secret).digest()
         until, known = self.remembered.get(digest, (0.0, None))
         if known is not None and now < until:
             return known
-        keys = {f"address {address}": FAILURES_MAX_OF_ADDRESS, f"user {name} at {address}": FAILURES_MAX}
+        who = f"user {name}" if name is not None else f"token {digest.hex()}"
+        keys = {f"address {address}": FAILURES_MAX_OF_ADDRESS, f"{who} at {address}": FAILURES_MAX}
         if any(self.failures.too_many(key, now, at_most) for key, at_most in keys.items()):
             raise TooMany
-        found = await self._ask(name, password, address)
-        if found is None:
+        user = await self._ask(name, password, address)
+        if user is None:
             for key in keys:
                 self.failures.note(key, now)
             return None
-        self.remembered[digest] = (now + REMEMBERED_SECONDS, found)
+        found, seconds = caller_of(user, password)
+        self.remembered[digest] = (now + min(seconds, REMEMBERED_SECONDS), found)
         if len(self.remembered) > REMEMBERED_MAX:
             self.remembered.popitem(last=False)
         return found
 
-    async def _ask(self, name: str, password: str, address: str) -> Caller | None:
-        user: dict[str, Any] | None = await self.control.call(
-            "user.authenticate", name=name, password=password, from_loopback=is_loopback(address)
-        )
-        if user is None:
-            return None
-        permissions = await self.control.call("permission.list", user=user["name"])
-        tags = frozenset[str]().union(*(IMPLIED.get(tag, set()) for tag in user["tags"]))
-        vhosts = frozenset(permission["vhost"] for permission in permissions)
-        return Caller(user["name"], tags, tuple(user["tags"]), vhosts)
+    async def _ask(self, name: str | None, password: str, address: str) -> dict[str, Any] | None:
+        if name is None:
+            found: dict[str, Any] | None = await self.control.call("user.authenticate_token", token=password)
+        else:
+            found = await self.control.call(
+                "user.authenticate", name=name, password=password, from_loopback=is_loopback(address)
+            )
+        return found
 
     def forget(self) -> None:
         """Users or permissions have changed."""
         self.remembered.clear()
 
 
-def credentials(header: str) -> tuple[str, str] | None:
-    scheme, _, encoded = header.partition(" ")
+def caller_of(user: dict[str, Any], password: str) -> tuple[Caller, float]:
+    """And for how many seconds that is so at most."""
+    tags = frozenset[str]().union(*(IMPLIED.get(tag, set()) for tag in user["tags"]))
+    expires_at = user["expires_at"]
+    is_kept = expires_at is None
+    acts_as = user["name"] if is_kept else f"{BEARER} {password}"
+    found = Caller(user["name"], tags, tuple(user["tags"]), frozenset(user["vhosts"]), acts_as, is_kept)
+    return found, REMEMBERED_SECONDS if is_kept else expires_at - time.time()
+
+
+def credentials(header: str) -> tuple[str | None, str] | None:
+    """Name and password, or None and a token."""
+    scheme, _, given = header.partition(" ")
+    if scheme.casefold() == BEARER.casefold():
+        return (None, given.strip()) if given.strip() else None
     if scheme.casefold() != "basic":
         return None
     try:
-        name, colon, password = base64.b64decode(encoded.strip(), validate=True).decode("utf-8").partition(":")
+        name, colon, password = base64.b64decode(given.strip(), validate=True).decode("utf-8").partition(":")
     except (binascii.Error, UnicodeDecodeError):
         return None
     return (name, password) if colon else None

@@ -51,7 +51,7 @@ def operation(one: Route) -> dict[str, Any]:
         "tags": [one.path.split("/")[2]],
         "parameters": parameters(one),
         "responses": answers(one),
-        "security": [] if one.tag is None else [{"basic": []}],
+        "security": [] if one.tag is None else [{"basic": []}, {"bearer": []}],
     }
     if one.verb in ("PUT", "POST"):
         made["requestBody"] = {"content": {"application/json": {"schema": {"type": "object"}}}}
@@ -71,7 +71,10 @@ def description() -> dict[str, Any]:
         "info": {"title": "FlowMQ HTTP API", "version": __version__},
         "paths": paths,
         "components": {
-            "securitySchemes": {"basic": {"type": "http", "scheme": "basic"}},
+            "securitySchemes": {
+                "basic": {"type": "http", "scheme": "basic"},
+                "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+            },
             "schemas": {
                 "Error": {
                     "type": "object",

@@ -46,6 +46,14 @@ class Tokens:
             return None
         return self.keys.when_fetched(lambda: answer(self.user(token, key_id)))
 
+    def user_of(self, token: str) -> User | str:
+        """Of one that was believed before, whose key is there therefore."""
+        try:
+            key_id = jwt.get_unverified_header(token).get("kid")
+        except UNREADABLE as error:
+            return f"the token cannot be read: {error}"
+        return self.user(token, key_id)
+
     def user(self, token: str, key_id: str | None) -> User | str:
         """Who the token says it is, or why it is not believed."""
         keys = self.keys.find(key_id)

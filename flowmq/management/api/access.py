@@ -25,7 +25,7 @@ def changed(call: Call, answer: Answer) -> Answer:
 @route("GET", "/api/whoami")
 async def who_am_i(call: Call) -> Any:
     """The user who asks."""
-    return {"name": call.caller.name, "tags": list(call.caller.given_tags), "is_internal_user": True}
+    return {"name": call.caller.name, "tags": list(call.caller.given_tags), "is_internal_user": call.caller.is_kept}
 
 
 def user_row(found: dict[str, Any], limits: dict[str, int]) -> dict[str, Any]:

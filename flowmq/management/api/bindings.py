@@ -40,7 +40,7 @@ async def bind(call: Call) -> Answer:
         **ends(call),
         routing_key=text(given, "routing_key", ""),
         arguments=table(given, "arguments"),
-        user=call.caller.name,
+        user=call.caller.acts_as,
     )
     # Relative, as tools take it apart.
     where = (call.path("destination"), made["properties_key"])
@@ -59,6 +59,6 @@ async def unbind(call: Call) -> Answer:
     """Delete one binding."""
     vhost = await call.vhost()
     await call.ask(
-        "binding.delete", vhost=vhost, **ends(call), properties_key=call.path("properties"), user=call.caller.name
+        "binding.delete", vhost=vhost, **ends(call), properties_key=call.path("properties"), user=call.caller.acts_as
     )
     return NO_CONTENT

@@ -36,7 +36,7 @@ async def declare_exchange(call: Call) -> Answer:
         auto_delete=truth(given, "auto_delete", False),
         internal=truth(given, "internal", False),
         arguments=table(given, "arguments"),
-        user=call.caller.name,
+        user=call.caller.acts_as,
     )
     return CREATED if made["created"] else NO_CONTENT
 
@@ -46,7 +46,7 @@ async def delete_exchange(call: Call) -> Answer:
     """Delete an exchange; ?if-unused=true only then."""
     vhost = await call.vhost()
     await call.ask(
-        "exchange.delete", vhost=vhost, name=call.exchange(), if_unused=call.flag("if-unused"), user=call.caller.name
+        "exchange.delete", vhost=vhost, name=call.exchange(), if_unused=call.flag("if-unused"), user=call.caller.acts_as
     )
     return NO_CONTENT
 

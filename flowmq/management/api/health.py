@@ -122,7 +122,7 @@ async def ready(call: Call) -> Any:
 async def aliveness(call: Call) -> Any:
     """Declare a queue, publish a message to it, take it out again."""
     vhost = await call.vhost()
-    where = {"vhost": vhost, "user": call.caller.name}
+    where = {"vhost": vhost, "user": call.caller.acts_as}
     await call.ask("queue.declare", **where, name=ALIVENESS, durable=False)
     await call.ask("message.publish", **where, exchange="", routing_key=ALIVENESS, payload="test_message")
     found = await call.ask("message.get", **where, name=ALIVENESS, ackmode="ack_requeue_false")

@@ -26,7 +26,7 @@ async def publish(call: Call) -> Any:
             payload=text(given, "payload"),
             payload_encoding=encoding,
             properties=table(given, "properties"),
-            user=call.caller.name,
+            user=call.caller.acts_as,
         )
     except ControlError as error:
         # RabbitMQ publishes before it looks: whatever is wrong there is a wrong request.
@@ -52,7 +52,7 @@ async def get(call: Call) -> Any:
             ackmode=text(given, "ackmode"),
             encoding=encoding,
             truncate=truncate,
-            user=call.caller.name,
+            user=call.caller.acts_as,
         )
     )
 
@@ -67,7 +67,7 @@ async def browse(call: Call) -> Any:
         "message.browse",
         vhost=await call.vhost(),
         name=call.path("name"),
-        user=call.caller.name,
+        user=call.caller.acts_as,
         after=call.number("after"),
         limit=call.number("limit", 100, 1),
         routing_key=call.query("key"),
@@ -97,7 +97,7 @@ async def move(call: Call) -> Any:
         "message.move",
         vhost=vhost,
         name=call.path("name"),
-        user=call.caller.name,
+        user=call.caller.acts_as,
         to_queue=given.get("to_queue"),
         to_exchange=given.get("to_exchange"),
         to_routing_key=given.get("to_routing_key"),
@@ -117,7 +117,7 @@ async def replay(call: Call) -> Any:
         "message.move",
         vhost=vhost,
         name=call.path("name"),
-        user=call.caller.name,
+        user=call.caller.acts_as,
         back=True,
         limit=number(given, "limit", 0),
         per_second=number(given, "per_second", 0),
@@ -133,7 +133,7 @@ async def list_delayed(call: Call) -> Any:
         "delayed.list",
         vhost=await call.vhost(),
         exchange=call.exchange(),
-        user=call.caller.name,
+        user=call.caller.acts_as,
         after=call.number("after"),
         limit=call.number("limit", 100, 1),
         truncate=call.number("truncate", 50_000),
@@ -149,7 +149,7 @@ async def cancel_delayed(call: Call) -> Answer:
         vhost=vhost,
         exchange=call.exchange(),
         sequence=int(call.path("sequence")),
-        user=call.caller.name,
+        user=call.caller.acts_as,
     )
     return NO_CONTENT
 
@@ -163,6 +163,6 @@ async def release_delayed(call: Call) -> Answer:
         vhost=vhost,
         exchange=call.exchange(),
         sequence=int(call.path("sequence")),
-        user=call.caller.name,
+        user=call.caller.acts_as,
     )
     return NO_CONTENT

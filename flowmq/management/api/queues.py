@@ -42,7 +42,7 @@ async def declare_queue(call: Call) -> Answer:
         durable=truth(given, "durable", False),
         auto_delete=truth(given, "auto_delete", False),
         arguments=table(given, "arguments"),
-        user=call.caller.name,
+        user=call.caller.acts_as,
     )
     return CREATED if made["created"] else NO_CONTENT
 
@@ -57,7 +57,7 @@ async def delete_queue(call: Call) -> Answer:
         name=call.path("name"),
         if_empty=call.flag("if-empty"),
         if_unused=call.flag("if-unused"),
-        user=call.caller.name,
+        user=call.caller.acts_as,
     )
     return NO_CONTENT
 
@@ -65,7 +65,7 @@ async def delete_queue(call: Call) -> Answer:
 @route("DELETE", f"{QUEUE}/contents")
 async def purge_queue(call: Call) -> Answer:
     """Drop every ready message of a queue."""
-    await call.ask("queue.purge", vhost=await call.vhost(), name=call.path("name"), user=call.caller.name)
+    await call.ask("queue.purge", vhost=await call.vhost(), name=call.path("name"), user=call.caller.acts_as)
     return NO_CONTENT
 
 

@@ -17,7 +17,7 @@ from flowmq.broker.names import octets
 from flowmq.broker.permissions import ALL, IMPERSONATOR, Access
 from flowmq.broker.users import User
 from flowmq.server import methods
-from flowmq.server.control.registry import ControlError, bad_request, not_found
+from flowmq.server.control.registry import BEARER, ControlError, bad_request, not_found
 from flowmq.server.entry import Entry
 from flowmq.server.session import Session
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 CHANNEL = 1
 OPERATOR = "operator"
+AS_TOKEN = f"{BEARER} "  # in the place of a user's name, before a token
 PREFIX_BYTES = 7
 BODY_BYTES_MAX = 65536  # per frame
 CODES = {403: "access_refused", 404: "not_found", 405: "resource_locked", 406: "precondition_failed"}
@@ -101,8 +102,9 @@ class InnerClient:
             raise not_found(f"vhost '{vhost_name}' not found")
         self.node = node
         self.session = InnerSession(node, Entry(node.settings.amqp.handshake_timeout, ()))
-        self.session.name = f"API of user '{user_name}'" if user_name else "operator"
-        self.session.begin(vhost, user_in(node, vhost_name, user_name))
+        user = user_in(node, vhost_name, user_name)
+        self.session.name = f"API of user '{user.name}'" if user_name else "operator"
+        self.session.begin(vhost, user)
         self.connection = self.session.connection
         self.connection.connection_made(cast(asyncio.Transport, InnerTransport(self)))
         self.received_octets = bytearray()
@@ -202,12 +204,26 @@ def user_in(node: "Node", vhost: str, name: str | None) -> User:
     """Who may use that virtual host."""
     if name is None:
         return User(OPERATOR, tags=(IMPERSONATOR,), permissions={vhost: ALL})
+    user = of_token(node, name.removeprefix(AS_TOKEN)) if name.startswith(AS_TOKEN) else users_by_name(node, name)
+    if user.permission(vhost) is None:
+        raise ControlError("access_refused", f"access to vhost '{vhost}' refused for user '{user.name}'")
+    return user
+
+
+def users_by_name(node: "Node", name: str) -> User:
     user = node.broker.users.by_name.get(name)
     if user is None:
         raise bad_request(f"there is no user '{name}'")
-    if user.permission(vhost) is None:
-        raise ControlError("access_refused", f"access to vhost '{vhost}' refused for user '{name}'")
     return user
+
+
+def of_token(node: "Node", token: str) -> User:
+    """Who has shown a token to the API is judged by it anew, each time."""
+    tokens = node.authenticator.tokens
+    found = "no tokens are taken" if tokens is None else tokens.user_of(token)
+    if isinstance(found, str):
+        raise ControlError("access_refused", found)
+    return found
 
 
 def frame(kind: int, payload: bytes) -> bytes:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from flowmq.server.node import Node
 
 SKIPPED: Any = None  # what a listing yields instead of a row
+BEARER = "Bearer"  # and a blank before a token, where else a user's name stands
 NOT_FOUND, BAD_REQUEST, INTERNAL = "not_found", "bad_request", "internal_error"
 
 

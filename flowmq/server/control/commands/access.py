@@ -4,6 +4,7 @@ Of a node only what is there without a running broker is used too: its model, it
 the command line can call the same functions on a data directory that nobody uses (server/offline.py).
 """
 
+import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,14 @@ from msgspec import field
 
 from flowmq.broker.passwords import Password, from_hash
 from flowmq.broker.permissions import Permission, TopicPermission
+from flowmq.broker.scopes import TokenUser
 from flowmq.broker.users import User
 from flowmq.server.control.registry import Arguments, Nothing, bad_request, command
 
 if TYPE_CHECKING:
     from flowmq.server.node import Node
+
+log = logging.getLogger("flowmq")
 
 
 class Named(Arguments):
@@ -41,6 +45,10 @@ class Tags(Named):
 class LogIn(Named):
     password: str
     from_loopback: bool = True
+
+
+class Token(Arguments):
+    token: str
 
 
 class NewVHost(Named):
@@ -138,9 +146,29 @@ def set_tags(node: "Node", asked: Tags) -> None:
 
 @command("user.authenticate", LogIn)
 async def authenticate(node: "Node", asked: LogIn) -> dict[str, Any] | None:
-    """The user with that password; null when there is none."""
+    """The user with that password, or a token in its place; null when there is none."""
     found = await node.authenticator.user(asked.name, asked.password, from_loopback=asked.from_loopback)
-    return None if isinstance(found, str) else described(found)
+    return admitted(node, asked.name, found)
+
+
+@command("user.authenticate_token", Token)
+async def authenticate_token(node: "Node", asked: Token) -> dict[str, Any] | None:
+    """Who a token says it is; null when it is not believed, or no token is."""
+    tokens = node.authenticator.tokens
+    if tokens is None or not tokens.takes(asked.token):
+        return admitted(node, "", "no tokens are taken" if tokens is None else "it is no token")
+    found = await node.authenticator.user("", asked.token, from_loopback=False)
+    return admitted(node, "", found)
+
+
+def admitted(node: "Node", name: str, found: User | str) -> dict[str, Any] | None:
+    """With the virtual hosts that the user may use, and until when a token is good, in seconds since 1970."""
+    if isinstance(found, str):
+        log.warning("log-in of user '%s' refused: %s", name, found)
+        return None
+    vhosts = [vhost for vhost in node.broker.vhosts if found.permission(vhost) is not None]
+    expires_at = found.expires_at if isinstance(found, TokenUser) else None
+    return {"name": found.name, "tags": list(found.tags), "vhosts": vhosts, "expires_at": expires_at}
 
 
 # -------------------------------------------------------------------------------------------------- virtual hosts
