@@ -8,7 +8,7 @@ RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev &
 WORKDIR /source
 COPY pyproject.toml setup.py MANIFEST.in README.md LICENSE ./
 COPY flowmq flowmq
-RUN python -m venv /opt/flowmq && /opt/flowmq/bin/pip install --no-cache-dir .
+RUN python -m venv /opt/flowmq && /opt/flowmq/bin/pip install --no-cache-dir '.[shovel]'
 
 FROM python:3.11-slim-bookworm
 RUN useradd --system --uid 5672 --home-dir /var/lib/flowmq --shell /usr/sbin/nologin flowmq \

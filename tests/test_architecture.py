@@ -39,7 +39,7 @@ LAYERS = [
         *("_replay", "_replay_queue", "_replay_segment", "storage"),
     },
     {"_busy_poll", "_peer", "_content", "_channel", "_held", "_connection", "server"},
-    {"management"},
+    {"management", "shovel"},
 ]
 LAYER_OF = {module: layer for layer, modules in enumerate(LAYERS) for module in modules}
 PURE_LAYERS = {0, 1}  # values and rules: no sockets, no files, no clock

@@ -50,7 +50,6 @@ class Broker:
     ) -> None:
         self.users = users
         self.definitions = definitions or Definitions()
-        self.parameters = Parameters(self.definitions)
         self.limits = limits or Limits(definitions=definitions)
         self.parameters = Parameters(self.definitions)
         self.consumer_cancelled = consumer_cancelled
@@ -96,7 +95,6 @@ class Broker:
         del self.vhosts[name]
         self._going.add(name)
         self.users.vhost_deleted(name)
-        self.parameters.vhost_deleted(name)
         self.limits.clear(VHOST_LIMITS, name)
         self.parameters.vhost_deleted(name)
         self.vhost_deleted(vhost)

@@ -8,11 +8,9 @@ from flowmq.broker.definition_entries import (
     Coming,
     Entry,
     Key,
-    check_name,
-    check_texts,
     pairs,
 )
-from flowmq.broker.parameters import check_component
+from flowmq.broker.parameters import KEPT_COMPONENTS, check_value
 from flowmq.broker.policies import OPERATOR_POLICY, POLICY, Policy
 from flowmq.broker.policy_keys import keys_without_effect
 
@@ -128,9 +126,7 @@ class ParameterEntry(Entry):
         yield VHOSTS, self.vhost
 
     def check(self, broker: "Broker", coming: Coming) -> None:
-        check_component(self.component)
-        check_name("parameter", self.name)
-        check_texts(self.value)
+        broker.parameters.check(self.component, self.name, self.value)
 
     def found(self, broker: "Broker") -> Self | None:
         values = broker.parameters.by_name
@@ -140,7 +136,7 @@ class ParameterEntry(Entry):
         return type(self)(vhost=self.vhost, component=self.component, name=self.name, value=values[name])
 
     def warnings(self) -> list[str]:
-        return [f"kept, and without effect here: {self.component}"]
+        return [f"kept, and without effect here: {self.component}"] if self.component in KEPT_COMPONENTS else []
 
     def apply(self, broker: "Broker") -> None:
         broker.existing_vhost(self.vhost)
@@ -166,8 +162,7 @@ class GlobalParameterEntry(Entry):
         return f"global parameter '{self.name}'"
 
     def check(self, broker: "Broker", coming: Coming) -> None:
-        check_name(self.KIND, self.name)
-        check_texts(self.value)
+        check_value(self.KIND, self.name, self.value)
 
     def found(self, broker: "Broker") -> Self | None:
         values = broker.parameters.globals

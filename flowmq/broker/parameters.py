@@ -1,42 +1,75 @@
-"""Runtime parameters: what RabbitMQ's definitions say to plugins and about clusters, by component, vhost and name.
+"""Runtime parameters, by component, virtual host and name: shovels; and those of the whole broker, by name.
 
-Nothing here acts on them. They are kept, and told again, because they come with people who move here.
+A shovel is checked before it is taken. Upstreams of federations come with people's definitions only: they are kept and
+told again, and do nothing. Parameters of the whole broker mean nothing here either, they are a place where programs
+keep what they like, as in RabbitMQ.
+
+    journal     {"value": the value, "user": who has set it, or null: an operator}
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from flowmq.broker.definition_entries import DefinitionError, check_name, check_texts
 from flowmq.broker.definitions import Definitions
+from flowmq.broker.shovels import SHOVEL, ShovelError, read_shovel, shown
 
 PARAMETER, GLOBAL_PARAMETER = "parameter", "global-parameter"
 # Those of other plugins are refused: nobody here could say what they are for.
-COMPONENTS = ("shovel", "federation-upstream", "federation-upstream-set")
+KEPT_COMPONENTS = ("federation-upstream", "federation-upstream-set")
+RECORDED = {"value", "user"}
 
 
 class ParameterError(ValueError):
-    """A parameter that cannot be; the message is one line that says why."""
+    """A parameter that cannot be; the message is one line that says why, without passwords."""
+
+
+def nothing_happens(vhost: str, component: str, name: str) -> None:
+    """For a broker without a server, as in tests."""
+
+
+def nothing_is_missing() -> str:
+    return ""
 
 
 class Parameters:
     def __init__(self, definitions: Definitions) -> None:
         self.definitions = definitions
         self.by_name: dict[tuple[str, str, str], Any] = {}  # virtual host, component, name
+        self.users: dict[tuple[str, str, str], str | None] = {}  # who has set it; None: an operator
         self.globals: dict[str, Any] = {}
+        self.changed: Callable[[str, str, str], None] = nothing_happens  # is told of every one
+        self.shovels_need: Callable[[], str] = nothing_is_missing  # what is missing for them, in words
 
-    def set(self, vhost: str, component: str, name: str, value: Any) -> None:
+    def check(self, component: str, name: str, value: Any) -> None:
+        """ParameterError when it cannot be set, or imported."""
         check_component(component)
-        self.definitions.put(PARAMETER, (vhost, component, name), value)
-        self.by_name[vhost, component, name] = value
+        check_value("parameter", name, value)
+        if component == SHOVEL:
+            try:
+                read_shovel(value)
+            except ShovelError as error:
+                raise ParameterError(str(error)) from error
+            if missing := self.shovels_need():
+                raise ParameterError(missing)
+
+    def set(self, vhost: str, component: str, name: str, value: Any, user: str | None = None) -> None:
+        self.check(component, name, value)
+        self.definitions.put(PARAMETER, (vhost, component, name), {"value": value, "user": user})
+        self.by_name[vhost, component, name], self.users[vhost, component, name] = value, user
+        self.changed(vhost, component, name)
 
     def clear(self, vhost: str, component: str, name: str) -> bool:
         """False when there was none."""
         if (vhost, component, name) not in self.by_name:
             return False
-        del self.by_name[vhost, component, name]
+        del self.by_name[vhost, component, name], self.users[vhost, component, name]
         self.definitions.delete(PARAMETER, (vhost, component, name))
+        self.changed(vhost, component, name)
         return True
 
     def set_global(self, name: str, value: Any) -> None:
+        check_value("global parameter", name, value)
         self.definitions.put(GLOBAL_PARAMETER, (name,), value)
         self.globals[name] = value
 
@@ -53,6 +86,12 @@ class Parameters:
             if of == vhost:
                 yield component, name, value
 
+    def shovels(self) -> Iterator[tuple[str, str, Any]]:
+        """Virtual host, name, value."""
+        for (vhost, component, name), value in list(self.by_name.items()):
+            if component == SHOVEL:
+                yield vhost, name, value
+
     def vhost_deleted(self, vhost: str) -> None:
         for component, name, _ in list(self.of_vhost(vhost)):
             self.clear(vhost, component, name)
@@ -60,12 +99,35 @@ class Parameters:
     # --------------------------------------------------------------------------------------- after a restart
 
     def restore(self, vhost: str, component: str, name: str, value: Any) -> None:
-        self.by_name[vhost, component, name] = value
+        recorded = value if isinstance(value, dict) and value.keys() == RECORDED else {"value": value, "user": None}
+        self.by_name[vhost, component, name] = recorded["value"]
+        self.users[vhost, component, name] = recorded["user"]
 
     def restore_global(self, name: str, value: Any) -> None:
         self.globals[name] = value
 
 
+def without_passwords(component: str, value: Any) -> Any:
+    """As listings show it."""
+    return shown(value) if component == SHOVEL else value
+
+
 def check_component(component: str) -> None:
-    if component not in COMPONENTS:
+    if component not in (SHOVEL, *KEPT_COMPONENTS):
         raise ParameterError(f"parameters of the component '{component}' are not supported")
+
+
+def check_settable(component: str) -> None:
+    """By itself, and not as part of definitions."""
+    if component != SHOVEL:
+        raise ParameterError(f"parameters of the component '{component}' are not supported: only '{SHOVEL}' is")
+
+
+def check_value(kind: str, name: str, value: Any) -> None:
+    try:
+        check_name(kind, name)
+        check_texts(value)
+    except (DefinitionError, RecursionError) as error:
+        raise ParameterError(str(error) or "the value is nested too deeply") from error
+    if value is None:
+        raise ParameterError("the value must not be null")

@@ -130,6 +130,7 @@ async def of_node(management: "Management", endpoint: str, *, with_queue_sums: b
     found += message_sizes(status, total)
     found += own(management, status, unacked)
     found += refused_by_limits(await control.call("limit.refused"))
+    found += shovels(await control.call("shovel.totals"))
     return "".join(found)
 
 
@@ -218,6 +219,15 @@ def refused_by_limits(refused: dict[str, int]) -> Lines:
     yield head("flowmq_limit_refusals_total", "counter", "What was refused because of a limit")
     for limit, count in sorted(refused.items()):
         yield line("flowmq_limit_refusals_total", labels(limit=limit), count)
+
+
+def shovels(totals: dict[str, Any]) -> Lines:
+    yield head("flowmq_shovels", "gauge", "Shovels in each state")
+    for state, count in totals["states"].items():
+        yield line("flowmq_shovels", labels(state=state), count)
+    yield head("flowmq_shovel_messages_total", "counter", "Messages that a shovel has moved")
+    for vhost, name, moved in totals["moved"]:
+        yield line("flowmq_shovel_messages_total", labels(vhost=vhost, shovel=name), moved)
 
 
 def oldest_ready(management: "Management") -> dict[str, float]:

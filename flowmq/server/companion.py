@@ -5,15 +5,12 @@ clients connect meanwhile waits in the backlog. All else the process learns over
 ends too. Neither a slow nor a dead one is noticed by messages.
 """
 
-import asyncio
 import logging
-import os
-import signal
 import socket
-import sys
 from typing import TYPE_CHECKING
 
 from flowmq.server import tls
+from flowmq.server.child import Child, Start
 from flowmq.server.config import parse_address
 from flowmq.server.handshake import address
 from flowmq.server.listeners import CannotListen, bound_sockets
@@ -22,9 +19,6 @@ if TYPE_CHECKING:
     from flowmq.server.node import Node
 
 BACKLOG = 256
-END_SECONDS = 5.0
-AGAIN_SECONDS_MIN, AGAIN_SECONDS_MAX = 0.2, 30.0
-LASTED_SECONDS = 60.0  # one that ran so long may be started again at once
 MODULE = "flowmq.management"
 log = logging.getLogger("flowmq")
 
@@ -34,8 +28,7 @@ class Companion:
         self.node = node
         self.control_socket = control_socket
         self.sockets: dict[str, list[socket.socket]] = {"management": [], "management-tls": [], "metrics": []}
-        self.process: asyncio.subprocess.Process | None = None
-        self.watching: asyncio.Task[None] | None = None
+        self.child = Child("management", MODULE, self._start)
 
     async def start(self) -> None:
         """CannotListen when an address is not to be had, SettingsError when the certificate is not."""
@@ -46,7 +39,7 @@ class Companion:
         await self._open("management-tls", "HTTPS API", "https", settings.management.listen_tls)
         await self._open("metrics", "metrics", "http/prometheus", settings.metrics.listen)
         if any(self.sockets.values()):
-            self.watching = asyncio.ensure_future(self._watch())
+            self.child.start()
 
     async def _open(self, purpose: str, title: str, protocol: str, texts: list[str]) -> None:
         for text in texts:
@@ -62,49 +55,21 @@ class Companion:
                 self.node.note_listener(protocol, listening.getsockname())
                 log.info("%s listener started on %s", title, address(listening.getsockname()))
 
-    async def _watch(self) -> None:
-        again_seconds = AGAIN_SECONDS_MIN
-        while True:
-            started = self.node.loop.time()
-            self.process = await self._spawn()
-            code = await self.process.wait()
-            lasted = self.node.loop.time() - started
-            again_seconds = AGAIN_SECONDS_MIN if lasted > LASTED_SECONDS else min(again_seconds * 2, AGAIN_SECONDS_MAX)
-            log.error("the management process ended with code %d; it is started again in %.1f s", code, again_seconds)
-            await asyncio.sleep(again_seconds)
-
-    async def _spawn(self) -> asyncio.subprocess.Process:
-        descriptors = {purpose: [one.fileno() for one in opened] for purpose, opened in self.sockets.items()}
+    def _start(self) -> Start:
         arguments = ["--control-socket", self.control_socket]
-        for purpose, numbers in descriptors.items():
-            for number in numbers:
-                arguments += [f"--{purpose}-fd", str(number)]
-        return await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", MODULE, *arguments),
-            stdin=asyncio.subprocess.DEVNULL,
-            pass_fds=[number for numbers in descriptors.values() for number in numbers],
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-            start_new_session=True,  # what a terminal sends to all of a foreground group is for the broker to act on
-        )
+        descriptors: list[int] = []
+        for purpose, opened in self.sockets.items():
+            for listening in opened:
+                arguments += [f"--{purpose}-fd", str(listening.fileno())]
+                descriptors.append(listening.fileno())
+        return Start(arguments, descriptors)
 
     def reload(self) -> None:
         """Certificates may have been renewed."""
-        if self.process is not None and self.process.returncode is None:
-            self.process.send_signal(signal.SIGHUP)
+        self.child.hang_up()
 
     async def stop(self) -> None:
-        if self.watching is not None:
-            self.watching.cancel()
-            await asyncio.gather(self.watching, return_exceptions=True)
         for opened in self.sockets.values():
             for listening in opened:
                 listening.close()
-        if self.process is not None and self.process.returncode is None:
-            self.process.terminate()
-            try:
-                await asyncio.wait_for(self.process.wait(), END_SECONDS)
-            except TimeoutError:
-                log.warning("the management process did not end within %.0f s: killed", END_SECONDS)
-                self.process.kill()
-                await self.process.wait()
+        await self.child.stop()

@@ -1,8 +1,10 @@
 """How a client has come in: what its session must know of the way before the client says anything."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from flowmq.broker.users import User
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,3 +13,4 @@ class Entry:
     mechanisms: Sequence[str]  # the ways to log in that its listener has
     peer: Any = None  # the addresses that a trusted proxy tells; None: those of the socket
     own: Any = None
+    by_ticket: Callable[[str], User | str] | None = None  # what stands in the place of passwords: see shovels.py

@@ -42,6 +42,9 @@ def authenticate(session: "Session", name: str, password: str, answered: Callabl
 def by_password(parse: Callable[[bytes], tuple[str, str]]) -> LogIn:
     def log_in(session: "Session", response: bytes, answer: Answer) -> None:
         name, password = parse(response)
+        if session.entry.by_ticket is not None:
+            answer(name, session.entry.by_ticket(password))
+            return
         authenticate(session, name, password, lambda user: answer(name, user))
 
     return log_in

@@ -28,6 +28,7 @@ from flowmq.server.leaving import Leaving
 from flowmq.server.memory import memory_limit
 from flowmq.server.oauth_settings import OAuthSettings
 from flowmq.server.pace import Pace
+from flowmq.server.shovels import Shovels
 from flowmq.storage.store import Store
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ class Node:
         memory_limit_bytes = memory_limit(settings.limits.memory_bytes_max)
         data_dir = None if store is None else store.data_dir.path
         self.alarms = Alarms(loop, settings.limits, self.sessions, memory_limit_bytes, data_dir)
+        self.shovels = Shovels(self)
         self.empty: asyncio.Future[None] | None = None
         self.pace = Pace(settings.limits.accepts_per_second_max)
         set_memory_limit(memory_limit_bytes)

@@ -130,3 +130,19 @@ def test_the_description_names_both_ways(port: int) -> None:
     described = fetch(port, "GET", "/api/openapi.json").json
     assert described["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
     assert described["paths"]["/api/overview"]["get"]["security"] == [{"basic": []}, {"bearer": []}]
+
+
+def test_a_shovel_is_nobody_else_whose_name_a_token_has(port: int, issuer: Issuer, name: str) -> None:
+    admin = Api(port)
+    assert admin.put("users", "ann", body={"password": "secret", "tags": ""}) == 201
+    assert admin.put("permissions", "/", "ann", body={"configure": ".*", "write": ".*", "read": ".*"}) == 201
+    by_token = Bearer(port, issuer.token(f"p.tag:policymaker {EVERYTHING}"))
+    assert by_token.get("whoami")["name"] == "ann"
+    value = {"src-uri": "amqp://", "src-queue": "a", "dest-uri": "amqp://127.0.0.1:1", "dest-queue": "b"}
+    refused = by_token.ask("PUT", "parameters", "shovel", "/", name, body={"value": value})
+    assert refused.status == 400
+    assert "is not kept by this broker" in refused.json["reason"]
+    elsewhere = {**value, "src-uri": "amqp://127.0.0.1:1"}
+    assert by_token.put("parameters", "shovel", "/", name, body={"value": elsewhere}) == 201
+    assert by_token.delete("parameters", "shovel", "/", name) == 204
+    assert admin.delete("users", "ann") == 204

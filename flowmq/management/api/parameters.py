@@ -1,23 +1,35 @@
-"""/api/parameters and /api/global-parameters: what came with definitions can be seen and deleted.
-
-None can be set: nothing in FlowMQ acts on one, and what is taken must work.
-"""
+"""/api/parameters and /api/global-parameters. Passwords in the URIs of shovels are not shown."""
 
 from typing import Any
 
 from flowmq.management.listing import paged
 from flowmq.management.login import ADMINISTRATOR, POLICYMAKER
-from flowmq.management.web import NO_CONTENT, Answer, Call, bad_request, route
+from flowmq.management.web import CREATED, NO_CONTENT, Answer, Call, bad_request, route
 
 PARAMETERS, GLOBAL_PARAMETERS = "/api/parameters", "/api/global-parameters"
 ONE = f"{PARAMETERS}/{{component}}/{{vhost}}/{{name}}"
 ONE_GLOBAL = f"{GLOBAL_PARAMETERS}/{{name}}"
-UNUSED = "FlowMQ has no shovels, federation or other users of parameters yet: none can be set"
+DEPTH_MAX = 64
+
+
+async def value_of(call: Call) -> Any:
+    given = await call.body()
+    if "value" not in given:
+        raise bad_request("[{key_missing,value}]")
+    check_depth(given["value"], 1)
+    return given["value"]
+
+
+def check_depth(value: Any, depth: int) -> None:
+    if depth > DEPTH_MAX:
+        raise bad_request(f"the value is nested deeper than {DEPTH_MAX}")
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        check_depth(inner, depth + 1)
 
 
 @route("GET", PARAMETERS, tag=POLICYMAKER)
 async def list_parameters(call: Call) -> Any:
-    """Parameters that came with definitions."""
+    """Parameters of virtual hosts."""
     return paged(call, await call.ask("parameter.list", vhosts=await call.visible()))
 
 
@@ -36,9 +48,18 @@ async def show_parameter(call: Call) -> Any:
 
 @route("PUT", ONE, tag=POLICYMAKER)
 async def set_parameter(call: Call) -> Answer:
-    """Always refused."""
-    await call.vhost()
-    raise bad_request(UNUSED)
+    """Set a parameter; the component `shovel` is the only one."""
+    vhost, value = await call.vhost(), await value_of(call)
+    made = await call.ask(
+        "parameter.set",
+        vhost=vhost,
+        component=call.path("component"),
+        name=call.path("name"),
+        value=value,
+        user=call.caller.name,
+        is_kept=call.caller.is_kept,
+    )
+    return CREATED if made["created"] else NO_CONTENT
 
 
 @route("DELETE", ONE, tag=POLICYMAKER)
@@ -51,7 +72,7 @@ async def delete_parameter(call: Call) -> Answer:
 
 @route("GET", GLOBAL_PARAMETERS, tag=POLICYMAKER)
 async def list_global_parameters(call: Call) -> Any:
-    """Parameters of the whole broker that came with definitions."""
+    """Parameters of the whole broker."""
     return paged(call, await call.ask("global_parameter.list"))
 
 
@@ -63,8 +84,9 @@ async def show_global_parameter(call: Call) -> Any:
 
 @route("PUT", ONE_GLOBAL, tag=ADMINISTRATOR)
 async def set_global_parameter(call: Call) -> Answer:
-    """Always refused."""
-    raise bad_request(UNUSED)
+    """Set one of them: any value, which is kept and told again."""
+    made = await call.ask("global_parameter.set", name=call.path("name"), value=await value_of(call))
+    return CREATED if made["created"] else NO_CONTENT
 
 
 @route("DELETE", ONE_GLOBAL, tag=ADMINISTRATOR)

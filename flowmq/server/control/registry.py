@@ -24,6 +24,7 @@ import msgspec
 
 from flowmq.amqp.errors import AccessRefused, AMQPError, NotFound, PreconditionFailed
 from flowmq.broker.definition_entries import DefinitionError
+from flowmq.broker.parameters import ParameterError
 from flowmq.broker.permissions import AccessError, AlreadyThere, NoSuchUser, NoSuchVHost
 from flowmq.broker.policy_keys import PolicyError
 
@@ -106,6 +107,7 @@ CODES: tuple[tuple[type[Exception], str], ...] = (
     (AMQPError, BAD_REQUEST),
     (PolicyError, BAD_REQUEST),
     (DefinitionError, BAD_REQUEST),
+    (ParameterError, BAD_REQUEST),
     (NoSuchUser, NOT_FOUND),
     (NoSuchVHost, NOT_FOUND),
     (AlreadyThere, "already_there"),

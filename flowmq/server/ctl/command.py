@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from flowmq.server.config import SettingsError, load_settings
-from flowmq.server.ctl import access, broker, definitions, diagnostics, limits, listings, messages, policies
+from flowmq.server.ctl import access, broker, definitions, diagnostics, limits, listings, messages, parameters, policies
 from flowmq.server.ctl.codes import CONFIGURATION, USAGE, Failed
 from flowmq.server.ctl.output import FORMATS, TABLE, Output
 from flowmq.server.ctl.verbs import VERBS, Asked, Verb, arguments_of, check_node
@@ -20,6 +20,7 @@ MODULES = (
     limits,
     listings,
     messages,
+    parameters,
     policies,
 )  # imported for the verbs that they register
 COMMON: tuple[Callable[[], click.Option], ...] = (

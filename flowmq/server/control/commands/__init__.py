@@ -13,6 +13,7 @@ from flowmq.server.control.commands import (
     parameters,
     policies,
     queues,
+    shovels,
 )
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "parameters",
     "policies",
     "queues",
+    "shovels",
 ]

@@ -1,8 +1,10 @@
-"""parameter.*: runtime parameters that came with definitions. They are kept and told; nothing here acts on them."""
+"""parameter.* and global_parameter.*: runtime parameters. Listings show them without passwords."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from flowmq.broker.parameters import ParameterError, check_settable, without_passwords
+from flowmq.broker.shovels import ShovelError, read_shovel
 from flowmq.server.control.commands.exchanges import hosts_of
 from flowmq.server.control.commands.policies import host_named
 from flowmq.server.control.registry import Arguments, Nothing, command, not_found
@@ -22,8 +24,22 @@ class ParameterName(Arguments):
     vhost: str = "/"
 
 
+class SetParameter(ParameterName, kw_only=True):
+    value: Any
+    user: str | None = None  # who asks; None: an operator
+    is_kept: bool = True  # a user of the broker; others are what their token says
+
+
 class GlobalName(Arguments):
     name: str
+
+
+class SetGlobal(GlobalName, kw_only=True):
+    value: Any
+
+
+def row(vhost: str, component: str, name: str, value: Any) -> dict[str, Any]:
+    return {"vhost": vhost, "component": component, "name": name, "value": without_passwords(component, value)}
 
 
 @command("parameter.list", Listed)
@@ -32,7 +48,7 @@ def list_parameters(node: "Node", asked: Listed) -> Iterator[Any]:
     for host in hosts_of(node, asked.vhosts):
         for component, name, value in node.broker.parameters.of_vhost(host.name):
             if asked.component in (None, component):
-                yield {"vhost": host.name, "component": component, "name": name, "value": value}
+                yield row(host.name, component, name, value)
 
 
 @command("parameter.show", ParameterName)
@@ -42,12 +58,38 @@ def show_parameter(node: "Node", asked: ParameterName) -> dict[str, Any]:
     key = (asked.vhost, asked.component, asked.name)
     if key not in node.broker.parameters.by_name:
         raise no_such(asked)
-    return {
-        "vhost": asked.vhost,
-        "component": asked.component,
-        "name": asked.name,
-        "value": node.broker.parameters.by_name[key],
-    }
+    return row(*key, node.broker.parameters.by_name[key])
+
+
+@command("parameter.set", SetParameter)
+def set_parameter(node: "Node", asked: SetParameter) -> dict[str, bool]:
+    """Set a parameter; says whether it is a new one."""
+    host_named(node, asked.vhost)
+    check_settable(asked.component)
+    if asked.user is not None:
+        check_may_enter(node, asked.user, asked.value, is_kept=asked.is_kept)
+    parameters = node.broker.parameters
+    existed = (asked.vhost, asked.component, asked.name) in parameters.by_name
+    parameters.set(asked.vhost, asked.component, asked.name, asked.value, asked.user)
+    return {"created": not existed}
+
+
+def check_may_enter(node: "Node", name: str, value: Any, *, is_kept: bool) -> None:
+    """Where its URIs are of this broker, a shovel may do what the user may who has set it."""
+    try:
+        vhosts = read_shovel(value).vhosts_here
+    except ShovelError as error:
+        raise ParameterError(str(error)) from error
+    # Somebody else may have the name that a token gives.
+    user = node.broker.users.by_name.get(name) if is_kept else None
+    for vhost in sorted(vhosts):
+        if user is None:
+            raise ParameterError(
+                f"user '{name}' is not kept by this broker, so that a URI without a host cannot be entered as them: "
+                "give one with host, user and password"
+            )
+        if vhost not in node.broker.vhosts or user.permission(vhost) is None:
+            raise ParameterError(f'user "{name}" may not connect to vhost "{vhost}"')
 
 
 @command("parameter.delete", ParameterName)
@@ -75,6 +117,14 @@ def show_global_parameter(node: "Node", asked: GlobalName) -> dict[str, Any]:
     if asked.name not in node.broker.parameters.globals:
         raise not_found(f"no global parameter '{asked.name}'")
     return {"name": asked.name, "value": node.broker.parameters.globals[asked.name]}
+
+
+@command("global_parameter.set", SetGlobal)
+def set_global_parameter(node: "Node", asked: SetGlobal) -> dict[str, bool]:
+    """Set a parameter of the whole broker; says whether it is a new one."""
+    existed = asked.name in node.broker.parameters.globals
+    node.broker.parameters.set_global(asked.name, asked.value)
+    return {"created": not existed}
 
 
 @command("global_parameter.delete", GlobalName)
