@@ -14,8 +14,8 @@ from flowmq._frame cimport (
     FLOWMQ_CONTRACT, FRAME_METHOD, FRAME_PREFIX_BYTES, load_long_long, output_reserve, put_frame_prefix, store_long,
     store_long_long, store_short,
 )
-from flowmq._message cimport count_size, message_bytes_alive, message_names, message_release, message_retain
-from flowmq._peer cimport Peer, current_journal
+from flowmq._message cimport count_size, message_names, message_release, message_retain
+from flowmq._peer cimport Peer, current_journal, unacked_allowed
 from flowmq._order cimport queue_now
 from flowmq._queue cimport publish_refused
 from flowmq._returns cimport Returns
@@ -30,20 +30,15 @@ from flowmq.amqp.method import undecodable
 check_contract(FLOWMQ_CONTRACT)
 
 cdef enum:
-    SPARING_UNACKED_MAX = 100   # of one consumer, while memory is very short
+    DELIVERIES_PER_LOOK = 16    # between two looks at how short memory is
     DELIVER_TAIL_BYTES = 9      # delivery tag and redelivered, between consumer tag and exchange
 
-# Messages in memory from which on deliveries wait for acknowledgements.
-cdef uint64_t sparing_bytes = <uint64_t>-1
+# How many messages a consumer may hold unacknowledged, when that was looked at last.
+cdef uint64_t unacked_max = 0
+cdef uint32_t deliveries_since_look = 0
 
 cdef bytes REPLY_KEY_PREFIX = b"amq.rabbitmq.reply-to."
 cdef bytes RETURN_PREFIX = b"\x01\x00\x00\x00\x00\x00\x00" + b"\x00\x3c\x00\x32" + b"\x01\x38" + b"\x08NO_ROUTE"
-
-
-def set_sparing(uint64_t limit_bytes):
-    """While messages take more, a consumer with much unacknowledged gets no more (Peer.sparing) unless it settles."""
-    global sparing_bytes
-    sparing_bytes = limit_bytes
 
 
 # ----------------------------------------------------------------------------------------------------- channel
@@ -249,12 +244,17 @@ cdef class Channel(ContentReceiver):
     # -------------------------------------------------------------------------------------------- handing out
 
     cdef bint is_open(self, Consumer consumer) noexcept:
+        global deliveries_since_look, unacked_max
         if not consumer.no_ack:
             if self.global_prefetch_count and self.unacked_of_consumers >= self.global_prefetch_count:
                 return False
-            if consumer.unacked >= SPARING_UNACKED_MAX and message_bytes_alive() > sparing_bytes:
-                self.peer.sparing = True
-                return False
+            deliveries_since_look += 1
+            if deliveries_since_look >= DELIVERIES_PER_LOOK or consumer.unacked >= unacked_max:
+                deliveries_since_look = 0
+                unacked_max = unacked_allowed()
+                if consumer.unacked >= unacked_max:
+                    self.peer.sparing = True
+                    return False
         return not self.closing and self.peer.has_room()
 
     cdef int deliver(self, Consumer consumer, Entry *entry) except -1:
@@ -295,10 +295,12 @@ cdef class Channel(ContentReceiver):
         return 0
 
     def get(self, Queue queue, *, bint no_ack):
-        """basic.get: writes get-ok and the message. False when the queue is empty; then nothing is written."""
+        """basic.get: writes get-ok and the message. False when there is nothing to be had; then nothing is written."""
         cdef Entry entry
         cdef Message *message
         cdef char *start
+        if not no_ack and self.window.count >= unacked_allowed():
+            return False
         if not queue.take(no_ack, &entry):
             self.get_empty_count += 1
             bury_some(0)

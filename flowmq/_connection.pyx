@@ -149,9 +149,12 @@ cdef class Connection(Peer):
 
     def pause_writing(self):
         self.paused = True
+        if self.transport is not None:
+            self.count_left(self.transport.get_write_buffer_size())
 
     def resume_writing(self):
         self.paused = False
+        self.count_left(0)
         self.owing_too_much = False
         self.apply_reading()
         self.mark_dirty()
@@ -163,6 +166,7 @@ cdef class Connection(Peer):
     def connection_lost(self, error):
         self.closing = True
         self.transport = None
+        self.count_left(0)
         tell_time()
         begin_turn()
         try:

@@ -45,6 +45,7 @@ cdef class UnackedWindow:
 
     cdef uint64_t find(self, uint64_t delivery_tag) noexcept
     cdef int resize(self, uint64_t capacity) except -1
+    cdef void replace(self, Unacked *ring, uint64_t capacity) noexcept
     cdef void skip_holes(self) noexcept
     cdef void squeeze(self) noexcept
 

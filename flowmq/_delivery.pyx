@@ -1,10 +1,11 @@
 # See _delivery.pxd for what this module is and is not.
 
 from cpython.ref cimport Py_XDECREF
+from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free, malloc, qsort
 
 from flowmq._frame cimport FLOWMQ_CONTRACT, output_confirm
-from flowmq._message cimport message_release
+from flowmq._message cimport count_memory, message_release
 
 from flowmq._frame import check_contract
 
@@ -38,7 +39,7 @@ cdef class UnackedWindow:
         cdef Unacked entry
         while self.take_oldest(NOWHERE, &entry):
             release_unacked(&entry)
-        free(self.ring)
+        self.replace(NULL, 0)
 
     def listed(self, uint64_t from_tag, Py_ssize_t limit) -> list:
         """Deliveries from that tag on, in order, at most `limit`; nothing changes by it."""
@@ -123,9 +124,7 @@ cdef class UnackedWindow:
             self.head += 1
         if self.head == self.tail and self.mask >= 4096:
             # A burst is over: give its memory back.
-            free(self.ring)
-            self.ring = NULL
-            self.mask = 0
+            self.replace(NULL, 0)
 
     cdef void squeeze(self) noexcept:
         cdef uint64_t position
@@ -143,10 +142,16 @@ cdef class UnackedWindow:
             raise MemoryError("unacknowledged deliveries")
         for position in range(self.head, self.tail):
             ring[position & (capacity - 1)] = self.ring[position & self.mask]
+        self.replace(ring, capacity)
+        return 0
+
+    cdef void replace(self, Unacked *ring, uint64_t capacity) noexcept:
+        if self.ring != NULL:
+            count_memory(-<int64_t>((self.mask + 1) * sizeof(Unacked)))
         free(self.ring)
         self.ring = ring
-        self.mask = capacity - 1
-        return 0
+        self.mask = capacity - 1 if capacity else 0
+        count_memory(<int64_t>(capacity * sizeof(Unacked)))
 
     cdef int restore(self, Unacked *entries, Py_ssize_t count) except -1:
         cdef uint64_t capacity = WINDOW_CAPACITY_MIN if self.ring == NULL else self.mask + 1
@@ -174,9 +179,7 @@ cdef class UnackedWindow:
             merged[filled] = entries[taken]
             taken += 1
             filled += 1
-        free(self.ring)
-        self.ring = merged
-        self.mask = capacity - 1
+        self.replace(merged, capacity)
         self.head = 0
         self.tail = filled
         self.count += count

@@ -95,6 +95,9 @@ cdef struct OutputBuffer:
 cdef int output_grow(OutputBuffer *output, Py_ssize_t more) except -1
 cdef object output_take(OutputBuffer *output)
 cdef void output_clear(OutputBuffer *output) noexcept
+# Memory of all output buffers, and of what was taken from them as far as somebody tells how much came or went (< 0).
+cdef Py_ssize_t output_bytes_alive() noexcept nogil
+cdef void count_taken_output(Py_ssize_t change) noexcept nogil
 
 cdef inline char *output_reserve(OutputBuffer *output, Py_ssize_t more) except NULL:
     # Room for `more` octets; the caller writes them and adds what it wrote to `used`.

@@ -10,6 +10,8 @@ cdef extern from "Python.h":
     int _PyBytes_Resize(PyObject **storage, Py_ssize_t size) except -1
     char *bytes_data "PyBytes_AS_STRING"(PyObject *storage)
 
+cdef Py_ssize_t output_capacities = 0
+
 cdef enum:
     OUTPUT_BYTES_MIN = 480           # small answers stay in the interpreter's own small-object allocator
     OUTPUT_USUAL_BYTES_MAX = 262144
@@ -69,11 +71,27 @@ cdef int output_grow(OutputBuffer *output, Py_ssize_t more) except -1:
         except MemoryError:
             # The old octets are gone with the failed call: forget them too, so that nothing half-sent follows.
             output.data = NULL
-            output.used = output.capacity = 0
+            count_output(output, 0)
+            output.used = 0
             raise
     output.data = bytes_data(output.storage)
-    output.capacity = capacity
+    count_output(output, capacity)
     return 0
+
+
+cdef void count_output(OutputBuffer *output, Py_ssize_t capacity) noexcept:
+    global output_capacities
+    output_capacities += capacity - output.capacity
+    output.capacity = capacity
+
+
+cdef Py_ssize_t output_bytes_alive() noexcept nogil:
+    return output_capacities
+
+
+cdef void count_taken_output(Py_ssize_t change) noexcept nogil:
+    global output_capacities
+    output_capacities += change
 
 
 cdef object output_take(OutputBuffer *output):
@@ -84,7 +102,8 @@ cdef object output_take(OutputBuffer *output):
         return b""
     output.storage = NULL
     output.data = NULL
-    output.used = output.capacity = 0
+    output.used = 0
+    count_output(output, 0)
     # Follows a growing need at once and a shrinking one slowly, so that a steady flow allocates once per write.
     output.usual_bytes = min(max(used + (used >> 3), output.usual_bytes - (output.usual_bytes >> 3)),
                              <Py_ssize_t>OUTPUT_USUAL_BYTES_MAX)
@@ -99,7 +118,8 @@ cdef void output_clear(OutputBuffer *output) noexcept:
     Py_XDECREF(output.storage)
     output.storage = NULL
     output.data = NULL
-    output.used = output.capacity = 0
+    output.used = 0
+    count_output(output, 0)
 
 
 cdef int output_frame(OutputBuffer *output, uint8_t kind, uint16_t channel, const char *payload,

@@ -1,8 +1,10 @@
 # See _heaps.pxd for what this module is and is not.
 
+from libc.stdint cimport int64_t
 from libc.stdlib cimport free, realloc
 
 from flowmq._frame cimport FLOWMQ_CONTRACT
+from flowmq._message cimport count_memory
 
 from flowmq._frame import check_contract
 
@@ -33,6 +35,7 @@ cdef int make_room(void **items, Py_ssize_t *capacity, Py_ssize_t count, size_t 
     moved = realloc(items[0], wanted * item_bytes)
     if moved == NULL:
         raise MemoryError("queue")
+    count_memory(<int64_t>((wanted - capacity[0]) * item_bytes))
     items[0] = moved
     capacity[0] = wanted
     return 0
@@ -63,6 +66,7 @@ cdef void entry_heap_pop(EntryHeap *heap, Entry *entry) noexcept nogil:
     entry[0] = heap.items[0].entry
     heap.count -= 1
     if heap.count == 0:
+        count_memory(-<int64_t>(heap.capacity * sizeof(Keyed)))
         free(heap.items)
         heap.items = NULL
         heap.capacity = 0
@@ -130,6 +134,7 @@ cdef void due_heap_mend(DueHeap *heap) noexcept nogil:
 
 
 cdef void due_heap_clear(DueHeap *heap) noexcept nogil:
+    count_memory(-<int64_t>(heap.capacity * sizeof(Due)))
     free(heap.items)
     heap.items = NULL
     heap.count = heap.capacity = 0

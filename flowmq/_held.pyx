@@ -2,11 +2,11 @@
 
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 
 from flowmq._frame cimport FLOWMQ_CONTRACT
-from flowmq._message cimport message_release
+from flowmq._message cimport count_memory, message_release
 from flowmq._peer cimport Peer
 from flowmq._queue cimport publish_refused
 
@@ -102,6 +102,7 @@ cdef int grow() except -1:
     for position in range(head, tail):
         grown[position & (capacity - 1)] = ring[position & mask]
     free(ring)
+    count_memory(<int64_t>((capacity - (0 if ring == NULL else mask + 1)) * sizeof(Held)))
     ring = grown
     mask = capacity - 1
     return 0
@@ -116,7 +117,8 @@ def release_held(Py_ssize_t limit):
         head += 1
         limit -= 1
         release(&held)
-    if head == tail:
+    if head == tail and ring != NULL:
+        count_memory(-<int64_t>((mask + 1) * sizeof(Held)))
         free(ring)
         ring = NULL
         mask = 0

@@ -1,9 +1,11 @@
 # See _intervals.pxd for what this module is and is not.
 
+from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memmove
 
 from flowmq._frame cimport FLOWMQ_CONTRACT
+from flowmq._message cimport count_memory
 
 from flowmq._frame import check_contract
 
@@ -30,7 +32,7 @@ cdef class IntervalSet:
     """Sequence numbers, as sorted ranges that do not touch."""
 
     def __dealloc__(self):
-        free(self.storage)
+        self.clear()
 
     cdef bint add(self, uint64_t first, uint64_t last) except -1:
         cdef Py_ssize_t index
@@ -53,6 +55,7 @@ cdef class IntervalSet:
         return self.at(self.touched).last if self.contains(number) else 0
 
     cdef void clear(self) noexcept:
+        count_memory(-<int64_t>(self.capacity * sizeof(Interval)))
         free(self.storage)
         self.storage = NULL
         self.capacity = self.head = self.touched = self.count = 0
@@ -164,6 +167,7 @@ cdef class IntervalSet:
             if self.count:
                 memcpy(storage + head, self.storage + self.head, self.count * sizeof(Interval))
             free(self.storage)
+            count_memory(<int64_t>((capacity - self.capacity) * sizeof(Interval)))
         self.storage = storage
         self.capacity = capacity
         self.head = head

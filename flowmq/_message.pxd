@@ -66,7 +66,11 @@ cdef void message_free(Message *message) noexcept nogil
 # One more message was published whose body is so large.
 cdef void count_size(uint64_t body_bytes) noexcept nogil
 
+# Memory that is needed to keep messages in order: whoever allocates a block of it tells how much came, or went (< 0).
+cdef void count_memory(int64_t change) noexcept nogil
+
 cdef uint64_t messages_alive() noexcept nogil
+# Memory of messages, with that of count_memory() and of output buffers.
 cdef uint64_t message_bytes_alive() noexcept nogil
 
 cdef inline char *message_names(Message *message) noexcept nogil:

@@ -1,11 +1,12 @@
 # See _message.pxd for what this module is, and the layout of a message.
 
+from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
 
 from flowmq._frame cimport (
-    FLOWMQ_CONTRACT, FRAME_BODY, FRAME_END, FRAME_HEADER, Cursor, load_long, load_short, put_frame_prefix, read_octet,
-    read_short_string, skip_bytes, skip_short_string,
+    FLOWMQ_CONTRACT, FRAME_BODY, FRAME_END, FRAME_HEADER, Cursor, load_long, load_short, output_bytes_alive,
+    put_frame_prefix, read_octet, read_short_string, skip_bytes, skip_short_string,
 )
 
 from flowmq._frame import check_contract
@@ -21,14 +22,30 @@ cdef extern from *:
         mallopt(M_MMAP_THRESHOLD, octets);
         mallopt(M_TRIM_THRESHOLD, octets);
     }
+    static void give_back_freed(void) { malloc_trim(0); }
     #else
     static void keep_freed_memory(int octets) { (void)octets; }
+    static void give_back_freed(void) { }
+    #endif
+    #if defined(__GLIBC__) && __GLIBC_PREREQ(2, 33)
+    static size_t allocator_free(void) { return mallinfo2().fordblks; }
+    #else
+    static size_t allocator_free(void) { return 0; }
+    #endif
+    #if defined(__SANITIZE_ADDRESS__)
+    enum { KEEPS_ALL_FREED = 1 };
+    #else
+    enum { KEEPS_ALL_FREED = 0 };
     #endif
     """
     void keep_freed_memory(int octets)
+    void give_back_freed()
+    size_t allocator_free()
+    bint KEEPS_ALL_FREED
 
 cdef enum:
     FREED_BYTES_KEPT = 16777216
+    ALLOCATOR_BYTES = 16               # that malloc takes for itself with each block
     SIZE_CLASSES = 10
     HEADER_FIXED_BYTES = 14            # class, weight, body size, property flags
     FREE_BYTES_PER_CLASS_MAX = 4194304
@@ -51,6 +68,7 @@ keep_freed_memory(FREED_BYTES_KEPT)
 
 cdef uint64_t alive = 0
 cdef uint64_t bytes_alive = 0
+cdef int64_t bytes_around = 0
 
 
 def live_messages() -> int:
@@ -59,8 +77,40 @@ def live_messages() -> int:
 
 
 def live_message_bytes() -> int:
-    """Memory of those messages in octets."""
-    return bytes_alive
+    """Memory of those messages in octets, and of what keeps them in order: queues, and deliveries not settled yet."""
+    return bytes_alive + <uint64_t>bytes_around
+
+
+def live_output_bytes() -> int:
+    """Memory of octets that wait in the connections' output buffers."""
+    return output_bytes_alive()
+
+
+def free_memory() -> int:
+    """Octets that were freed, and are kept for what comes next."""
+    cdef uint64_t found = allocator_free()
+    cdef int which
+    for which in range(SIZE_CLASSES):
+        found += free_count[which] * CLASS_BYTES[which]
+    return found
+
+
+def give_back_memory():
+    """What is freed goes back to the operating system, as far as that takes it; a pause."""
+    cdef FreeBlock *block
+    cdef int which
+    for which in range(SIZE_CLASSES):
+        while free_blocks[which] != NULL:
+            block = free_blocks[which]
+            free_blocks[which] = block.next
+            free(block)
+        free_count[which] = 0
+    give_back_freed()
+
+
+def is_freed_memory_kept() -> bool:
+    """True with the address sanitizer, which never reuses it: the size of the process says nothing."""
+    return KEEPS_ALL_FREED
 
 
 cdef uint64_t messages_alive() noexcept nogil:
@@ -68,7 +118,12 @@ cdef uint64_t messages_alive() noexcept nogil:
 
 
 cdef uint64_t message_bytes_alive() noexcept nogil:
-    return bytes_alive
+    return bytes_alive + <uint64_t>(bytes_around + output_bytes_alive())
+
+
+cdef void count_memory(int64_t change) noexcept nogil:
+    global bytes_around
+    bytes_around += change
 
 
 # ------------------------------------------------------------------------------------------------- properties
@@ -209,7 +264,7 @@ cdef void message_free(Message *message) noexcept nogil:
     cdef uint16_t which = message.size_class
     cdef FreeBlock *block = <FreeBlock *>message
     alive -= 1
-    bytes_alive -= message.capacity_bytes
+    bytes_alive -= message.capacity_bytes + ALLOCATOR_BYTES
     if which == SIZE_CLASSES or free_count[which] * CLASS_BYTES[which] >= FREE_BYTES_PER_CLASS_MAX:
         free(message)
         return
@@ -233,7 +288,7 @@ cdef Message *message_new(const char *names, uint32_t names_bytes, const uint8_t
     if message == NULL:
         return NULL
     alive += 1
-    bytes_alive += capacity
+    bytes_alive += capacity + ALLOCATOR_BYTES
     message.references = 1
     message.size_class = size_class
     message.capacity_bytes = capacity

@@ -1,14 +1,14 @@
 # See _order.pxd for what this module is and is not.
 
-from libc.stdint cimport uint8_t
+from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport free
 
 from flowmq._frame cimport FLOWMQ_CONTRACT
 from flowmq._heaps cimport (
-    Due, due_heap_clear, due_heap_mend, due_heap_pop, due_heap_push, entry_heap_pop, entry_heap_push,
+    Due, Keyed, due_heap_clear, due_heap_mend, due_heap_pop, due_heap_push, entry_heap_pop, entry_heap_push,
 )
 from flowmq._message cimport (
-    Message, message_body, message_header, message_names, message_release, message_retain,
+    Message, count_memory, message_body, message_header, message_names, message_release, message_retain,
 )
 from flowmq._message_log cimport never_committed
 from flowmq._ring cimport (
@@ -544,6 +544,7 @@ cdef class Order:
                 entry_heap_push(&expired, entry.expires_at_ms, &entry)
             else:
                 entry_heap_push(&self.returned, entry.sequence, &entry)
+        count_memory(-<int64_t>(before.capacity * sizeof(Keyed)))
         free(before.items)
         while expired.count:
             entry_heap_pop(&expired, &entry)

@@ -47,6 +47,8 @@ cdef class Peer:
     cdef readonly bint paused       # the transport's own buffer is full
     cdef readonly bint closing      # connection.close sent or received: no more deliveries
     cdef public bint starved        # a delivery was refused since there was room last: consumers need waking
+    cdef Py_ssize_t left_bytes      # what the transport had not got rid of when it said that it was full
+    cdef bint shares_bodies         # some of that may be bodies, which are counted where they lie
     cdef Dirty dirty
     cdef uint64_t backing_up        # publishes that queues with consumers could not hand on at once
     cdef list owing                 # channels that owe confirms, told before the next write
@@ -98,11 +100,14 @@ cdef class Peer:
     # The same without the names.
     cdef int put_frames(self, Message *message, char *at, uint16_t channel) except -1
     cdef int forget_output(self) except -1
+    cdef void count_left(self, Py_ssize_t left_bytes) noexcept
     cdef int share_body(self, Message *message, uint16_t channel) except -1
 
 # Until the next flush_dirty() whoever calls this answers for writing out what gets dirty.
 cdef void begin_turn() noexcept
 # Writes out every peer that was marked dirty, or leaves those that gather to a later turn.
 cdef int flush_dirty() except -1
+# How many messages a consumer, or a channel by basic.get, may hold unacknowledged while memory is as short as it is.
+cdef uint64_t unacked_allowed() noexcept nogil
 # The journal of this process; None when nothing is durable.
 cdef Journal current_journal()

@@ -5,11 +5,13 @@ from libc.string cimport memcpy
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from flowmq._frame cimport (
-    FLOWMQ_CONTRACT, FRAME_BODY, FRAME_END, FRAME_OVERHEAD_BYTES, FRAME_PREFIX_BYTES, output_clear, output_reserve,
-    output_take, put_frame_prefix, store_short,
+    FLOWMQ_CONTRACT, FRAME_BODY, FRAME_END, FRAME_OVERHEAD_BYTES, FRAME_PREFIX_BYTES, count_taken_output, output_clear,
+    output_reserve, output_take, put_frame_prefix, store_short,
 )
 from flowmq._dead_letters cimport anyone_died, bury_some, end_burials_of_turn
-from flowmq._message cimport message_body, message_image_bytes, message_names, message_release, message_retain
+from flowmq._message cimport (
+    message_body, message_bytes_alive, message_image_bytes, message_names, message_release, message_retain,
+)
 from flowmq._order cimport anything_timed
 
 from flowmq._frame import check_contract
@@ -19,8 +21,12 @@ check_contract(FLOWMQ_CONTRACT)
 cdef enum:
     GATHERED_FEW = 4            # to so few connections nothing is gathered: nobody waits when there is little to do
     GATHERING_NS = 1000000
+    SPARING_UNACKED_MAX = 100   # of one consumer, while memory is very short
 
 cdef Journal the_journal = None
+# Memory from which on deliveries wait for acknowledgements.
+cdef uint64_t sparing_bytes = <uint64_t>-1
+cdef uint64_t severe_bytes = <uint64_t>-1
 cdef list dirty_peers = []
 cdef list gathering_peers = []
 cdef Py_ssize_t gathering_count = 0     # of them; the others were written since
@@ -52,6 +58,23 @@ def set_due_timer(arm):
 def due_timer_ended():
     global due_timer_armed
     due_timer_armed = False
+
+
+def set_sparing(uint64_t limit_bytes, uint64_t severe_limit_bytes):
+    """While messages take more, who has much unacknowledged gets no more (Peer.sparing) unless it settles.
+
+    While they take more than the second limit, who has anything.
+    """
+    global sparing_bytes, severe_bytes
+    sparing_bytes = limit_bytes
+    severe_bytes = severe_limit_bytes
+
+
+cdef uint64_t unacked_allowed() noexcept nogil:
+    cdef uint64_t taken = message_bytes_alive()
+    if taken <= sparing_bytes:
+        return <uint64_t>-1
+    return SPARING_UNACKED_MAX if taken <= severe_bytes else 1
 
 
 def set_journal(Journal journal):
@@ -238,10 +261,19 @@ cdef class Peer:
         self.output.used += put_body(message, at + head_bytes, channel, self.body_frame_bytes)
         return 0
 
+    cdef void count_left(self, Py_ssize_t left_bytes) noexcept:
+        if left_bytes == 0:
+            self.shares_bodies = False
+        elif self.shares_bodies:
+            return
+        count_taken_output(left_bytes - self.left_bytes)
+        self.left_bytes = left_bytes
+
     cdef int share_body(self, Message *message, uint16_t channel) except -1:
         cdef uint64_t sent = 0
         cdef SharedBody part
         cdef char *at
+        self.shares_bodies = True
         if self.parts is None:
             self.parts = []
         while sent < message.body_bytes:

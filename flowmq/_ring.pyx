@@ -1,8 +1,10 @@
 # See _ring.pxd for what this module is and is not.
 
+from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 
 from flowmq._frame cimport FLOWMQ_CONTRACT
+from flowmq._message cimport count_memory
 
 from flowmq._frame import check_contract
 
@@ -34,9 +36,10 @@ cdef int resize(Ring *ring, uint64_t capacity) except -1:
         raise MemoryError("queue")
     for position in range(ring.head, ring.tail):
         items[position & (capacity - 1)] = ring.items[position & ring.mask]
-    free(ring.items)
+    ring_free(ring)
     ring.items = items
     ring.mask = capacity - 1
+    count_memory(<int64_t>(capacity * sizeof(Entry)))
     return 0
 
 
@@ -100,6 +103,8 @@ cdef uint64_t ring_find(const Ring *ring, uint64_t sequence) noexcept nogil:
 
 
 cdef void ring_free(Ring *ring) noexcept nogil:
+    if ring.items != NULL:
+        count_memory(-<int64_t>((ring.mask + 1) * sizeof(Entry)))
     free(ring.items)
     ring.items = NULL
     ring.mask = 0

@@ -15,11 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flowmq._channel import set_sparing
-from flowmq._connection import set_clock
+from flowmq._connection import set_clock, set_memory_limit
 from flowmq._held import held_bytes, held_publishes, release_held, set_holding
-from flowmq._message import live_message_bytes
-from flowmq._peer import flush
+from flowmq._message import live_output_bytes
+from flowmq._peer import flush, set_sparing
+from flowmq.server.process_memory import ProcessMemory, counted_bytes
 
 if TYPE_CHECKING:
     from flowmq.server.config import LimitsSettings
@@ -31,6 +31,8 @@ CLEAR_SHARE = 0.95  # of the limit in use: the memory alarm is over
 PORTION_SHARE = 0.8  # likewise, however much is held
 # Of the limit: what may be used in all before connections are not read any more that publish in spite of the alarm.
 HARD_SHARE = 1.125
+# Likewise, before whoever holds any message unacknowledged gets no more.
+SEVERE_SHARE = 1.25
 DISK_CLEAR_BYTES = 16777216  # free above the limit, or a twentieth of it: the disk alarm is over
 DISK_SECONDS_MIN, DISK_SECONDS_MAX = 0.05, 1.0  # between two looks at the disk
 DISK_BYTES_PER_SECOND = 2e9  # no disk here fills up faster
@@ -69,7 +71,8 @@ class Alarms:
         self.free_bytes: int | None = None
         self.timers: dict[str, asyncio.TimerHandle] = {}
         set_holding(limits.held_bytes_max, limits.on_alarm == "nack")
-        set_sparing(int(memory_limit_bytes * HARD_SHARE))
+        self.process = ProcessMemory(memory_limit_bytes)
+        self._look_at_process()
 
     def start(self) -> None:
         if self.data_dir is not None:
@@ -99,9 +102,10 @@ class Alarms:
         self.blocked.discard(session)
 
     def memory_is_short(self, session: "Session") -> None:
-        """A publish went over the limit."""
-        self._raise_memory()
-        self.published(session)
+        """A publish went over the limit, by what the process took beside messages when that was looked at last."""
+        self.look_at_memory()
+        if self.in_force:
+            self.published(session)
 
     def published(self, session: "Session") -> None:
         """Something was published while publishes are held back."""
@@ -133,13 +137,16 @@ class Alarms:
         self._again("check", CHECK_SECONDS, self._check)
 
     def _raise_memory(self) -> None:
-        self._raise(MEMORY, f"messages take {self.in_use} bytes, the limit is {self.memory_limit_bytes}")
+        used, limit = f"{self.in_use} bytes are in use, {counted_bytes()} of them", self.memory_limit_bytes
+        self._raise(MEMORY, f"{used} for messages and deliveries, the limit is {limit}")
 
     def _clear(self, name: str) -> None:
         self.in_force.discard(name)
         log.info("%s alarm cleared%s", name, "" if self.in_force else ": publishers go on")
 
     def _check(self) -> None:
+        if MEMORY in self.in_force:
+            self._look_at_process()
         if MEMORY in self.in_force and self._memory_is_free():
             self._clear(MEMORY)
         if not self.in_force:
@@ -161,6 +168,7 @@ class Alarms:
     def look_at_memory(self) -> None:
         """Publishes tell when they take too much; deliveries do not, which are read from the disk or copied."""
         self.looks += 1
+        self._look_at_process()
         if self.is_scarce or self.looks % LOOKS_PER_COUNT == 0:
             self.outgoing_bytes = sum(session.connection.outgoing_bytes for session in self.sessions)
             if self.in_use <= self.memory_limit_bytes:
@@ -172,6 +180,16 @@ class Alarms:
                 self._limit_outgoing(session)
         if self._is_memory_short():
             self._raise_memory()
+
+    def _look_at_process(self) -> None:
+        self.process.look()
+        self._tell_limits()
+
+    def _tell_limits(self) -> None:
+        """What messages may take, told to those who look at every publish and delivery."""
+        limit, others = self.memory_limit_bytes, self.process.uncounted_bytes
+        set_memory_limit(max(limit - others, 0))
+        set_sparing(max(int(limit * HARD_SHARE) - others, 0), max(int(limit * SEVERE_SHARE) - others, 0))
 
     def _limit_outgoing(self, session: "Session") -> None:
         most = self.limits.outgoing_bytes_max
@@ -187,7 +205,7 @@ class Alarms:
 
     @property
     def in_use(self) -> int:
-        return live_message_bytes() + self.outgoing_bytes
+        return counted_bytes() + max(self.process.uncounted_bytes, self.outgoing_bytes - live_output_bytes())
 
     def _is_memory_short(self) -> bool:
         return self.in_use - held_bytes() > self.memory_limit_bytes
@@ -200,6 +218,10 @@ class Alarms:
 
     def _is_below_hard_limit(self) -> bool:
         return self.in_use <= self.memory_limit_bytes * HARD_SHARE
+
+    @property
+    def is_memory_very_short(self) -> bool:
+        return not self._is_below_hard_limit()
 
     def _release(self) -> None:
         """What was held goes on, a little at a time, unless there is an alarm again."""

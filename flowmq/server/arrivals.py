@@ -64,10 +64,13 @@ class Arrival:
         self.deadline = self.loop.time() + node.settings.amqp.handshake_timeout
         self.has_spoken = False
         self.is_in = False
+        self.is_counted = True
+        node.arriving += 1
 
-    async def come_in(self) -> None:
+    async def come_in(self, wait_seconds: float) -> None:
         try:
             async with asyncio.timeout_at(self.deadline):
+                await asyncio.sleep(wait_seconds)
                 if self.peer in self.way.proxies:
                     await self._listen_to_proxy()
                 if not self.way.uses_tls or await self._speaks_tls():
@@ -81,7 +84,16 @@ class Arrival:
             log.log(self._level(), "connection %s: %s failed: %s", self.name, step, tls.why(error))
         finally:
             if not self.is_in:
-                self.socket.close()
+                self.turn_away()
+
+    def turn_away(self) -> None:
+        self.left()
+        self.socket.close()
+
+    def left(self) -> None:
+        """It is not on the way in any more: it has gone, or has a session, which counts from then on."""
+        self.node.arriving -= self.is_counted
+        self.is_counted = False
 
     def _level(self) -> int:
         # A load balancer's probe connects and says nothing: not worth a line.
@@ -134,14 +146,15 @@ class Arrival:
         if self.way.websocket is None:
             protocol: Any = self.session().connection
         else:
-            protocol = self.way.websocket(self.name, self.deadline, self.session)
+            protocol = self.way.websocket(self.name, self.deadline, self.session, self.left)
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
 
     def session(self) -> Session:
         seconds = max(self.deadline - self.loop.time(), 0.0)
         peer, own = self.proxied or (None, None)
-        return Session(self.node, Entry(seconds, self.way.mechanisms, peer, own))
+        self.left()
+        return Session(self.node, Entry(seconds, self.way.mechanisms, peer, own, has_had_turn=True))
 
 
 class Welcome(asyncio.Protocol):

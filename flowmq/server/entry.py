@@ -13,4 +13,5 @@ class Entry:
     mechanisms: Sequence[str]  # the ways to log in that its listener has
     peer: Any = None  # the addresses that a trusted proxy tells; None: those of the socket
     own: Any = None
+    has_had_turn: bool = False  # its listener has let it wait for its turn already
     by_ticket: Callable[[str], User | str] | None = None  # what stands in the place of passwords: see shovels.py

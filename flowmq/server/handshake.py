@@ -38,9 +38,11 @@ from flowmq.broker.vhost import VHost
 from flowmq.server.mechanisms import MECHANISMS, offered
 
 if TYPE_CHECKING:
+    from flowmq.server.node import Node
     from flowmq.server.session import Session
 
 TOKEN_FRAME_BYTES = 16384  # of a start-ok that may hold a token
+HANDSHAKES_SCARCE = 100  # at once, while memory is very short
 REFUSED_SECONDS = 3.0  # how long a refused client waits for its socket to close: guessing passwords must be slow
 TLS_HANDSHAKE = b"\x16\x03"
 HTTP_METHODS = (b"GET ", b"POST", b"HEAD", b"PUT ", b"DELE", b"OPTI", b"PATC", b"CONN", b"PRI ")
@@ -92,19 +94,26 @@ def is_loopback_host(host: str) -> bool:
 
 
 def wait_for_turn(session: "Session") -> None:
-    """Not too many clients at once before their log-in, and not too fast."""
-    settings, limits = session.node.settings, session.node.broker.limits
-    shaking_hands = len(session.node.sessions) - limits.open_connections
-    if settings.limits.handshakes_max and shaking_hands > settings.limits.handshakes_max:
-        limits.refused["handshakes"] += 1
-        session.abort()
-        return
-    seconds = session.node.pace.wait_seconds(time.monotonic(), settings.amqp.handshake_timeout)
+    seconds = seconds_to_turn(session.node)
     if seconds is None:
-        limits.refused["accept_rate"] += 1
         session.abort()
     else:
         session.turn_at = time.monotonic() + seconds
+
+
+def seconds_to_turn(node: "Node") -> float | None:
+    """Not too many clients at once before their log-in, and not too fast. None: the one that came last must go."""
+    settings, limits = node.settings, node.broker.limits
+    most = settings.limits.handshakes_max
+    if node.alarms.is_memory_very_short:
+        most = min(most or HANDSHAKES_SCARCE, HANDSHAKES_SCARCE)
+    if most and len(node.sessions) + node.arriving - limits.open_connections > most:
+        limits.refused["handshakes"] += 1
+        return None
+    seconds = node.pace.wait_seconds(time.monotonic(), settings.amqp.handshake_timeout)
+    if seconds is None:
+        limits.refused["accept_rate"] += 1
+    return seconds
 
 
 def sent_too_much(session: "Session") -> None:

@@ -18,7 +18,7 @@ from flowmq.server import tls
 from flowmq.server.arrivals import Arrival, Way
 from flowmq.server.config import Settings, parse_address
 from flowmq.server.entry import Entry
-from flowmq.server.handshake import address
+from flowmq.server.handshake import address, seconds_to_turn
 from flowmq.server.proxy_protocol import Trusted
 from flowmq.server.session import Session
 
@@ -182,7 +182,11 @@ class Door:
             accepted.setblocking(False)
             through = self.listeners
             arrival = Arrival(through.node, self.way, through.context, through.handshakes, accepted, peer)
-            task = self.loop.create_task(arrival.come_in())
+            wait_seconds = seconds_to_turn(through.node)
+            if wait_seconds is None:
+                arrival.turn_away()
+                continue
+            task = self.loop.create_task(arrival.come_in(wait_seconds))
             self.arriving.add(task)
             task.add_done_callback(self.arriving.discard)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from flowmq._channel import Channel
-from flowmq._connection import Connection, set_clock, set_memory_limit
+from flowmq._connection import Connection, set_clock
 from flowmq._dead_letters import bury_next, is_anyone_unburied, set_burial_scheduler
 from flowmq._order import deal_with_due, forget_due, told_ms
 from flowmq._peer import disk_progressed, due_timer_ended, flush, set_due_timer, set_journal
@@ -102,8 +102,8 @@ class Node:
         self.alarms = Alarms(loop, settings.limits, self.sessions, memory_limit_bytes, data_dir)
         self.shovels = Shovels(self)
         self.empty: asyncio.Future[None] | None = None
+        self.arriving = 0  # clients that listeners have let in, and that have no session yet
         self.pace = Pace(settings.limits.accepts_per_second_max)
-        set_memory_limit(memory_limit_bytes)
         set_clock()
         set_due_timer(self._look_at_due)
         set_burial_scheduler(self._bury_soon)

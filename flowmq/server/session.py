@@ -104,7 +104,8 @@ class Session:
         self.from_loopback = handshake.is_loopback(peer)
         self.source = source_of(peer)
         transport.set_write_buffer_limits(WRITE_BUFFER_HIGH_BYTES, WRITE_BUFFER_LOW_BYTES)
-        handshake.wait_for_turn(self)
+        if not self.entry.has_had_turn:
+            handshake.wait_for_turn(self)
 
     def protocol_header(self, octets: bytes) -> None:
         handshake.protocol_header(self, octets)

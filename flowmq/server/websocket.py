@@ -48,15 +48,22 @@ def accepted_origins(origins: list[str]) -> list[Origin | None] | None:
 
 
 class WebSocketTransport(asyncio.Transport):
-    """Also the protocol of the transport below. `come_in` makes the session once the WebSocket is open."""
+    """Also the protocol of the transport below. `come_in` makes the session once the WebSocket is open, `left` is
+    called when there will be none."""
 
     def __init__(
-        self, settings: WebSocketSettings, name: str, deadline: float, come_in: Callable[[], "Session"]
+        self,
+        settings: WebSocketSettings,
+        name: str,
+        deadline: float,
+        come_in: Callable[[], "Session"],
+        left: Callable[[], None],
     ) -> None:
         super().__init__()
         self.settings = settings
         self.name = name
         self.come_in = come_in
+        self.left = left
         self.websocket = ServerProtocol(
             origins=accepted_origins(settings.origins),
             select_subprotocol=subprotocol,
@@ -128,6 +135,7 @@ class WebSocketTransport(asyncio.Transport):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.deadline.cancel()
+        self.left()
         if self.connection is not None:
             self.connection.connection_lost(error)
             self.connection = None

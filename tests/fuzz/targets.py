@@ -363,7 +363,7 @@ class Taker:
 def web(octets: bytes) -> None:
     async def talk() -> None:
         deadline = asyncio.get_running_loop().time() + 10
-        transport = WebSocketTransport(WebSocketSettings(), "fuzz", deadline, Taker)  # type: ignore[arg-type]
+        transport = WebSocketTransport(WebSocketSettings(), "fuzz", deadline, Taker, lambda: None)  # type: ignore[arg-type]
         below = Below()
         transport.connection_made(below)
         for at in range(0, len(octets), 997):

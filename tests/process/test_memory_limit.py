@@ -79,6 +79,48 @@ def test_a_backlog_that_nobody_acknowledges(own_broker: OwnBroker) -> None:
     broker.stop()
 
 
+def test_a_backlog_that_is_fetched_and_not_acknowledged(own_broker: OwnBroker) -> None:
+    """The broker says that there is nothing to be had, until something of it is settled."""
+    broker = small(own_broker)
+    before = backlog(broker, "backlog", 2048)
+    channel = connect(broker.peer).channel()
+    received = 0
+    while channel.get("backlog", no_ack=False) is not None:
+        received += 1
+    assert 100 <= received < 1024
+    assert resident_bytes(broker.pid) - before < 3 * LIMIT
+    Neighbour(broker).works()
+    last = received
+    while received < 2048:
+        channel.ack(last, multiple=True)
+        method = channel.get("backlog", no_ack=False)
+        assert method is not None
+        last = method.delivery_tag
+        received += 1
+    channel.client.close()
+    broker.stop()
+
+
+def test_many_consumers_that_each_hold_a_little(own_broker: OwnBroker) -> None:
+    broker = small(own_broker)
+    before = backlog(broker, "backlog", 2048)
+    client = connect(broker.peer)
+    for _ in range(60):
+        channel = client.channel()
+        channel.call("basic.qos", prefetch_count=50)
+        channel.consume("backlog")
+    client.socket.settimeout(3)
+    try:
+        while client.receive():
+            pass
+    except TimeoutError:
+        pass
+    assert resident_bytes(broker.pid) - before < 3 * LIMIT  # of the 64 MiB
+    Neighbour(broker).works()
+    client.drop()
+    broker.stop()
+
+
 def test_consumers_that_do_not_read(own_broker: OwnBroker) -> None:
     broker = small(own_broker)
     before = backlog(broker, "backlog", 2048)

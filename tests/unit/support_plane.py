@@ -211,6 +211,7 @@ class Plane:
         for client in self.clients:
             if client.connection.transport is not None:
                 client.lose()
+        self.node.alarms.stop()
         for declared in list(self.node.broker.vhosts["/"].queues.values()):
             self.node.broker.vhosts["/"].delete_queue(declared)
         set_flush_scheduler(None)  # type: ignore[arg-type]

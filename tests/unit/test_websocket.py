@@ -78,7 +78,7 @@ async def through(pieces: list[bytes]) -> tuple[Below, Connection]:
     """What becomes of them, until nothing is left to be read and the client has gone."""
     below, connection = Below(), Connection()
     deadline = asyncio.get_running_loop().time() + 60
-    transport = WebSocketTransport(WebSocketSettings(), "test", deadline, lambda: connection)  # type: ignore[arg-type, return-value]
+    transport = WebSocketTransport(WebSocketSettings(), "test", deadline, lambda: connection, lambda: None)  # type: ignore[arg-type, return-value]
     transport.connection_made(below)  # type: ignore[arg-type]
     for piece in pieces:
         while not below.reading and not below.closed:
@@ -137,7 +137,7 @@ def test_a_client_that_reads_nothing_gets_no_pongs() -> None:
     async def run() -> tuple[int, int]:
         below, connection = Below(), Connection()
         later = asyncio.get_running_loop().time() + 60
-        transport = WebSocketTransport(WebSocketSettings(), "test", later, lambda: connection)  # type: ignore[arg-type, return-value]
+        transport = WebSocketTransport(WebSocketSettings(), "test", later, lambda: connection, lambda: None)  # type: ignore[arg-type, return-value]
         transport.connection_made(below)  # type: ignore[arg-type]
         transport.data_received(request())
         before = len(below.written)

@@ -377,8 +377,3 @@ CONSUMER_VIEW: dict[str, Callable[[RunningConsumer], Any]] = {
 
 def open_files() -> int:
     return len(os.listdir("/proc/self/fd"))
-
-
-def resident_bytes() -> int:
-    with open("/proc/self/statm") as statm:
-        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

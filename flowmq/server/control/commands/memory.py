@@ -1,19 +1,14 @@
 """node.memory: what the process holds, and giving back what it does not need."""
 
-import ctypes
 import gc
 import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from flowmq._message import live_messages
+from flowmq._message import give_back_memory, live_messages
 from flowmq.server.control.registry import Arguments, command
 
 if TYPE_CHECKING:
     from flowmq.server.node import Node
-
-# Of the GNU C library only; elsewhere freed memory is given back when that library likes.
-malloc_trim: Callable[[int], int] = getattr(ctypes.CDLL(None), "malloc_trim", lambda keep: 0)
 
 
 class Memory(Arguments):
@@ -28,7 +23,7 @@ def memory(node: "Node", asked: Memory) -> dict[str, int]:
     """
     if asked.collect:
         gc.collect()
-        malloc_trim(0)
+        give_back_memory()
     return {
         "connections": len(node.sessions),
         "messages": live_messages(),

@@ -19,7 +19,8 @@ from flowmq.server import tls
 from flowmq.server.config import to_toml
 from flowmq.server.control.commands.clients import sessions_of
 from flowmq.server.control.registry import COMMANDS, Arguments, Nothing, bad_request, command
-from flowmq.server.control.views import NODE_NAME, open_files, resident_bytes
+from flowmq.server.control.views import NODE_NAME, open_files
+from flowmq.server.process_memory import resident_bytes
 
 if TYPE_CHECKING:
     from flowmq.server.node import Node
