@@ -40,6 +40,7 @@ cdef extern from "sys/socket.h" nogil:
         SOCK_CLOEXEC
         SOL_SOCKET
         SO_LINGER
+    int MSG_DONTWAIT
     int MSG_NOSIGNAL
     struct linger:
         int l_onoff

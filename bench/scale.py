@@ -112,13 +112,14 @@ def beside(crowd: Crowd, broker: Broker, seconds: float) -> Figures:
             alone = OwnBroker()
             stack.callback(alone.stop)
             runs = [(measure(HOT, broker, seconds), measure(HOT, alone, seconds)) for _ in range(PAIRS)]
-            figures["hot_rate_ratio"] = statistics.median(
-                one.consumed_per_second / other.consumed_per_second for one, other in runs
-            )
-            figures["hot_cpu_ratio"] = statistics.median(
-                one.broker_cpu_us / other.broker_cpu_us
+            figures["hot_rate_ratio"] = median(
+                # A window that was over before this process had its turn has measured nothing.
+                one.consumed_per_second / other.consumed_per_second if other.consumed_per_second else None
                 for one, other in runs
-                if one.broker_cpu_us and other.broker_cpu_us
+            )
+            figures["hot_cpu_ratio"] = median(
+                one.broker_cpu_us / other.broker_cpu_us if one.broker_cpu_us and other.broker_cpu_us else None
+                for one, other in runs
             )
     return figures
 

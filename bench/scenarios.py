@@ -175,6 +175,15 @@ SCENARIOS = (
         own_queues=True,
     ),
     replace(
+        persistent("100-publishers-paced", KIB, 100, rate(245_000), at_most("confirm_p99_us", 10_000)),
+        title="1 KiB persistent, 100 queues, 100 publishers, 250 000 messages per second",
+        publishers=100,
+        queues=100,
+        own_queues=True,
+        batch=4,
+        rate=2500,
+    ),
+    replace(
         fanout("fanout-persistent", "1 KiB persistent, fanout to 10, window 1000", KIB),
         confirm_window=1000,
         persistent=True,
