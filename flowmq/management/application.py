@@ -36,9 +36,10 @@ class Management:
         made = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[errors])
         for one in ROUTES:
             handler = self._handler(one)
-            made.router.add_route(one.verb, one.path, handler)
-            if one.verb == "GET":
-                made.router.add_route("HEAD", one.path, handler)
+            for path in (one.path, f"{one.path}/"):  # some clients end some paths so
+                made.router.add_route(one.verb, path, handler)
+                if one.verb == "GET":
+                    made.router.add_route("HEAD", path, handler)
         made.router.add_route("GET", "/", redirected)
         return made
 

@@ -79,6 +79,7 @@ QUEUE_TOTALS = (
     ("rabbitmq_queue_messages_unacked", "gauge", "unacked", "Messages delivered to consumers but not yet acknowledged"),
     ("rabbitmq_queue_messages", "gauge", "messages", "Sum of ready and unacknowledged messages"),
     ("rabbitmq_queue_messages_ready_bytes", "gauge", "ready_bytes", "Size in bytes of ready messages"),
+    ("rabbitmq_queue_messages_bytes", "gauge", "bytes", "Size in bytes of ready and unacknowledged messages"),
     ("rabbitmq_queue_messages_unacked_bytes", "gauge", "unacked_bytes", "Size in bytes of unacknowledged messages"),
     ("rabbitmq_queue_messages_published_total", "counter", "publish", "Total number of messages published to queues"),
     ("rabbitmq_queue_consumers", "gauge", "consumers", "Consumers on queues"),
@@ -150,4 +151,8 @@ JOURNAL = (
         "compacted",
         "Segments given back by compaction",
     ),
+    ("rabbitmq_io_write_ops_total", "counter", "writes", "Total number of I/O write operations"),
+    ("rabbitmq_io_write_bytes_total", "counter", "bytes_written", "Total number of I/O bytes written"),
+    ("rabbitmq_io_sync_ops_total", "counter", "syncs", "Total number of I/O sync operations"),
+    ("rabbitmq_io_sync_time_seconds_total", "counter", "sync_seconds", "Total I/O sync time"),
 )

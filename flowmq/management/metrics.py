@@ -126,7 +126,11 @@ async def of_node(management: "Management", endpoint: str, *, with_queue_sums: b
     found += global_metrics(total)
     found += alarms(status)
     if with_queue_sums:
-        found += plain_metrics(QUEUE_TOTALS, {**total, "messages": total["ready"] + total["unacked"]})
+        sums = {
+            "messages": total["ready"] + total["unacked"],
+            "bytes": total["ready_bytes"] + total["unacked_bytes"],
+        }
+        found += plain_metrics(QUEUE_TOTALS, {**total, **sums})
     found += message_sizes(status, total)
     found += own(management, status, unacked)
     found += refused_by_limits(await control.call("limit.refused"))

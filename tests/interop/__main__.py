@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.interop import runner
-from tests.interop.languages import FRAMEWORKS, LIBRARIES, Language, Library
+from tests.interop.languages import FRAMEWORKS, LIBRARIES, TOOLS, Language, Library
 from tests.interop.programs import Outcome
 from tests.interop.table import markdown, problems
 from tests.support.certificates import Authority
@@ -28,7 +28,7 @@ def arguments() -> argparse.Namespace:
 
 def chosen(only: str) -> tuple[Library, ...]:
     names = {name.strip().lower() for name in only.split(",") if name.strip()}
-    every = (*LIBRARIES, *FRAMEWORKS)
+    every = (*LIBRARIES, *FRAMEWORKS, *TOOLS)
     known = {library.name.lower() for library in every} | {library.language.name.lower() for library in every}
     if names - known:
         raise SystemExit(f"not known: {', '.join(sorted(names - known))}; known: {', '.join(sorted(known))}")
@@ -72,12 +72,15 @@ def run(libraries: tuple[Library, ...], peer: Peer | None) -> dict[str, dict[str
     if peer:
         without_restart(peer)
         return results
+    add(runner.management(tuple(library for library in libraries if library in TOOLS)))
+    if not (plain or frameworks):
+        return results
     with tempfile.TemporaryDirectory(prefix="flowmq-interop-") as directory:
         trusted, another = (Authority(Path(directory), name) for name in ("trusted", "another"))
         with runner.broker(trusted) as running:
             without_restart(running.peer, lambda: add(runner.over_tls(plain, running, trusted, another)))
             add(runner.pause(plain, running))
-            outcomes, again = runner.restart(libraries, running)
+            outcomes, again = runner.restart((*plain, *frameworks), running)
             try:
                 add(outcomes)
                 again.stop()

@@ -131,6 +131,12 @@ LIBRARIES = (
     Library("RabbitMQ.Client", "Mono 6.8", CSHARP, ("mono", f"{WORK}/csharp/program.exe")),
 )
 
+# What asks the HTTP API.
+TOOLS = (
+    Library("rabbit-hole", "2.12.0", GO, (f"{WORK}/go/rabbit-hole",)),
+    Library("Flower", "2.2.0", PYTHON, (str(INTERPRETER), "flower_program.py")),
+)
+
 # On top of the libraries. What each of them has to do is in runner.TASKS.
 FRAMEWORKS = (
     Library("spring-amqp", "4.1.2", JAVA_LANGUAGE, (*JAVA, "interop.Spring")),

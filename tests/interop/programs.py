@@ -93,6 +93,14 @@ class Program:
         silent = Outcome("FAIL", wrong or "the program said nothing of it")
         return {name: said.get(name, silent) for name in expected}
 
+    def everything(self, at_least: int) -> dict[str, Outcome]:
+        """All that it said, which must be so many things."""
+        wrong = self.finish()
+        said = {found[2]: Outcome(found[1], found[3]) for line in self.output.lines if (found := OUTCOME.match(line))}
+        if wrong or len(said) < at_least:
+            said["end"] = Outcome("FAIL", wrong or f"it said {len(said)} things, not {at_least}")
+        return said
+
     def parcels(self) -> dict[str, dict[str, Any]]:
         """The messages it received, by the library that published them."""
         prefix = "parcel "

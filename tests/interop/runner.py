@@ -12,6 +12,7 @@ from tests.interop.languages import Library
 from tests.interop.programs import Outcome, Program
 from tests.support.broker import Broker
 from tests.support.certificates import Authority
+from tests.support.http import WITH_HTTP, api_of
 from tests.support.peer import Peer
 from tests.support.tls import LISTENING, tls_settings
 from tests.support.wire import connect
@@ -43,6 +44,7 @@ BEHAVIOURS = (
     "passive-404",
     "heartbeat",
 )
+SAID_AT_LEAST = {"rabbit-hole": 86, "Flower": 8}  # of what asks the HTTP API: how many things it looks at
 TASKS = ("task", "retry", "dead-letter")
 EXCHANGE = "interop.parcels"
 # No fraction among the headers: pika cannot write one, and reads 0.5 as 0.
@@ -166,6 +168,31 @@ def same(got: Any, expected: Any) -> bool:
     if isinstance(got, list) and isinstance(expected, list):
         return len(got) == len(expected) and all(map(same, got, expected))
     return isinstance(got, bool) == isinstance(expected, bool) and bool(got == expected)
+
+
+def management(tools: tuple[Library, ...]) -> Results:
+    """Programs that ask the HTTP API, of a broker with something in it."""
+    if not tools:
+        return {}
+    with tempfile.TemporaryDirectory(prefix="flowmq-interop-") as directory:
+        started = Broker(Path(directory), WITH_HTTP)
+        try:
+            with connect(started.peer) as client:
+                channel = client.channel()
+                channel.queue("busy")
+                channel.consume("busy")
+                channel.put("busy", b"one", b"two")
+                http = api_of(started)
+                http.put("vhosts", "watched")  # Flower does not find queues in "/"
+                urls = (f"http://guest:guest@127.0.0.1:{http.port}", f"{started.peer.url.removesuffix('%2F')}watched")
+                # One after the other: rabbit-hole closes the connections that it finds.
+                results = {
+                    tool.name: Program(tool, "management", *urls).everything(SAID_AT_LEAST[tool.name]) for tool in tools
+                }
+            started.stop()
+            return results
+        finally:
+            started.kill()
 
 
 def pause(libraries: tuple[Library, ...], running: Broker) -> Results:

@@ -43,7 +43,7 @@ async def user_rows(call: Call, names: Iterable[str]) -> list[dict[str, Any]]:
     return [user_row(await call.ask("user.get", name=name), limits.get(name, {})) for name in names]
 
 
-@route("GET", "/api/users", "/api/users/", tag=ADMINISTRATOR)
+@route("GET", "/api/users", tag=ADMINISTRATOR)
 async def list_users(call: Call) -> Any:
     """Users."""
     names = [user["name"] for user in await call.ask("user.list")]

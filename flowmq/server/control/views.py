@@ -85,6 +85,11 @@ def active_consumer(declared: DeclaredQueue) -> str | None:
     return next((text(consumer.tag) for consumer in consumers if consumer.active), None)
 
 
+def active_consumers(declared: DeclaredQueue) -> int:
+    consumers = declared.queue.consumer_count
+    return min(consumers, 1) if declared.queue.single_active else consumers
+
+
 def owner(declared: DeclaredQueue) -> dict[str, Any]:
     session: Any = declared.owner
     return {} if session is None else connection_details(session)
@@ -124,6 +129,7 @@ QUEUE_VIEW: dict[str, Callable[[InVHost], Any]] = {
     "message_bytes_ram": of_queue(lambda declared: declared.queue.ready_bytes - declared.queue.paged_bytes),
     "message_bytes_paged_out": of_queue(lambda declared: declared.queue.paged_bytes),
     "consumers": of_queue(lambda declared: declared.queue.consumer_count),
+    "active_consumers": of_queue(active_consumers),
     "consumer_capacity": of_queue(capacity),
     "consumer_utilisation": of_queue(capacity),
     "exclusive_consumer_tag": of_queue(exclusive_consumer),
