@@ -72,7 +72,7 @@ def parse(text: str) -> AmqpUri:
         port or PORTS[split.scheme],
         DEFAULT_USER if user is None else unquote(user),
         DEFAULT_USER if password is None else unquote(password),
-        unquote(split.path[1:], errors="surrogateescape") or "/",
+        _vhost(text, split),
         tls,
         options,
         without_credentials(text),
@@ -93,6 +93,13 @@ def _split(text: str) -> tuple[SplitResult, int | None]:
     if port == 0:
         raise UriError(f"'{masked(text)}': the port is 0")
     return split, port
+
+
+def _vhost(text: str, split: SplitResult) -> str:
+    try:
+        return unquote(split.path[1:], errors="strict") or "/"
+    except UnicodeDecodeError:
+        raise UriError(f"'{masked(text)}': the vhost is no UTF-8") from None
 
 
 def _options(text: str, split: SplitResult) -> dict[str, Any]:

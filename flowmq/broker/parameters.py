@@ -12,7 +12,7 @@ from typing import Any
 
 from flowmq.broker.definition_entries import DefinitionError, check_name, check_texts
 from flowmq.broker.definitions import Definitions
-from flowmq.broker.shovels import SHOVEL, ShovelError, read_shovel, shown
+from flowmq.broker.shovels import SHOVEL, ShovelError, check_hosts, read_shovel, shown
 
 PARAMETER, GLOBAL_PARAMETER = "parameter", "global-parameter"
 # Those of other plugins are refused: nobody here could say what they are for.
@@ -39,6 +39,7 @@ class Parameters:
         self.users: dict[tuple[str, str, str], str | None] = {}  # who has set it; None: an operator
         self.globals: dict[str, Any] = {}
         self.changed: Callable[[str, str, str], None] = nothing_happens  # is told of every one
+        self.shovel_hosts: list[str] = ["*"]  # where they may connect to
         self.shovels_need: Callable[[], str] = nothing_is_missing  # what is missing for them, in words
 
     def check(self, component: str, name: str, value: Any) -> None:
@@ -47,7 +48,7 @@ class Parameters:
         check_value("parameter", name, value)
         if component == SHOVEL:
             try:
-                read_shovel(value)
+                check_hosts(read_shovel(value), self.shovel_hosts)
             except ShovelError as error:
                 raise ParameterError(str(error)) from error
             if missing := self.shovels_need():

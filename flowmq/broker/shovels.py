@@ -5,7 +5,8 @@ own, to a queue or an exchange, over AMQP. Not here: the process that does it (f
 """
 
 import math
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -112,6 +113,15 @@ NEEDS = {
     "dest_queue_args": "dest_queue",
     "dest_predeclared": "dest_queue",
 }
+
+
+def check_hosts(shovel: Shovel, patterns: Iterable[str]) -> None:
+    """May it connect there? A pattern is a host, or a host and a port, with * for any part of it."""
+    expressions = [re.compile(re.escape(pattern).replace(r"\*", ".*"), re.IGNORECASE) for pattern in patterns]
+    for uri in (*shovel.src_uris, *shovel.dest_uris):
+        names = (uri.host, f"{uri.host}:{uri.port}")
+        if not uri.is_here and not any(one.fullmatch(name) for one in expressions for name in names):
+            raise ShovelError(f"the setting shovels.hosts does not allow shovels to connect to {names[1]}")
 
 
 def shown(value: Any) -> Any:

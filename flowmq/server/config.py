@@ -103,6 +103,10 @@ class DefinitionsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     best_effort: bool = False
 
 
+class ShovelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    hosts: list[str] = field(default_factory=lambda: ["*"])
+
+
 class PolicySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
     name: Text
     pattern: str
@@ -127,6 +131,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     definitions: DefinitionsSettings = field(default_factory=DefinitionsSettings)
     management: ManagementSettings = field(default_factory=ManagementSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
+    shovels: ShovelSettings = field(default_factory=ShovelSettings)
     users: list[User] = field(default_factory=list)
     tls_hosts: list[TLSHost] = field(default_factory=list)
     policies: list[PolicySettings] = field(default_factory=list)

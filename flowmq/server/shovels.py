@@ -90,6 +90,7 @@ class Shovels:
         parameters = node.broker.parameters
         parameters.changed = self._parameter_changed
         parameters.shovels_need = missing_library
+        parameters.shovel_hosts = node.settings.shovels.hosts
 
     # ------------------------------------------------------------------------------------------- the process
 

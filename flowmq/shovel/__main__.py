@@ -32,9 +32,11 @@ class Workers:
         while True:
             wanted = await self.control.call("shovel.wanted", after=generation)
             generation = wanted["generation"]
-            await self._adjust(wanted["node"], {(one["vhost"], one["name"]): one for one in wanted["shovels"]})
+            # What counts for all of them comes once.
+            common = {"node": wanted["node"], "hosts": wanted["hosts"]}
+            await self._adjust({(one["vhost"], one["name"]): {**common, **one} for one in wanted["shovels"]})
 
-    async def _adjust(self, node: str, wanted: dict[tuple[str, str], dict[str, Any]]) -> None:
+    async def _adjust(self, wanted: dict[tuple[str, str], dict[str, Any]]) -> None:
         """What is to be another one stops before that begins."""
         going = [
             name
@@ -44,7 +46,7 @@ class Workers:
         await self._stop(going)
         for name, one in wanted.items():
             if name not in self.by_name:
-                self.by_name[name] = Worker(self.control, self.reports, node, one)
+                self.by_name[name] = Worker(self.control, self.reports, one)
 
     async def _stop(self, names: list[tuple[str, str]]) -> None:
         await asyncio.gather(*(self.by_name.pop(name).stop() for name in names))

@@ -17,6 +17,7 @@ from pika.exceptions import AMQPConnectionError, ChannelClosed, ConnectionClosed
 from flowmq.broker.amqp_uri import AmqpUri
 
 CONNECT_SECONDS = 30.0
+HEARTBEAT_SECONDS = 60  # whatever the other side proposes: who is silent must be noticed
 CLOSE_SECONDS = 5.0
 NOT_FOUND = 404
 CLOSE = re.compile(r"ConnectionClosedByBroker: \((?P<code>\d+)\) (?P<quote>['\"])(?P<text>.*)(?P=quote)")
@@ -177,7 +178,7 @@ def connection_parameters(uri: AmqpUri, name: str, seconds: float) -> pika.Conne
         uri.port,
         uri.vhost,
         credentials,
-        heartbeat=uri.options.get("heartbeat"),
+        heartbeat=uri.options.get("heartbeat", HEARTBEAT_SECONDS),
         ssl_options=tls(uri) if uri.tls else None,
         socket_timeout=seconds,
         stack_timeout=seconds,

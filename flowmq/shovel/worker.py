@@ -9,7 +9,7 @@ from typing import Any
 import pika
 
 from flowmq.broker.amqp_uri import AmqpUri
-from flowmq.broker.shovels import NEVER, QUEUE_LENGTH, Shovel, ShovelError, read_shovel
+from flowmq.broker.shovels import NEVER, QUEUE_LENGTH, Shovel, ShovelError, check_hosts, read_shovel
 from flowmq.server.control.client import AsyncControlConnection, NoBroker
 from flowmq.server.control.registry import ControlError
 from flowmq.server.shovels import BLOCKED, RUNNING, STARTING, TERMINATED
@@ -25,8 +25,9 @@ log = logging.getLogger("flowmq.shovel")
 
 
 class Worker:
-    def __init__(self, control: AsyncControlConnection, reports: Reports, node: str, wanted: dict[str, Any]) -> None:
-        self.control, self.reports, self.node = control, reports, node
+    def __init__(self, control: AsyncControlConnection, reports: Reports, wanted: dict[str, Any]) -> None:
+        self.control, self.reports = control, reports
+        self.node, self.hosts = wanted["node"], wanted["hosts"]
         self.vhost, self.name, self.revision = wanted["vhost"], wanted["name"], wanted["revision"]
         self.value = wanted["value"]
         self.remaining: int | None = wanted["remaining"]
@@ -48,6 +49,7 @@ class Worker:
     async def _run(self) -> None:
         try:
             shovel = read_shovel(self.value)
+            check_hosts(shovel, self.hosts)
         except ShovelError as error:
             self._turn(TERMINATED, str(error))
             return
@@ -137,7 +139,7 @@ class Worker:
         for at, uri in enumerate(random.sample(uris, len(uris)), 1):
             link = Link(title)
             try:
-                await link.open(await self._entered(uri), f"Shovel {self.name}")
+                await link.open(await self._entered(uri), f"Shovel {printable(self.name)}")
             except Failed:
                 await link.close()
                 if at == len(uris):
@@ -223,3 +225,8 @@ class Worker:
             "pending": len(self.transfer.pending) if self.transfer is not None else 0,
             "moved": moved,
         }
+
+
+def printable(name: str) -> str:
+    """A name may hold any octets; the library writes UTF-8."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

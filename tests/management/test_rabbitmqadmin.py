@@ -41,6 +41,10 @@ def test_every_verb_that_people_use(script: Path, api: Api, name: str, tmp_path:
     run("declare", "exchange", f"name={name}", "type=topic")
     run("declare", "binding", f"source={name}", f"destination={name}", "routing_key=a.#")
     run("declare", "policy", f"name={name}", f"pattern=^{name}", 'definition={"message-ttl":60000}')
+    value = {"src-uri": "amqp://127.0.0.1:1", "src-queue": "a", "dest-uri": "amqp://127.0.0.1:1", "dest-queue": "b"}
+    run("declare", "parameter", "component=shovel", f"name={name}", f"value={json.dumps(value)}")
+    assert name in run("list", "parameters")
+    run("delete", "parameter", "component=shovel", f"name={name}")
     run("publish", f"exchange={name}", "routing_key=a.b", "payload=hello")
     assert "hello" in run("get", f"queue={name}", "ackmode=ack_requeue_false")
     shown = json.loads(run("--format=raw_json", "list", "queues", "name", "policy", "arguments"))

@@ -9,16 +9,20 @@ from pathlib import Path
 
 import pytest
 
+from flowmq.server.control.registry import ControlError
 from tests.crash.rabbitmq import SERVER, RabbitMQ, free_ports
 from tests.support import codec
-from tests.support.broker import Broker, children, until
+from tests.support.broker import Broker, children
+from tests.support.certificates import Authority
 from tests.support.peer import Peer
-from tests.support.shovels import Shovel, count, drained, fill, wait_for_count
+from tests.support.shovels import Shovel, count, drained, fill, until, wait_for_count
+from tests.support.tls import tls_settings
 from tests.support.wire import connect
 
 pytestmark = pytest.mark.flowmq_only
 
 Start = Callable[..., Broker]
+WITHOUT_PIKA = "import sys\n\nsys.modules['pika'] = None\n"
 BODIES = [b"message %d" % number for number in range(3000)]
 
 
@@ -299,6 +303,66 @@ def test_the_way_in_takes_nothing_but_tickets(home: Broker, name: str) -> None:
     shovel.delete()
 
 
+def test_where_the_settings_say_it_may_not_go(own_broker: Start) -> None:
+    broker = own_broker()
+    (port,) = free_ports(1)
+    uri = f"amqp://127.0.0.1:{port}"
+    shovel = Shovel(broker, "s", src_uri=uri, src_queue="a", dest_uri="amqp://", dest_queue="b")
+    broker.stop()
+    strict = Broker(broker.data_dir, {"FLOWMQ_SHOVELS__HOSTS": f"127.0.0.1:{port + 1}"})
+    try:
+        shovel.broker = strict
+        shovel.wait_for("terminated", f"shovels.hosts does not allow shovels to connect to 127.0.0.1:{port}")
+        with pytest.raises(ControlError, match=r"shovels\.hosts does not allow"):
+            Shovel(strict, "other", src_uri=uri, src_queue="a", dest_uri="amqp://", dest_queue="b")
+        strict.stop()
+    finally:
+        strict.kill()
+
+
+def test_without_the_library(own_broker: Start, tmp_path: Path) -> None:
+    broker = own_broker()
+    value = {"src_uri": "amqp://", "src_queue": "a", "dest_uri": "amqp://", "dest_queue": "b"}
+    shovel = Shovel(broker, "s", **value)
+    shovel.wait_for("running")
+    broker.stop()
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "sitecustomize.py").write_text(WITHOUT_PIKA)
+    without = Broker(broker.data_dir, {"PYTHONPATH": str(hidden)})
+    try:
+        shovel.broker = without
+        shovel.wait_for("terminated", "pip install 'flowmq[shovel]'")
+        assert not children(without.pid)
+        with pytest.raises(ControlError, match=r"pip install 'flowmq\[shovel\]'"):
+            Shovel(without, "other", **value)
+        without.stop()
+    finally:
+        without.kill()
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+def test_over_tls(home: Broker, own_broker: Start, authority: Authority, tmp_path: Path, name: str) -> None:
+    files = authority.for_server()
+    secured = own_broker(**tls_settings(files))
+    fill(home.peer, name, BODIES[:5])
+    port = int(secured.log.wait_for(r"AMQPS listener started on 127\.0\.0\.1:(\d+)")[1])
+    uri = f"amqps://guest:guest@127.0.0.1:{port}/%2F?cacertfile="
+    wrong = Authority(tmp_path, "another")
+    shovel = Shovel(home, name, src_uri="amqp://", src_queue=name, dest_uri=f"{uri}{wrong.path}", dest_queue=name)
+    shovel.wait_for("terminated", "certificate verify failed")
+    shovel = Shovel(home, name, src_uri="amqp://", src_queue=name, dest_uri=f"{uri}/nothing", dest_queue=name)
+    shovel.wait_for("terminated", "cannot be read: No such file or directory")
+    shovel = Shovel(home, name, src_uri="amqp://", src_queue=name, dest_uri=f"{uri}{authority.path}", dest_queue=name)
+    wait_for_count(secured.peer, name, 5)
+    shovel.delete()
+    secured.stop()
+
+
 # ------------------------------------------------------------------------------------------------- when one is killed
 
 
@@ -337,7 +401,10 @@ def test_whoever_is_killed_nothing_is_lost(own_broker: Start, killed: str) -> No
             os.kill(process_of(home), signal.SIGKILL)
         else:
             at = 0 if killed.startswith("home") else 1
+            of_home = process_of(home)
             started[at].kill()
+            if at == 0:
+                until(lambda: not Path(f"/proc/{of_home}").exists())
             started[at] = started[at].again()
         arrived: set[bytes] = set()
 

@@ -1,13 +1,28 @@
 """Shovels between brokers: set over the control socket, waited for, and the messages at their ends."""
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 from flowmq.server.control import place
 from flowmq.server.control.client import ControlConnection
 from flowmq.server.control.registry import ControlError
-from tests.support.broker import Broker, until
+from tests.support import broker
+from tests.support.broker import Broker
 from tests.support.peer import Peer
 from tests.support.wire import connect
+
+PAUSE_SECONDS = 0.03  # between two questions: whoever asks without end takes the processor from those that are asked
+
+
+def until(check: Callable[[], bool]) -> None:
+    def checked() -> bool:
+        if check():
+            return True
+        time.sleep(PAUSE_SECONDS)
+        return False
+
+    broker.until(checked)
 
 
 class Shovel:

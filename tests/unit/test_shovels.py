@@ -69,6 +69,7 @@ def test_older_names_count_too() -> None:
         ({"src-uri": "amqp://host?heartbeat=often"}, "heartbeat must be a number from 0 to 65535"),
         ({"src-uri": "amqp://u:secret@/v"}, "without a host it is this broker"),
         ({"src-uri": "amqps://"}, "without a host it is this broker"),
+        ({"src-uri": "amqp://u:secret@host/%ff"}, "the vhost is no UTF-8"),
         ({"src-uri": "u:secret@host"}, "it is no URI like"),
     ],
 )
@@ -120,6 +121,30 @@ def test_uris_are_shown_without_passwords(uri: str, with_mask: str, bare: str) -
     assert masked(uri) == with_mask
     assert without_credentials(uri) == bare
     assert shown({"src-uri": [uri], "dest-uri": uri, "src-queue": uri})["src-uri"] == [with_mask]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "allowed"),
+    [
+        (["*"], True),
+        ([], False),
+        (["host"], True),
+        (["HOST:5672"], True),
+        (["host:5671"], False),
+        (["h*t", "other"], True),
+        (["ost"], False),
+        (["h.st"], False),
+    ],
+)
+def test_where_shovels_may_connect_to(patterns: list[str], allowed: bool) -> None:
+    parameters = Parameters(Definitions())
+    parameters.shovel_hosts = patterns
+    parameters.set("/", "shovel", "here", {**PLAIN, "dest-uri": "amqp://"})
+    if allowed:
+        parameters.set("/", "shovel", "s", PLAIN)
+    else:
+        with pytest.raises(ParameterError, match=r"shovels.hosts does not allow shovels to connect to host:5672"):
+            parameters.set("/", "shovel", "s", PLAIN)
 
 
 def test_without_the_library_a_shovel_is_refused_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

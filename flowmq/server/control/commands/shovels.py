@@ -129,7 +129,9 @@ def totals(node: "Node", asked: Nothing) -> dict[str, Any]:
 async def wanted(node: "Node", asked: Wanted) -> dict[str, Any]:
     """All that are to run, with their passwords; answered once that is something else than it was."""
     await node.shovels.changed(asked.after)
-    return {"generation": node.shovels.generation, "node": NODE_NAME, "shovels": node.shovels.wanted()}
+    hosts = node.settings.shovels.hosts
+    shovels = node.shovels.wanted()
+    return {"generation": node.shovels.generation, "node": NODE_NAME, "hosts": hosts, "shovels": shovels}
 
 
 @command("shovel.ticket", TicketAsked)
