@@ -20,6 +20,7 @@ from flowmq.management.sampler import Sampler
 from flowmq.server import logs
 from flowmq.server.config import SettingsError
 from flowmq.server.control.client import AsyncControlConnection, NoBroker
+from flowmq.server.control.registry import ControlError
 from flowmq.server.tls import VERSIONS, load_certificate
 
 EXIT_NO_BROKER = 1
@@ -45,9 +46,9 @@ async def run(given: argparse.Namespace) -> int:
     logs.configure(settings["log_level"], settings["log_format"])
     sampler = Sampler(control, settings["sample_seconds"])
     management = Management(control, sampler)
-    secure = Certificate(settings) if given.management_tls_fd else None
+    secure = Certificate(control, settings) if given.management_tls_fd else None
     if secure is not None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, secure.load)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, secure.reload)
     else:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     runners = [
@@ -74,19 +75,33 @@ async def run(given: argparse.Namespace) -> int:
 
 
 class Certificate:
-    """What HTTPS is served with. Load it again when it was renewed; what cannot be read keeps the one before."""
+    """What HTTPS is served with. Load it again when it was renewed, or when another file has it now; what cannot be
+    read keeps the one before."""
 
-    def __init__(self, settings: Mapping[str, Any]) -> None:
-        self.settings = settings
+    def __init__(self, control: AsyncControlConnection, settings: Mapping[str, Any]) -> None:
+        self.control = control
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.options |= ssl.OP_NO_RENEGOTIATION
-        self.context.minimum_version = VERSIONS[settings["tls_version_min"]]
-        self.load()
+        self.load(settings)
+        self.reloading: asyncio.Task[None] | None = None
 
-    def load(self) -> None:
+    def load(self, settings: Mapping[str, Any]) -> None:
         try:
-            load_certificate(self.context, "tls", self.settings["certificate"], self.settings["key"])
+            load_certificate(self.context, "tls", settings["certificate"], settings["key"])
         except SettingsError as error:
+            log.error("HTTPS keeps its certificate: %s", error)
+        else:
+            self.context.minimum_version = VERSIONS[settings["tls_version_min"]]
+
+    def reload(self) -> None:
+        """The broker has taken over its settings anew by now."""
+        self.reloading = asyncio.ensure_future(self._reload())
+
+    async def _reload(self) -> None:
+        try:
+            self.load(await self.control.call("management.settings"))
+            log.info("HTTPS: the certificate was read again")
+        except (NoBroker, ControlError) as error:
             log.error("HTTPS keeps its certificate: %s", error)
 
 

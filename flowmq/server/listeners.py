@@ -107,7 +107,8 @@ class Listeners:
     def new_context(self, settings: Settings) -> ssl.SSLContext | None:
         """What these settings and their files make, without using it yet. Where nobody listens, none."""
         listening = self.node.settings
-        return tls.server_context(settings) if listening.tls.listen or listening.websocket.listen_tls else None
+        addresses = (*listening.tls.listen, *listening.websocket.listen_tls, *listening.management.listen_tls)
+        return tls.server_context(settings) if addresses else None
 
     def take_over(self, context: ssl.SSLContext | None, settings: Settings) -> None:
         """For the handshakes from now on; connections that are there keep what they have."""

@@ -70,6 +70,7 @@ class Node:
 
     def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop, store: Store | None = None) -> None:
         self.settings = settings
+        self.certificate_settings = settings  # as of the last reload: where the certificates are
         self.started_at = time.time()
         self.churn = Churn()
         self.lag = LoopLag(loop)
@@ -174,8 +175,10 @@ class Node:
         )
 
     def reload(self, settings: Settings) -> list[str]:
-        """Take over what can change while running: the policies. What changed, a line each."""
+        """Take over what can change while running: the policies, and where certificates are. What changed of the
+        policies, a line each."""
         changes = self.broker.configure_policies(settings.all_policies())
+        self.certificate_settings = settings
         flush()
         return changes
 

@@ -1,18 +1,14 @@
 """The HTTP API: RabbitMQ's keys, status codes and texts, and what users may do by their tags."""
 
 import base64
-import http.client
 import os
 import signal
-import ssl
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import pytest
 
 from tests.support.broker import Broker, children, until
-from tests.support.certificates import Authority
 from tests.support.http import WITH_HTTP, Api, api_of, fetch
 from tests.support.wire import Channel, connect
 
@@ -251,25 +247,6 @@ def test_nobody_in_without_a_log_in(api: Api, headers: dict[str, str], status: i
     assert (answer.status, answer.json) == (status, {"error": "not_authorized", "reason": "Login failed"})
     scheme = headers.get("Authorization", "Basic").partition(" ")[0]
     assert answer.headers["www-authenticate"].startswith(f"{scheme} realm=")
-
-
-def test_https(own_broker: Any, tmp_path: Path) -> None:
-    authority = Authority(tmp_path)
-    files = authority.for_server()
-    broker = own_broker(
-        FLOWMQ_TLS__CERTIFICATE=str(files.certificate),
-        FLOWMQ_TLS__KEY=str(files.key),
-        FLOWMQ_MANAGEMENT__LISTEN_TLS="127.0.0.1:0",
-    )
-    port = int(broker.log.wait_for(r"HTTPS API listener started on 127\.0\.0\.1:(\d+)")[1])
-    context = ssl.create_default_context(cafile=str(authority.path))
-    for _ in range(2):
-        connection = http.client.HTTPSConnection("localhost", port, context=context, timeout=60)
-        connection.request("GET", "/api/health/ready")
-        assert connection.getresponse().status == 200
-        connection.close()
-        broker.process.send_signal(signal.SIGHUP)
-    broker.stop()
 
 
 def test_too_many_wrong_log_ins_are_answered_without_a_look(own_broker: Any) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -227,6 +228,35 @@ def test_all_connections_to_a_virtual_host_are_closed(ctl: Ctl, amqp: Channel, n
 def test_without_a_broker_it_says_so(tmp_path: Path) -> None:
     assert "no broker is running there" in Ctl(tmp_path).refused("status")
     assert "no broker after 0.1 s" in Ctl(tmp_path).refused("await_startup", "--timeout", "0.1", code=75)
+
+
+def test_wait_for_the_broker_of_a_pid(ctl: Ctl, managed: Broker, tmp_path: Path) -> None:
+    file = tmp_path / "pid"
+    assert "no pid in the file within 0.1 s" in ctl.refused("wait", str(file), "-t", "0.1", code=75)
+    file.write_text("nobody")
+    assert "there is no pid in it" in ctl.refused("wait", str(file), code=65)
+    file.write_text(f"{managed.pid}\n")
+    assert f"The broker with pid {managed.pid} answers" in ctl("wait", str(file))
+    assert json.loads(ctl("wait", "--pid", str(managed.pid), "--formatter", "json"))["pid"] == managed.pid
+    assert "is not running" in ctl.refused("wait", "--pid", "4194304")
+    assert "either a file" in ctl.refused("wait", code=64)
+    # Another process that runs is not the broker.
+    assert "no answer within 0.1 s" in ctl.refused("wait", "--pid", str(os.getpid()), "-t", "0.1", code=75)
+
+
+def test_a_report_has_everything_and_no_password(ctl: Ctl, api: Api, name: str) -> None:
+    ctl("add_vhost", name)
+    ctl("add_user", name, "not-to-be-seen")
+    ctl("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
+    assert api.put("queues", name, f"{name}-queue") == 201
+    found = ctl("report")
+    for line in ("Status of node", "[management]", f"{name}-queue", f"\n{name}\t", "Listing connections ..."):
+        assert line in found, line
+    assert "not-to-be-seen" not in found
+    assert found.endswith("End of the report.\n")
+    assert "one form only" in ctl.refused("report", "--formatter", "json", code=64)
+    ctl("delete_user", name)
+    ctl("delete_vhost", name)
 
 
 def test_stop_ends_the_broker(own_broker: Any) -> None:

@@ -7,7 +7,7 @@ import click
 
 from flowmq import __version__
 from flowmq.server.control.client import ControlConnection, NoBroker
-from flowmq.server.ctl.codes import TIMEOUT, USAGE, Failed
+from flowmq.server.ctl.codes import DATA, TIMEOUT, USAGE, Failed
 from flowmq.server.ctl.listings import check_vhost
 from flowmq.server.ctl.verbs import Asked, verb
 
@@ -16,6 +16,7 @@ IF_UNUSED = click.option("--if-unused", "-u", is_flag=True, help="Only when nobo
 POLL_SECONDS = 0.1
 STARTUP_SECONDS = 300.0
 STOP_SECONDS = 60.0
+WAIT_SECONDS = 10.0
 
 
 # --------------------------------------------------------------------------------------------------------- queues
@@ -101,6 +102,51 @@ def await_startup(asked: Asked) -> None:
             if seconds and time.monotonic() >= until:
                 raise Failed(f"no broker after {seconds:g} s: {error}", TIMEOUT) from error
             time.sleep(POLL_SECONDS)
+
+
+@verb(
+    *("wait", "[pid-file]"),
+    click.option("-P", "--pid", type=click.IntRange(1), metavar="PID", help="In place of the file."),
+    examples="wait /run/flowmq/pid\nwait --pid 4711 --timeout 30",
+)
+def wait(asked: Asked, pid_file: str | None, pid: int | None) -> None:
+    """Wait until the broker with that pid answers: 10 s, or as long as --timeout says. It must not end meanwhile."""
+    if (pid_file is None) == (pid is None):
+        raise Failed("either a file with a pid or --pid is needed", USAGE)
+    asked.output.say(f"Waiting for {'pid file' if pid is None else 'pid'} '{pid_file or pid}' ...")
+    seconds = WAIT_SECONDS if asked.timeout_seconds is None else asked.timeout_seconds
+    until = time.monotonic() + seconds
+    while True:
+        wanted = pid_in(pid_file) if pid_file is not None else pid
+        if wanted is not None and not is_running(wanted):
+            raise Failed(f"process {wanted} is not running")
+        if wanted is not None and wanted == answering_pid(asked):
+            asked.output.tell(f"The broker with pid {wanted} answers", pid=wanted)
+            return
+        if seconds and time.monotonic() >= until:
+            raise Failed(f"{'no pid in the file' if wanted is None else 'no answer'} within {seconds:g} s", TIMEOUT)
+        time.sleep(POLL_SECONDS)
+
+
+def pid_in(path: str) -> int | None:
+    """A file that is not there yet, or not written yet, has none."""
+    try:
+        text = Path(path).read_text().strip()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Failed(f"{path}: {error.strerror}") from error
+    if text and not text.isdecimal():
+        raise Failed(f"{path}: there is no pid in it", DATA)
+    return int(text) if text else None
+
+
+def answering_pid(asked: Asked) -> int | None:
+    try:
+        with ControlConnection(asked.path) as control:
+            return int(control.call("node.ping")["pid"])
+    except (NoBroker, OSError):
+        return None
 
 
 @verb("stop", "[pid-file]")

@@ -7,7 +7,18 @@ from typing import Any
 import click
 
 from flowmq.server.config import SettingsError, load_settings
-from flowmq.server.ctl import access, broker, definitions, diagnostics, limits, listings, messages, parameters, policies
+from flowmq.server.ctl import (
+    access,
+    broker,
+    definitions,
+    diagnostics,
+    limits,
+    listings,
+    messages,
+    parameters,
+    policies,
+    report,
+)
 from flowmq.server.ctl.codes import CONFIGURATION, USAGE, Failed
 from flowmq.server.ctl.output import FORMATS, TABLE, Output
 from flowmq.server.ctl.verbs import VERBS, Asked, Verb, arguments_of, check_node
@@ -22,6 +33,7 @@ MODULES = (
     messages,
     parameters,
     policies,
+    report,
 )  # imported for the verbs that they register
 COMMON: tuple[Callable[[], click.Option], ...] = (
     lambda: click.Option(["--config", "config_path"], metavar="FILE", help="The broker's settings file."),

@@ -190,8 +190,8 @@ def environment(node: "Node", asked: Nothing) -> str:
 @command("node.certificates")
 def certificates(node: "Node", asked: Nothing) -> Iterator[Any]:
     """The certificates in use, and until when they are good, in seconds since 1970."""
-    if node.settings.tls.certificate:
-        yield from tls.expirations(node.settings)
+    if node.certificate_settings.tls.certificate:
+        yield from tls.expirations(node.certificate_settings)
 
 
 @command("node.listeners")
@@ -208,7 +208,7 @@ def management_settings(node: "Node", asked: Nothing) -> dict[str, Any]:
         "log_level": settings.log.level,
         "log_format": settings.log.format,
         "sample_seconds": settings.management.sample_seconds,
-        "certificate": settings.tls.certificate,
-        "key": settings.tls.key,
-        "tls_version_min": settings.tls.version_min,
+        "certificate": node.certificate_settings.tls.certificate,
+        "key": node.certificate_settings.tls.key,
+        "tls_version_min": node.certificate_settings.tls.version_min,
     }
