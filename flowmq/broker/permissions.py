@@ -5,13 +5,13 @@ anywhere in it; the empty pattern allows nothing.
 """
 
 import re
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from flowmq.amqp.errors import AccessRefused
 from flowmq.broker.names import octets
+from flowmq.broker.patterns import PatternError, pattern
 
 CONFIGURE, WRITE, READ = "configure", "write", "read"
 QUEUE, EXCHANGE = "queue", "exchange"
@@ -63,19 +63,15 @@ def check_description(description: str) -> None:
         raise AccessError("a description must be text in UTF-8") from None
 
 
-def check_pattern(pattern: str) -> None:
-    """Also what Python takes with a warning is refused: it means something else than it does in RabbitMQ."""
+def check_pattern(text: str) -> None:
     try:
-        pattern.encode()
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            re.compile(pattern)
-    except (re.error, Warning, OverflowError, RecursionError, UnicodeEncodeError) as error:
-        raise AccessError(f"pattern {pattern!r}: {error}") from None
+        pattern(text)
+    except PatternError as error:
+        raise AccessError(str(error)) from None
 
 
-def found(pattern: str, name: str) -> bool:
-    return re.search(pattern or NOTHING, name) is not None
+def found(text: str, name: str) -> bool:
+    return pattern(text or NOTHING).found_in(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +83,8 @@ class Permission:
     read: str
 
     def __post_init__(self) -> None:
-        for pattern in (self.configure, self.write, self.read):
-            check_pattern(pattern)
+        for text in (self.configure, self.write, self.read):
+            check_pattern(text)
 
     def allows(self, permission: str, name: str) -> bool:
         return found(getattr(self, permission), name)
@@ -102,15 +98,19 @@ class TopicPermission:
     read: str
 
     def __post_init__(self) -> None:
-        for pattern in (self.write, self.read):
-            check_pattern(pattern)
+        for text in (self.write, self.read):
+            check_pattern(text)
 
     def allows(self, permission: str, routing_key: str, values: Mapping[str, str]) -> bool:
-        pattern = getattr(self, permission)
+        text = getattr(self, permission)
         for name, value in values.items():
             # Escaped: a user whose name is a pattern must not have more rights for it.
-            pattern = pattern.replace(f"{{{name}}}", re.escape(value))
-        return found(pattern, routing_key)
+            text = text.replace(f"{{{name}}}", re.escape(value))
+        try:
+            return found(text, routing_key)
+        except PatternError:
+            # With what was filled in it is too long, or no text: nothing matches that.
+            return False
 
 
 ALL = Permission(".*", ".*", ".*")

@@ -5,12 +5,11 @@ those the one whose name comes first. Not here: what the keys may hold (policy_k
 (settings), and how they get to what is declared (vhost_policies).
 """
 
-import re
-import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from flowmq.broker.patterns import Pattern, PatternError
 from flowmq.broker.policy_keys import NUMBER_MAX, PolicyError, check_definition, check_text
 from flowmq.broker.settings import CLASSIC, QUORUM, Definition
 
@@ -39,7 +38,7 @@ class Policy:
     apply_to: str = "all"
     priority: int = 0
     operator: bool = False
-    regex: re.Pattern[str] = field(init=False, repr=False, compare=False)
+    regex: Pattern = field(init=False, repr=False, compare=False)
     objects: frozenset[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -76,7 +75,7 @@ class Policy:
 
     def matches(self, object_type: str, name: str) -> bool:
         """`object_type` is the type of a queue, or EXCHANGE."""
-        return object_type in self.objects and self.regex.search(name) is not None
+        return object_type in self.objects and self.regex.found_in(name)
 
     def as_record(self) -> dict[str, Any]:
         """Without its name, as it is kept on disk."""
@@ -88,14 +87,11 @@ class Policy:
         }
 
 
-def compiled(pattern: str) -> re.Pattern[str]:
-    """Also what Python takes with a warning is refused: it means something else than it does in RabbitMQ."""
+def compiled(text: str) -> Pattern:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            return re.compile(pattern)
-    except (re.error, Warning, OverflowError, RecursionError) as error:
-        raise PolicyError(f"pattern {pattern!r}: {error}") from None
+        return Pattern(text)
+    except PatternError as error:
+        raise PolicyError(str(error)) from None
 
 
 class PolicySet:

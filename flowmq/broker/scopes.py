@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 from urllib.parse import unquote_plus
 
-from flowmq.broker.permissions import CONFIGURE, READ, WRITE, Permission, TopicPermission
+from flowmq.broker.permissions import CONFIGURE, READ, WRITE, Permission, TopicPermission, found
 from flowmq.broker.users import User
 
 PERMISSIONS = (CONFIGURE, WRITE, READ)
@@ -29,7 +29,7 @@ def parse_scopes(texts: Iterable[str], prefix: str) -> tuple[list[Scope], tuple[
     scopes, tags = [], []
     for text in texts:
         kind, colon, rest = text.removeprefix(prefix).partition(":")
-        if not text.startswith(prefix) or not colon:
+        if not text.startswith(prefix) or not colon or not is_unicode(text):
             continue
         if kind == "tag" and rest:
             tags.append(rest)
@@ -39,18 +39,23 @@ def parse_scopes(texts: Iterable[str], prefix: str) -> tuple[list[Scope], tuple[
     return scopes, tuple(dict.fromkeys(tags))
 
 
+def is_unicode(text: str) -> bool:
+    """JSON can hold halves of characters."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def pattern(part: str) -> str:
     return ".*".join(re.escape(unquote_plus(literal)) for literal in re.sub(r"\*+", "*", part).split("*"))
 
 
 def matches(expression: str, name: str) -> bool:
-    return re.fullmatch(expression, name, re.DOTALL) is not None
+    return found(one_of([expression]), name)
 
 
 def one_of(expressions: Iterable[str]) -> str:
     """One for all of them; the empty one, which allows nothing, for none."""
     each = list(dict.fromkeys(expressions))
-    return rf"(?s:\A(?:{'|'.join(each)})\Z)" if each else ""
+    return rf"(?s:\A(?:{'|'.join(each)})\z)" if each else ""
 
 
 class TokenUser(User):
@@ -71,8 +76,8 @@ class TokenUser(User):
         if not here:
             return None
         patterns = (one_of(scope.name for scope in here if scope.permission == kind) for kind in PERMISSIONS)
-        self.permissions[vhost] = found = Permission(*patterns)
-        return found
+        self.permissions[vhost] = known = Permission(*patterns)
+        return known
 
     def topic_permissions_in(self, vhost: str) -> Mapping[str, TopicPermission]:
         return ScopedTopics([scope for scope in self.scopes if matches(scope.vhost, vhost)])

@@ -127,7 +127,7 @@ WRONG = [
     (("vhost", "delete", "orders"), "flowmq: there is no vhost 'orders'"),
     (
         ("permission", "set", "guest", "(", "", ""),
-        "flowmq: pattern '(': missing ), unterminated subpattern at position 0",
+        "flowmq: pattern '(': missing ): (",
     ),
     (("permission", "list", "--user", "ann"), "flowmq: there is no user 'ann'"),
 ]

@@ -326,7 +326,7 @@ REFUSED = [
         "permission.set",
         {"user": "guest", "configure": "(", "write": "", "read": ""},
         "bad_request",
-        "pattern '(': missing ), unterminated subpattern at position 0",
+        "pattern '(': missing )",
     ),
 ]
 

@@ -139,7 +139,7 @@ WRONG_FILES = [
     ),
     (
         '[[users]]\nname = "a"\npassword = "b"\npermissions = [{ read = "(" }]\n',
-        "users: pattern '(': missing ), unterminated subpattern at position 0",
+        "users: pattern '(': missing ): (",
     ),
     (
         '[[users]]\nname = "a"\npassword = "b"\npermissions = [{}, { vhost = "/" }]\n',
@@ -166,7 +166,7 @@ WRONG_FILES = [
     (policy("definition = 1"), "policies: Expected object, got int - at $[0].definition"),
     (
         policy("definition = { expires = 1 }", pattern="["),
-        "policies: policy 'p': pattern '[': unterminated character set",
+        "policies: policy 'p': pattern '[': missing ]",
     ),
     (
         policy("definition = { expires = 1 }\napply-to = 'queue'"),

@@ -5,13 +5,13 @@ time as anything else: runs of a few thousand keys are sorted, then merged as ro
 """
 
 import heapq
-import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta
 
+from flowmq.broker.patterns import Pattern, PatternError
 from flowmq.server.control.registry import SKIPPED, Arguments, bad_request
 
 T = TypeVar("T")
@@ -87,10 +87,9 @@ def name_filter(asked: Listing) -> Callable[[str], bool] | None:
         part = asked.name.casefold()
         return lambda name: part in name.casefold()
     try:
-        pattern = re.compile(asked.name, re.IGNORECASE)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise bad_request(f"name: {asked.name!r} is no regular expression: {error}") from None
-    return lambda name: pattern.search(name) is not None
+        return Pattern(asked.name, ignore_case=True).found_in
+    except PatternError as error:
+        raise bad_request(f"name: no regular expression: {error}") from None
 
 
 def in_order(items: Iterator[Any], view: View, asked: Listing) -> Iterator[Any]:

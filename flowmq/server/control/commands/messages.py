@@ -1,7 +1,6 @@
 """message.*: single messages, published, taken, or only looked at."""
 
 import asyncio
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +12,7 @@ from flowmq._queue import Queue
 from flowmq.amqp.methods import BasicGet, BasicNack, BasicPublish, BasicReject, ConfirmSelect
 from flowmq.amqp.properties import decode_content_header
 from flowmq.broker.names import text
+from flowmq.broker.patterns import Pattern, PatternError
 from flowmq.broker.permissions import EXCHANGE, QUEUE, READ, WRITE
 from flowmq.server.control.commands.clients import sessions_of
 from flowmq.server.control.commands.exchanges import exchange_named
@@ -125,11 +125,11 @@ class Browse(OnBehalf, kw_only=True):
     truncate: int | None = None
 
 
-def pattern(name: str, given: str) -> re.Pattern[str]:
+def pattern(name: str, given: str) -> Pattern:
     try:
-        return re.compile(given)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise bad_request(f"{name}: {given!r} is no regular expression: {error}") from None
+        return Pattern(given)
+    except PatternError as error:
+        raise bad_request(f"{name}: no regular expression: {error}") from None
 
 
 def lanes_of(queue: Any) -> list[Order]:
@@ -174,10 +174,10 @@ def looked_at(queue: Queue, asked: Browse) -> Iterator[Any]:
                 yield SKIPPED
 
 
-def fits(row: dict[str, Any], message: Any, asked: Browse, key: re.Pattern[str], body: re.Pattern[str]) -> bool:
-    if asked.routing_key and not key.search(row["routing_key"]):
+def fits(row: dict[str, Any], message: Any, asked: Browse, key: Pattern, body: Pattern) -> bool:
+    if asked.routing_key and not key.found_in(row["routing_key"]):
         return False
-    if asked.body and not body.search(message[6].decode("utf-8", "replace")):
+    if asked.body and not body.found_in(message[6]):
         return False
     headers = row["properties"].get("headers", {})
     return all(str(headers.get(name)) == str(value) for name, value in asked.headers.items())
