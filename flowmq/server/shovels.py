@@ -111,7 +111,10 @@ class Shovels:
                 self.child.start()
             else:
                 await self.child.stop()
-                for told in self.told.values():
+                # Others may have been set meanwhile.
+                if not self.told:
+                    self._shut_the_door()
+                for told in self.told.values() if missing_library() else ():
                     told.turn(TERMINATED, MISSING)
             await self.changed(seen)
 
@@ -131,8 +134,7 @@ class Shovels:
             await asyncio.gather(self.running, return_exceptions=True)
         if self.child is not None:
             await self.child.stop()
-        if self.server is not None:
-            self.server.close()
+        self._shut_the_door()
 
     # ---------------------------------------------------------------------------------------- which there are
 
@@ -210,6 +212,13 @@ class Shovels:
             "user": OPERATOR if user is None else user,
             "password": text,
         }
+
+    def _shut_the_door(self) -> None:
+        """Nobody needs it any more."""
+        self.tickets.clear()
+        if self.server is not None:
+            self.server.close()
+            self.server = None
 
     def _connection(self) -> Connection:
         entry = Entry(self.node.settings.amqp.handshake_timeout, ("PLAIN",), by_ticket=self.redeem)
