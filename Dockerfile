@@ -20,7 +20,7 @@ ENV PATH=/opt/flowmq/bin:$PATH \
     FLOWMQ_STORAGE__DATA_DIR=/var/lib/flowmq
 USER flowmq
 VOLUME /var/lib/flowmq
-EXPOSE 5672
+EXPOSE 5672 15672 15692
 STOPSIGNAL SIGTERM
 # A long journal takes its time to read.
 HEALTHCHECK --interval=10s --timeout=6s --start-period=120s \

@@ -4,10 +4,13 @@ import sys
 from pathlib import Path
 
 from flowmq.server.control import place
-from flowmq.server.control.client import ControlConnection
+from flowmq.server.control.client import ControlConnection, NoBroker
 
 SECONDS = 5.0
 
-with ControlConnection(Path(sys.argv[1]) / place.NAME) as control:
-    control.socket.settimeout(SECONDS)
-    control.call("node.ping")
+try:
+    with ControlConnection(Path(sys.argv[1]) / place.NAME) as control:
+        control.socket.settimeout(SECONDS)
+        control.call("node.ping")
+except (NoBroker, OSError) as error:
+    sys.exit(str(error) or type(error).__name__)

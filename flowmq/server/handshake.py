@@ -35,6 +35,7 @@ from flowmq.amqp.methods import (
 from flowmq.amqp.tables import Table
 from flowmq.broker.users import User
 from flowmq.broker.vhost import VHost
+from flowmq.server.authentication import TOO_MANY
 from flowmq.server.mechanisms import MECHANISMS, offered
 
 if TYPE_CHECKING:
@@ -209,7 +210,7 @@ def log_in(session: "Session", mechanism: str, response: bytes) -> None:
     def answered(name: str, user: User | str) -> None:
         if isinstance(user, str):
             log.warning("connection %s: log-in of user %r refused: %s", session.name, name, user)
-            refuse_log_in(session, mechanism)
+            refuse_log_in(session, mechanism, is_wrong=user != TOO_MANY)
         else:
             session.mechanism = mechanism
             admit(session, user)
@@ -226,8 +227,13 @@ def admit(session: "Session", user: User) -> None:
     session.send(0, ConnectionTune(amqp.channel_max, amqp.frame_max, amqp.heartbeat))
 
 
-def refuse_log_in(session: "Session", mechanism: str) -> None:
+def refuse_log_in(session: "Session", mechanism: str, *, is_wrong: bool) -> None:
     session.node.churn.log_ins_failed += 1
+    if not is_wrong:
+        # Nobody knows. To many clients a refusal is final, and a lost connection is not.
+        session.node.broker.limits.refused["log_ins"] += 1
+        session.abort()
+        return
     if session.can("authentication_failure_close"):
         error = AccessRefused(
             f"Login was refused using authentication mechanism {mechanism}. For details see the broker logfile."

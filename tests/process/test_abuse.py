@@ -5,6 +5,7 @@ Floods of connections and broken frames are in test_crowd.py.
 
 import socket
 import struct
+import time
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -201,6 +202,41 @@ def test_somebody_elses_wrong_passwords_do_not_keep_a_user_out(own_broker: OwnBr
     broker.log.wait_for("opened: user 'ann'")
     before, _, _ = broker.log.text.partition("opened: user 'ann'")
     assert before.count("refused: no such user") < tries
+    for guess in flood:
+        guess.close()
+    broker.stop()
+
+
+def test_wrong_passwords_from_many_addresses_keep_nobody_out_who_was_there_before(own_broker: OwnBroker) -> None:
+    """Nor do they slow down whoever is in."""
+    broker = own_broker(FLOWMQ_LIMITS__DEFAULT_USER_LOOPBACK_ONLY="false")
+    with ControlConnection(broker.data_dir / place.NAME) as control:
+        for name in ("ann", "bob"):
+            control.call("user.add", name=name, password="secret", tags=[])
+            control.call("permission.set", user=name, vhost="/", configure=".*", write=".*", read=".*")
+    neighbour = connect(broker.peer, user="ann", password="secret").channel()
+    queue = neighbour.queue(exclusive=True)
+    tries, flood = 700, []
+    for number in range(tries):
+        source = (f"127.1.{number // 250}.{1 + number % 250}", 0)
+        guess = socket.create_connection((broker.peer.host, broker.peer.port), 30, source_address=source)
+        fields = {"mechanism": "PLAIN", "response": plain(f"user {number}", "guess"), "locale": "en_US"}
+        guess.sendall(
+            codec.PROTOCOL_HEADER + codec.method_frame(0, "connection.start-ok", client_properties={}, **fields)
+        )
+        flood.append(guess)
+    began = time.monotonic()
+    connect(broker.peer, user="bob", password="secret").close()  # from the address where ann has been
+    assert time.monotonic() - began < 2, "more than four hundred checks take longer"
+    for number in range(100):
+        neighbour.put(queue, b"%d" % number)
+        method = neighbour.get(queue)
+        assert method is not None
+        assert method.body == b"%d" % number
+    with ControlConnection(broker.data_dir / place.NAME) as control:
+        refused = control.call("limit.refused")["log_ins"]
+    assert 0 < refused <= tries - 400
+    neighbour.client.close()
     for guess in flood:
         guess.close()
     broker.stop()

@@ -82,7 +82,7 @@ def test_sighup_takes_over_what_the_file_says_now(own_broker: OwnBroker, file: P
 @pytest.mark.parametrize(
     ("wrong", "complaint"),
     [
-        (UNROUTED.replace("^orders", "["), "policies: policy 'unrouted': pattern '[': unterminated character set"),
+        (UNROUTED.replace("^orders", "["), "policies: policy 'unrouted': pattern '[': missing ]"),
         (
             UNROUTED.replace("alternate-", "alternat-"),
             "policies: policy 'unrouted': unknown key 'alternat-exchange'; did",

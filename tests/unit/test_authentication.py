@@ -9,7 +9,7 @@ from flowmq.broker import passwords
 from flowmq.broker.passwords import ARGON2ID, Password, hashed, rabbitmq_hashed
 from flowmq.broker.users import User, Users
 from flowmq.server import authentication
-from flowmq.server.authentication import CHANGED, NO_SUCH_USER, NOT_FROM_THERE, WRONG_PASSWORD, Authenticator
+from flowmq.server.authentication import CHANGED, NO_SUCH_USER, NOT_FROM_THERE, TOO_MANY, WRONG_PASSWORD, Authenticator
 
 SLOW = hashed("secret")
 
@@ -87,7 +87,9 @@ async def test_what_was_right_is_remembered(door: Authenticator, counting: Count
     assert counting.slow == 1
     for _ in range(3):
         assert await door.user("ann", "wrong", from_loopback=False) == WRONG_PASSWORD
-    assert counting.slow == 4
+    assert counting.slow == 2  # what was wrong, likewise
+    assert await door.user("ann", "wrong too", from_loopback=False) == WRONG_PASSWORD
+    assert counting.slow == 3
 
 
 async def test_a_crowd_that_comes_at_once_costs_one_check(door: Authenticator, counting: Counting) -> None:
@@ -121,12 +123,43 @@ async def test_memory_of_log_ins_is_bounded_in_number_and_time(
 ) -> None:
     monkeypatch.setattr(authentication, "REMEMBERED_MAX", 3)
     monkeypatch.setattr(authentication, "REMEMBERED_SECONDS", 0.0)
+    monkeypatch.setattr(authentication, "WRONG_SECONDS", 0.0)
     for _ in range(2):
         await door.user("ann", "secret", from_loopback=False)
     assert counting.slow == 2
+    for _ in range(2):
+        await door.user("ann", "wrong", from_loopback=False)
+    assert counting.slow == 4
     for number in range(10):
-        door._remember(bytes([number]))
-    assert len(door.remembered) == 3
+        door.right.put(bytes([number]), True, 1.0)
+    assert len(door.right.found) == 3
+
+
+async def test_a_wrong_password_that_becomes_the_right_one_gets_in(door: Authenticator, users: Users) -> None:
+    assert await door.user("ann", "newer", from_loopback=False) == WRONG_PASSWORD
+    assert await door.user("zoe", "newer", from_loopback=False) == NO_SUCH_USER
+    users.set_password("ann", hashed("newer"))
+    users.add("zoe", hashed("newer"))
+    assert await door.user("ann", "newer", from_loopback=False) is users.by_name["ann"]
+    assert await door.user("zoe", "newer", from_loopback=False) is users.by_name["zoe"]
+
+
+async def test_too_many_for_one_user_are_refused_but_from_where_somebody_has_been(door: Authenticator) -> None:
+    def ask(number: int, source: str) -> "asyncio.Future[object]":
+        answer = asyncio.get_running_loop().create_future()
+        door.log_in("ann", f"guess {number}", from_loopback=False, answer=answer.set_result, source=source)
+        return answer
+
+    await door.user("ann", "secret", from_loopback=False)  # from ""
+    guesses = [ask(number, f"192.0.2.{number}") for number in range(authentication.USER_WAITING_MAX + 10)]
+    one_who_was_here, another = ask(1000, ""), ask(1001, "")
+    refused = [guess.result() for guess in guesses if guess.done()]
+    assert refused == [TOO_MANY] * 10
+    assert not one_who_was_here.done()
+    await asyncio.gather(one_who_was_here, another)
+    assert sum(guess.done() for guess in guesses) < 40  # they had every other turn
+    await asyncio.gather(*guesses)
+    assert not door.waiting_by_user
 
 
 async def test_a_check_that_nobody_waits_for_is_given_up(door: Authenticator, counting: Counting) -> None:
