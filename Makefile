@@ -75,8 +75,9 @@ fuzz: build ## broken sessions, then broken octets into each parser, for FUZZ_SE
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(ARGS)
 	$(BIN)/python -m tests.fuzz.inside --seconds $(FUZZ_SECONDS)
 
-crash: build ## kill the broker CRASH_ROUNDS=50 times and look for what it forgot
+crash: build ## kill the broker CRASH_ROUNDS=50 times, then shovels and brokers for a minute; look for what is forgotten
 	$(BIN)/python -m tests.crash --rounds $(CRASH_ROUNDS) $(ARGS)
+	$(BIN)/python -m tests.crash.shovels
 
 soak: build ## clients of all kinds that come, go and are killed for SOAK_SECONDS=600; memory must stay flat
 	$(BIN)/python -m tests.soak --seconds $(SOAK_SECONDS) $(ARGS)

@@ -18,6 +18,7 @@ from flowmq.broker.limits import VHOST_LIMITS
 from flowmq.broker.names import text
 from flowmq.broker.passwords import RABBITMQ_HASHES
 from flowmq.broker.policies import OPERATOR_POLICY, POLICY
+from flowmq.broker.shovels import shown
 
 if TYPE_CHECKING:
     from flowmq.broker.broker import Broker
@@ -45,11 +46,16 @@ def header(vhost: str | None) -> dict[str, Any]:
     return {**said, **{section: [] for section in sections}}
 
 
-def exported(broker: "Broker", vhost: str | None, *, for_rabbitmq: bool) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Sections and what stands in them. `for_rabbitmq`: without hashes of passwords that it does not know."""
+def exported(
+    broker: "Broker", vhost: str | None, *, for_rabbitmq: bool, with_passwords: bool = True
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Sections and what stands in them. `for_rabbitmq`: without hashes of passwords that it does not know;
+    `with_passwords`: those in the URIs of shovels."""
     for entry in entries_of(broker, vhost):
         if for_rabbitmq and isinstance(entry, UserEntry) and entry.hashing_algorithm not in ("", *RABBITMQ_HASHES):
             entry.password_hash = entry.hashing_algorithm = ""
+        if not with_passwords and isinstance(entry, ParameterEntry):
+            entry.value = shown(entry.value)
         yield SECTION_OF.get(entry.SECTION, entry.SECTION), entry.as_entry(with_vhost=vhost is None)
 
 

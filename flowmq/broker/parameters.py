@@ -12,7 +12,7 @@ from typing import Any
 
 from flowmq.broker.definition_entries import DefinitionError, check_name, check_texts
 from flowmq.broker.definitions import Definitions
-from flowmq.broker.shovels import SHOVEL, ShovelError, check_hosts, read_shovel, shown
+from flowmq.broker.shovels import SHOVEL, ShovelError, check_hosts, read_shovel
 
 PARAMETER, GLOBAL_PARAMETER = "parameter", "global-parameter"
 # Those of other plugins are refused: nobody here could say what they are for.
@@ -106,11 +106,6 @@ class Parameters:
 
     def restore_global(self, name: str, value: Any) -> None:
         self.globals[name] = value
-
-
-def without_passwords(component: str, value: Any) -> Any:
-    """As listings show it."""
-    return shown(value) if component == SHOVEL else value
 
 
 def check_component(component: str) -> None:

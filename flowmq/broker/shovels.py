@@ -66,14 +66,15 @@ def read_shovel(value: object) -> Shovel:
     if unknown:
         raise ShovelError(f"a shovel has no key '{unknown[0]}'")
     fields: dict[str, Any] = {}
-    for key, given in value.items():
-        name, read = KEYS[key]
-        if name in fields:
-            raise ShovelError(f"'{key}' says again what another key says")
+    for key, (name, read) in KEYS.items():
+        if key not in value:
+            continue
         try:
-            fields[name] = read(given)
+            given = read(value[key])
         except (UriError, ValueError) as error:
             raise ShovelError(f"{key}: {error}") from None
+        # Newer names come first, and count.
+        fields.setdefault(name, given)
     for key in URIS:
         if KEYS[key].field not in fields:
             raise ShovelError(f"a shovel needs the key '{key}'")
@@ -125,10 +126,10 @@ def check_hosts(shovel: Shovel, patterns: Iterable[str]) -> None:
 
 
 def shown(value: Any) -> Any:
-    """A shovel's value without passwords."""
+    """A value without passwords; those of upstreams have some, too."""
     if not isinstance(value, Mapping):
         return value
-    return {key: hidden(given) if key in URIS else given for key, given in value.items()}
+    return {key: hidden(given) if key in (*URIS, "uri") else given for key, given in value.items()}
 
 
 def hidden(given: Any) -> Any:

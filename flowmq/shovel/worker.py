@@ -105,7 +105,6 @@ class Worker:
                 self.transfer = None
             await asyncio.gather(*(link.close() for link in links))
         if not self.stopping.is_set():
-            log.info("%s has moved all that it was to move", self.title)
             await self.control.call("shovel.finished", vhost=self.vhost, name=self.name, revision=self.revision)
 
     async def _begun(self, shovel: Shovel, links: list[Link]) -> Transfer:

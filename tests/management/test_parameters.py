@@ -88,6 +88,9 @@ def test_who_may(api: Api, name: str, tags: str, may_set: int, may_set_global: i
     if may_set == 201:
         into = {**VALUE, "dest-uri": f"amqp:///{name}"}
         assert user.put("parameters", "shovel", "/", name, body={"value": into}) == 400
+        parameters = user.get("definitions", "/")["parameters"]
+        shown = VALUE if tags == "administrator" else SHOWN
+        assert {"component": "shovel", "name": name, "value": shown} in parameters
         assert api.delete("parameters", "shovel", "/", name) == 204
     if may_set_global == 201:
         assert api.delete("global-parameters", name) == 204
@@ -105,10 +108,11 @@ def test_they_go_with_their_virtual_host(api: Api, name: str) -> None:
 
 
 def test_definitions_bring_them(api: Api, name: str) -> None:
-    upstream = {"vhost": "/", "component": "federation-upstream", "name": name, "value": {"uri": "amqp://elsewhere"}}
+    upstream = {"vhost": "/", "component": "federation-upstream", "name": name, "value": {"uri": "amqp://a:b@c"}}
     shovel = {"vhost": "/", "component": "shovel", "name": name, "value": VALUE}
     assert api.ask("POST", "definitions", body={"parameters": [upstream, shovel]}).status == 204
-    assert upstream in api.get("parameters")
+    assert {**upstream, "value": {"uri": "amqp://a:***@c"}} in api.get("parameters")
+    assert upstream in api.get("definitions")["parameters"]
     assert api.get("shovels", "vhost", "/", name)["name"] == name
     wrong = {**shovel, "value": {**VALUE, "src-protocol": "amqp10"}}
     refused = api.ask("POST", "definitions", body={"parameters": [wrong]})

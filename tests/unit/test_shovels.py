@@ -29,6 +29,7 @@ def test_what_is_not_said_is_as_with_rabbitmq() -> None:
 def test_older_names_count_too() -> None:
     shovel = read_shovel({**PLAIN, "prefetch-count": 7, "delete-after": 9, "add-forward-headers": True})
     assert (shovel.src_prefetch_count, shovel.src_delete_after, shovel.dest_add_forward_headers) == (7, 9, True)
+    assert read_shovel({**PLAIN, "prefetch-count": 7, "src-prefetch-count": 8}).src_prefetch_count == 8
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,7 @@ def test_older_names_count_too() -> None:
         ({"src-predeclared": True, "src-queue-args": {"x-expires": 1}}, "mean nothing with 'src-predeclared'"),
         ({"src-protocol": "amqp10"}, "src-protocol: must be amqp091: AMQP 1.0 is not supported"),
         ({"dest-address": "x"}, "a shovel has no key 'dest-address'"),
-        ({"prefetch-count": 1, "src-prefetch-count": 2}, "says again what another key says"),
+        ({"prefetch-count": 0, "src-prefetch-count": 2}, "prefetch-count: must be a whole number from 1 to 65535"),
         ({"src-prefetch-count": 0}, "must be a whole number from 1 to 65535"),
         ({"src-prefetch-count": True}, "must be a whole number"),
         ({"reconnect-delay": -1}, "must be a number of seconds"),

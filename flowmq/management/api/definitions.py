@@ -13,6 +13,8 @@ HOW = ("dry_run", "best_effort", "delete_missing")
 
 async def exported(call: Call, vhost: str | None) -> Any:
     asked = {"vhost": vhost, "for_rabbitmq": call.flag("for_rabbitmq")}
+    # Who cannot import them needs no passwords of others.
+    asked["with_passwords"] = call.caller.may(ADMINISTRATOR)
     rows, definitions = await call.control.listing("definitions.export", **asked)
     for section, entry in rows:
         definitions[section].append(entry)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 class Export(Arguments):
     vhost: str | None = None
     for_rabbitmq: bool = False
+    with_passwords: bool = True  # those in the URIs of shovels
 
 
 class Begin(Arguments):
@@ -49,7 +50,8 @@ def export(node: "Node", asked: Export) -> Generator[Any, None, dict[str, Any]]:
 
 
 def rows_of(node: "Node", asked: Export) -> Generator[Any, None, dict[str, Any]]:
-    for section, entry in exported(node.broker, asked.vhost, for_rabbitmq=asked.for_rabbitmq):
+    how = {"for_rabbitmq": asked.for_rabbitmq, "with_passwords": asked.with_passwords}
+    for section, entry in exported(node.broker, asked.vhost, **how):
         yield [section, entry]
     return header(asked.vhost)
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from flowmq.broker.parameters import ParameterError, check_settable, without_passwords
-from flowmq.broker.shovels import ShovelError, read_shovel
+from flowmq.broker.parameters import ParameterError, check_settable
+from flowmq.broker.shovels import ShovelError, read_shovel, shown
 from flowmq.server.control.commands.exchanges import hosts_of
 from flowmq.server.control.commands.policies import host_named
 from flowmq.server.control.registry import Arguments, Nothing, command, not_found
@@ -39,7 +39,7 @@ class SetGlobal(GlobalName, kw_only=True):
 
 
 def row(vhost: str, component: str, name: str, value: Any) -> dict[str, Any]:
-    return {"vhost": vhost, "component": component, "name": name, "value": without_passwords(component, value)}
+    return {"vhost": vhost, "component": component, "name": name, "value": shown(value)}
 
 
 @command("parameter.list", Listed)
