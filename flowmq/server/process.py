@@ -1,7 +1,6 @@
 """The broker process: from settings to an exit code. Starts everything in order, and ends it in reverse."""
 
 import asyncio
-import gc
 import logging
 import os
 import resource
@@ -18,6 +17,7 @@ from flowmq._peer import set_flush_scheduler
 from flowmq.broker.policy_keys import PolicyError
 from flowmq.broker.users import LOOPBACK_ONLY_USER
 from flowmq.server import logs
+from flowmq.server.collector import Collector
 from flowmq.server.companion import Companion
 from flowmq.server.config import Settings, SettingsError, differences, parse_address
 from flowmq.server.control.service import ControlService
@@ -86,8 +86,8 @@ class Process:
                 node.start_store()
         except DefinitionsRefused as error:
             raise CannotStart(str(error)) from error
-        # What exists now lives as long as the process: the collector need not look at it again.
-        gc.freeze()
+        collector = Collector(loop)
+        collector.start()
         control = await start_control(node)
         self.listeners = listeners = await self._listen(node)
         self.companion = companion = await start_companion(node, control)
@@ -104,6 +104,7 @@ class Process:
         await companion.stop()
         await control.stop()
         node.lag.stop()
+        collector.stop()
         self.notifier.close()
         if not node.stop_store():
             log.error("stopped; the disk had failed, or what is on it is damaged: see above")
