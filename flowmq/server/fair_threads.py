@@ -7,6 +7,7 @@ work waits than can be done while somebody still waits for it: what comes on top
 
 import asyncio
 import ipaddress
+import logging
 import os
 import threading
 from collections import OrderedDict, deque
@@ -33,6 +34,7 @@ def source_of_host(host: str) -> str:
     return str(ipaddress.ip_network((address, OWN_NETWORK_BITS), strict=False))
 
 
+log = logging.getLogger("flowmq")
 NICENESS = 10  # the event loop comes first
 
 
@@ -142,4 +144,7 @@ class FairThreads:
 def let_others_come_first() -> None:
     """This thread, in Linux: elsewhere priorities are those of processes."""
     if hasattr(os, "sched_getaffinity"):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        try:
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        except PermissionError as error:  # by whoever confines the process: then all are equal
+            log.info("threads for passwords keep the usual priority: %s", error)

@@ -98,6 +98,18 @@ async def test_who_is_preferred_has_every_other_turn() -> None:
     threads.close()
 
 
+async def test_threads_that_may_not_step_back_work_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A filter of system calls, such as a systemd unit's, may forbid it."""
+
+    def forbidden(*_: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "setpriority", forbidden)
+    threads = one_thread()
+    assert await threads.submit("a", lambda: 1) == 1
+    threads.close()
+
+
 async def test_the_event_loop_comes_first() -> None:
     threads = one_thread()
     nice = await threads.submit("a", lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
