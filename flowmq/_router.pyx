@@ -306,6 +306,13 @@ cdef class Exchange:
         """What is bound here, each once."""
         return list(self.bindings_)
 
+    def has_target(self, target) -> bool:
+        return target in self.bindings_
+
+    def sources(self) -> list:
+        """Exchanges with a binding that leads here, or of which this is the alternate."""
+        return list(self.upstream)
+
     def bindings_to(self, target) -> list:
         """(key, match) of every binding to it."""
         return list(all_of(self.bindings_.get(target)))

@@ -28,6 +28,7 @@ from flowmq.broker.policies import Policy
 from flowmq.broker.policy_keys import PolicyError
 from flowmq.broker.users import ADMINISTRATOR, LOOPBACK_ONLY_USER, Users
 from flowmq.broker.vhost import VHost, no_one_to_tell
+from flowmq.broker.vhost_policies import all_at_once
 
 DEFAULT_VHOST = "/"
 DEFAULT_PASSWORD = "guest"
@@ -47,8 +48,10 @@ class Broker:
         definitions: Definitions | None = None,
         vhost_deleted: Callable[[VHost], None] = nothing_happens,
         limits: Limits | None = None,
+        begin: Callable[[Iterator[None]], None] = all_at_once,
     ) -> None:
         self.users = users
+        self.begin = begin
         self.definitions = definitions or Definitions()
         self.limits = limits or Limits(definitions=definitions)
         self.parameters = Parameters(self.definitions)
@@ -123,7 +126,7 @@ class Broker:
         return vhost
 
     def _add_vhost(self, name: str, *, description: str = "", tags: tuple[str, ...] = ()) -> VHost:
-        vhost = self.vhosts[name] = VHost(name, self.consumer_cancelled, self.definitions, self.limits)
+        vhost = self.vhosts[name] = VHost(name, self.consumer_cancelled, self.definitions, self.limits, self.begin)
         vhost.description, vhost.tags = description, tags
         return vhost
 

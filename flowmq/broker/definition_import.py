@@ -214,9 +214,11 @@ class Import:
                     continue
                 yield from promise.kept()
                 yield from self._take_back(changes[: self.done])
+                yield from self._finish_policies()
                 return
             self.done += 1
             yield
+        yield from self._finish_policies()
         for kind in reversed(ENTRIES):
             for entry, result in (both for both in deletions if both[0].SECTION == kind.SECTION):
                 steps: list[Iterator[None] | None] = []
@@ -225,8 +227,14 @@ class Import:
                 for rest in steps:
                     yield from rest or ()
                 yield
+        yield from self._finish_policies()
         self.applied = True
         yield from promise.kept()
+
+    def _finish_policies(self) -> Iterator[None]:
+        """What they concern does as they say before the import is told to be over."""
+        for vhost in list(self.broker.vhosts.values()):
+            yield from vhost.policies.finish()
 
     def _done(self, result: Result, change: Callable[[], object]) -> bool:
         try:

@@ -66,6 +66,11 @@ class DeclaredExchange:
     def alternate_name(self) -> str | None:
         return self.settings.alternate_exchange
 
+    @property
+    def is_left_over(self) -> bool:
+        """Does it go now that a binding from it has gone?"""
+        return self.auto_delete and not self.exchange.binding_count
+
     def apply(self, settings: ExchangeSettings) -> None:
         """From now on do what these say, which is what its arguments and policies add up to."""
         self.settings = settings

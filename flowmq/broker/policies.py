@@ -16,6 +16,7 @@ from flowmq.broker.settings import CLASSIC, QUORUM, Definition
 POLICY, OPERATOR_POLICY = "policy", "operator-policy"
 STREAM, EXCHANGE = "stream", "exchange"
 QUEUE_TYPES = frozenset({CLASSIC, QUORUM, STREAM})
+EXCHANGES_ONLY = frozenset({EXCHANGE})
 # What a policy may say that it applies to -> which types of objects those are.
 APPLY_TO: dict[str, frozenset[str]] = {
     "all": QUEUE_TYPES | {EXCHANGE},
@@ -23,7 +24,7 @@ APPLY_TO: dict[str, frozenset[str]] = {
     "classic_queues": frozenset({CLASSIC}),
     "quorum_queues": frozenset({QUORUM}),
     "streams": frozenset({STREAM}),
-    "exchanges": frozenset({EXCHANGE}),
+    "exchanges": EXCHANGES_ONLY,
 }
 
 

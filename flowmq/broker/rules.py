@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from flowmq._dead_letters import DeadLetters
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from flowmq.broker.vhost import VHost
 
 PARKING_SUFFIX = ".dead"
+SHARED_MAX = 1000
 log = logging.getLogger("flowmq")
 
 
@@ -28,21 +30,28 @@ class VHostRules:
     def __init__(self, vhost: "VHost") -> None:
         self.vhost = vhost
         self._lossy: set[bytes] = set()  # queues of which a dead letter was dropped
+        self._shared: dict[QueueSettings, QueueRules | None] = {}  # most queues are to do the same as many others
 
     def settings_changed(self, declared: DeclaredQueue) -> None:
         """Also when it is new."""
         vhost, settings = self.vhost, declared.settings
         if settings.expires_ms is not None or declared in vhost.leases:
             vhost.leases.begin(declared, told_ms())
-        rules = queue_rules(
-            settings,
-            vhost.exchanges,
-            lambda: self.parking_queue(declared),
-            self.letter_lost,
-            vhost.memories.seen_before(QUEUE, declared.name, settings, durable=declared.durable),
-        )
+        seen = vhost.memories.seen_before(QUEUE, declared.name, settings, durable=declared.durable)
+        if seen is None and not parks(settings):
+            rules = self._shared_rules(settings)
+        else:
+            park = partial(self.parking_queue, declared)
+            rules = queue_rules(settings, vhost.exchanges, park, self.letter_lost, seen)
         if rules is not None or declared.queue.rules is not None:
             declared.queue.apply(rules)
+
+    def _shared_rules(self, settings: QueueSettings) -> QueueRules | None:
+        if settings not in self._shared:
+            if len(self._shared) >= SHARED_MAX:
+                self._shared.clear()
+            self._shared[settings] = queue_rules(settings, self.vhost.exchanges, None, self.letter_lost, None)
+        return self._shared[settings]
 
     def parking_queue(self, declared: DeclaredQueue) -> Queue:
         """Where messages go that failed too often, when nobody has said where to: they are not dropped."""
@@ -69,10 +78,15 @@ class VHostRules:
             )
 
 
+def parks(settings: QueueSettings) -> bool:
+    """Does a queue need one for messages that failed too often?"""
+    return settings.dead_letter_exchange is None and settings.delivery_limit is not None
+
+
 def queue_rules(
     settings: QueueSettings,
     exchanges: dict[bytes, Exchange],
-    park: Callable[[], Queue],
+    park: Callable[[], Queue] | None,
     lost: Callable[[bytes, bytes], None],
     deduplication: Deduplication | None,
 ) -> QueueRules | None:
@@ -108,7 +122,7 @@ def queue_rules(
 def undertaker_for(
     settings: QueueSettings,
     exchanges: dict[bytes, Exchange],
-    park: Callable[[], Queue],
+    park: Callable[[], Queue] | None,
     lost: Callable[[bytes, bytes], None],
 ) -> Undertaker | None:
     if settings.dead_letter_exchange is not None:
@@ -116,6 +130,6 @@ def undertaker_for(
         return DeadLetters(
             exchanges, octets(settings.dead_letter_exchange), None if key is None else octets(key), lost=lost
         )
-    if settings.delivery_limit is not None:
+    if parks(settings):
         return DeadLetters(exchanges, None, park=park, lost=lost)
     return None

@@ -7,7 +7,7 @@ is whoever an exclusive queue belongs to, compared by identity only.
 import logging
 import secrets
 from base64 import urlsafe_b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from flowmq._order import told_ms
 from flowmq._queue import Consumer, Queue
@@ -26,7 +26,7 @@ from flowmq.broker.names import RESERVED_PREFIX, octets, text, without_line_brea
 from flowmq.broker.queues import DeclaredQueue
 from flowmq.broker.rules import VHostRules
 from flowmq.broker.settings import ExchangeSettings, queue_settings
-from flowmq.broker.vhost_policies import VHostPolicies
+from flowmq.broker.vhost_policies import VHostPolicies, all_at_once
 
 SERVER_NAMED_PREFIX = "amq.gen-"
 REPLY_TO = "amq.rabbitmq.reply-to"
@@ -43,7 +43,7 @@ def no_one_to_tell(consumer: Consumer) -> None:
 
 
 class VHost:
-    """`consumer_cancelled` is told of every consumer that loses its queue."""
+    """`consumer_cancelled` is told of every consumer that loses its queue; `begin` has work done step by step."""
 
     def __init__(
         self,
@@ -51,6 +51,7 @@ class VHost:
         consumer_cancelled: Callable[[Consumer], None] = no_one_to_tell,
         definitions: Definitions | None = None,
         limits: Limits | None = None,
+        begin: Callable[[Iterator[None]], None] = all_at_once,
     ) -> None:
         self.name = name
         self.limits = limits or Limits()
@@ -63,7 +64,7 @@ class VHost:
         self.declared_exchanges: dict[str, DeclaredExchange] = {}
         self.alternates = Alternates()
         self.queues: dict[str, DeclaredQueue] = {}
-        self.policies = VHostPolicies(self)
+        self.policies = VHostPolicies(self, begin)
         self.rules = VHostRules(self)
         self.settings_changed = self.rules.settings_changed  # made once for all queues
         self.leases = Leases()
@@ -161,16 +162,18 @@ class VHost:
         while going:
             exchange = going.pop()
             if self.declared_exchanges.get(exchange.name) is exchange:
-                going.extend(source for source in self._unlink_exchange(exchange) if is_left_over(source))
+                going.extend(source for source in self._unlink_exchange(exchange) if source.is_left_over)
 
     def _unlink_exchange(self, declared: DeclaredExchange) -> list[DeclaredExchange]:
         """Take one exchange out of everything; returns those that had bindings to it."""
         del self.declared_exchanges[declared.name]
         del self.exchanges[octets(declared.name)]
-        for queue in [queue for queue in self.queues.values() if declared in queue.sources]:
-            queue.sources -= {declared}
-        others = self.declared_exchanges.values()
-        sources = [other for other in others if other.exchange.unbind_target(declared.exchange)]
+        for target in declared.exchange.targets():
+            if isinstance(target, Queue):
+                self.queues[text(target.name)].sources -= {declared}
+        # Some have it as their alternate only, and one of them may be it.
+        upstream = [self.declared_exchanges.get(text(source.name)) for source in declared.exchange.sources()]
+        sources = [source for source in upstream if source and source.exchange.unbind_target(declared.exchange)]
         self.alternates.forget(declared)
         for other in self.alternates.of(declared.name):
             other.exchange.alternate = None
@@ -183,7 +186,7 @@ class VHost:
 
     def _bindings_gone(self, source: DeclaredExchange) -> None:
         """An auto-delete exchange goes when the last binding from it goes."""
-        if is_left_over(source):
+        if source.is_left_over:
             self.remove_exchange(source)
 
     def check_not_reserved_queue(self, name: str) -> None:
@@ -338,6 +341,8 @@ class VHost:
         if source.durable and queue.durable:
             self.definitions.unbound(self.name, source.name, QUEUE, queue.name, key, canonical(arguments))
         self._unbind(source, queue.queue, key, arguments)
+        if not source.exchange.has_target(queue.queue):
+            queue.sources -= {source}
 
     def bind_exchange(self, destination: str, source: str, key: str, arguments: Table) -> None:
         self.check_default_untouched(source, destination)
@@ -384,10 +389,6 @@ class VHost:
         queue = self.queues[destination]
         self._bind(origin, queue.queue, key, arguments)
         queue.sources |= {origin}
-
-
-def is_left_over(exchange: DeclaredExchange) -> bool:
-    return exchange.auto_delete and not exchange.exchange.binding_count
 
 
 def canonical(arguments: Table) -> bytes:

@@ -1,16 +1,21 @@
-"""The policies of a virtual host, and how they get to its queues and exchanges: at once, and to those they match.
+"""The policies of a virtual host, and how they get to its queues and exchanges: to those they match.
+
+What is declared from now on follows a change at once. What is there already does so in its turn: the first few at once,
+the others step by step, in the order in which they were declared. Each is given what all policies say at that moment,
+so that changes which overlap end in the same state as if one had come after the other.
 
 Policies set here are durable; those of the configuration file come from there at every start, and win over others of
 the same name.
 """
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from flowmq.amqp.tables import Table
 from flowmq.broker.arguments import queue_type
-from flowmq.broker.policies import EXCHANGE, OPERATOR_POLICY, POLICY, Policy, PolicySet
+from flowmq.broker.policies import EXCHANGE, EXCHANGES_ONLY, OPERATOR_POLICY, POLICY, Policy, PolicySet
 from flowmq.broker.policy_keys import PolicyError, keys_without_effect
 from flowmq.broker.settings import (
     PLAIN_QUEUE,
@@ -23,16 +28,28 @@ from flowmq.broker.settings import (
 )
 
 if TYPE_CHECKING:
+    from flowmq.broker.exchanges import DeclaredExchange
+    from flowmq.broker.queues import DeclaredQueue
     from flowmq.broker.vhost import VHost
 
 SHARED_MAX = 1000
+AT_ONCE_STEPS = 8
+STEP_NAMES = 20  # to be compared, and perhaps changed
 MERGED_ARGUMENTS = frozenset(source.argument for source in QUEUE_SOURCES.values())
 log = logging.getLogger("flowmq")
 
 
+def all_at_once(work: Iterator[None]) -> None:
+    """For a broker without a server: there is nobody who would wait."""
+    for _ in work:
+        pass
+
+
 class VHostPolicies:
-    def __init__(self, vhost: "VHost") -> None:
+    def __init__(self, vhost: "VHost", begin: Callable[[Iterator[None]], None]) -> None:
         self.vhost = vhost
+        self.begin = begin
+        self.unfinished: list[Iterator[None]] = []  # changes that have not come to everything yet, the oldest first
         self.sets = {POLICY: PolicySet(), OPERATOR_POLICY: PolicySet()}
         # By the names of their policies and their arguments: most queues are to do the same.
         self._shared: dict[tuple[str | None, str | None, tuple[tuple[str, object], ...]], QueueSettings] = {}
@@ -97,6 +114,7 @@ class VHostPolicies:
 
     def delete_all(self) -> None:
         """Of those set here; with the virtual host, so that nothing needs to be applied anew."""
+        self.unfinished.clear()
         for policies in self.sets.values():
             for policy in list(policies.stored.values()):
                 self.vhost.definitions.policy_deleted(policy)
@@ -131,20 +149,49 @@ class VHostPolicies:
 
     def _changed(self, changed: list[Policy]) -> None:
         """Only what a policy matched that came or went can be another one's now."""
-        if changed:
-            self._shared.clear()
-            self._apply_to_queues(changed)
-            self._apply_to_exchanges(changed)
+        if not changed:
+            return
+        self._shared.clear()
+        self.unfinished.append(self._apply(changed))
+        if len(self.unfinished) == 1 and sum(1 for _ in islice(self.finish(), AT_ONCE_STEPS)) == AT_ONCE_STEPS:
+            self.begin(self.finish())
 
-    def _apply_to_queues(self, changed: list[Policy]) -> None:
-        for queue in list(self.vhost.queues.values()):
+    def finish(self) -> Iterator[None]:
+        """Bit by bit, until no change is unfinished; whoever else does the same takes a part of it."""
+        while self.unfinished:
+            change = self.unfinished[0]
+            if next(change, self) is self:
+                self.unfinished.pop(0)
+            else:
+                yield
+
+    def _apply(self, changed: list[Policy]) -> Iterator[None]:
+        policies = [policy for policy in changed if policy.objects != EXCHANGES_ONLY]
+        # Taken one by one, so that those deleted meanwhile are not all let go of together.
+        queues = list(self.vhost.queues.values())[::-1] if policies else []
+        while queues:
+            self._apply_to_queues(policies, queues[: -STEP_NAMES - 1 : -1])
+            del queues[-STEP_NAMES:]
+            yield
+        exchanges = list(self.vhost.declared_exchanges.values())[::-1]
+        while exchanges:
+            self._apply_to_exchanges(changed, exchanges[: -STEP_NAMES - 1 : -1])
+            del exchanges[-STEP_NAMES:]
+            yield
+
+    def _apply_to_queues(self, changed: list[Policy], queues: list["DeclaredQueue"]) -> None:
+        for queue in queues:
+            if self.vhost.queues.get(queue.name) is not queue:
+                continue
             if any(policy.matches(queue.settings.queue_type, queue.name) for policy in changed):
                 settings = self.queue_settings(queue.name, queue.arguments)
                 if settings != queue.settings:
                     queue.apply(settings)
 
-    def _apply_to_exchanges(self, changed: list[Policy]) -> None:
-        for exchange in list(self.vhost.declared_exchanges.values()):
+    def _apply_to_exchanges(self, changed: list[Policy], exchanges: list["DeclaredExchange"]) -> None:
+        for exchange in exchanges:
+            if self.vhost.declared_exchanges.get(exchange.name) is not exchange:
+                continue
             if any(policy.matches(EXCHANGE, exchange.name) for policy in changed):
                 settings = self.exchange_settings(exchange.name, exchange.arguments)
                 if settings != exchange.settings:

@@ -24,11 +24,11 @@ from flowmq.server.config import LimitsSettings, Settings
 from flowmq.server.consuming import return_overdue
 from flowmq.server.definitions import Uploads, finish_interrupted, import_at_start
 from flowmq.server.lag import LoopLag
-from flowmq.server.leaving import Leaving
 from flowmq.server.memory import memory_limit
 from flowmq.server.oauth_settings import OAuthSettings
 from flowmq.server.pace import Pace
 from flowmq.server.shovels import Shovels
+from flowmq.server.turns import Turns
 from flowmq.storage.store import Store
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Node:
         self.store = store
         self.sessions: set[Session] = set()
         self.tasks: set[asyncio.Task[None]] = set()
-        self.leaving = Leaving(loop)
+        self.turns = Turns(loop)
         self.uploads = Uploads(loop)
         users = Users(
             [configured_user(user) for user in settings.users],
@@ -91,7 +91,12 @@ class Node:
         self.tokens = new_tokens(settings.oauth, loop)
         self.authenticator = Authenticator(users, loop, self.tokens)
         self.broker = Broker(
-            users, self.consumer_cancelled, store, self.vhost_deleted, Limits(default_limits(settings.limits), store)
+            users,
+            self.consumer_cancelled,
+            store,
+            self.vhost_deleted,
+            Limits(default_limits(settings.limits), store),
+            self.turns.begin,
         )
         if store is None:
             self.broker.make_first()
@@ -154,7 +159,7 @@ class Node:
             self.due_timer.cancel()
         set_due_timer(None)
         set_burial_scheduler(None)
-        self.leaving.finish()
+        self.turns.finish()
         flush()
         forget_due()
         set_journal(None)

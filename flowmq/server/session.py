@@ -32,7 +32,7 @@ from flowmq.server import consuming, expiry, handshake, methods
 from flowmq.server.entry import Entry
 from flowmq.server.fair_threads import source_of
 from flowmq.server.heartbeat import Heartbeat
-from flowmq.server.leaving import end_channels
+from flowmq.server.leaving import end_channels, give_back
 
 if TYPE_CHECKING:
     from flowmq.server.node import Node
@@ -318,7 +318,7 @@ class Session:
 
     def leave_channel(self, channel: Channel, then: Callable[[], None]) -> None:
         """A channel ends. Nothing else on this connection is dealt with until all it held is back."""
-        self.node.leaving.give_back(self, end_channels(self, [channel]), then)
+        give_back(self, end_channels(self, [channel]), then)
 
     def _close_channel(self, channel: Channel, class_id: int, method_id: int, error: AMQPError) -> None:
         log.warning("connection %s: channel %d closed: %s", self.name, channel.number, error.reply_text())
@@ -365,7 +365,7 @@ class Session:
             if self.is_counted:
                 self.is_counted = False
                 self.node.broker.limits.connection_closed(self.vhost.name, self.user_name)
-        self.node.leaving.give_back(self, ended, then)
+        give_back(self, ended, then)
 
     def _silent(self) -> None:
         self.closing_because = f"missed heartbeats from client, timeout: {self.heartbeat_seconds}s"

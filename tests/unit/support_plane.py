@@ -43,6 +43,9 @@ class Loop:
     def call_soon(self, callback: Callable[..., object], *arguments: object) -> None:
         self.soon.append((callback, arguments))
 
+    def time(self) -> float:
+        return 0.0
+
     def call_later(self, delay: float, callback: Callable[..., object], *arguments: object) -> Timer:
         return Timer()
 

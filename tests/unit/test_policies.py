@@ -5,6 +5,7 @@ The judge is naive: it looks at every policy for every queue, one after the othe
 
 import logging
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -502,3 +503,88 @@ def test_a_policy_for_another_virtual_host_is_refused() -> None:
     broker = Broker(Users([], default_user_loopback_only=True))
     with pytest.raises(PolicyError, match="policy 'p' in vhost 'elsewhere': there is no such vhost"):
         broker.configure_policies([Policy("p", "", TTL, vhost="elsewhere")])
+
+
+# ----------------------------------------------------------------------------------------- many queues, step by step
+
+QUEUES = 1000
+
+
+class Stepwise:
+    """A virtual host whose work is done when the test says so."""
+
+    def __init__(self) -> None:
+        self.works: list[Iterator[None]] = []
+        self.vhost = VHost("/", begin=self.works.append)
+        for number in range(QUEUES):
+            self.vhost.declare_queue(f"q{number}", OWNER)
+
+    def set(self, name: str = "p", pattern: str = "^q", **definition: Any) -> None:
+        definition = {key.replace("_", "-"): value for key, value in definition.items()}
+        self.vhost.policies.set(Policy(name, pattern, definition, priority=len(name)))
+
+    def finish(self) -> None:
+        for work in self.works:
+            for _ in work:
+                pass
+        assert not self.vhost.policies.unfinished
+        for queue in self.vhost.queues.values():
+            policy = self.vhost.policies.of_queue(queue.name, "classic")[0]
+            assert queue.settings == queue_settings(Table(), policy.definition if policy else None, None)
+
+    def limits(self) -> list[int | None]:
+        return [queue.settings.max_length for queue in self.vhost.queues.values()]
+
+
+def test_a_policy_comes_to_many_queues_step_by_step_and_to_new_ones_at_once() -> None:
+    stepwise = Stepwise()
+    stepwise.set(max_length=5)
+    done = stepwise.limits().count(5)
+    assert 0 < done < QUEUES
+    assert stepwise.limits() == [5] * done + [None] * (QUEUES - done)
+    stepwise.vhost.declare_queue("q-new", OWNER)
+    assert stepwise.limits()[-1] == 5
+    next(stepwise.works[0])
+    assert done < stepwise.limits().count(5) - 1 < QUEUES
+    stepwise.finish()
+
+
+def test_changes_that_overlap_end_as_if_one_had_come_after_the_other() -> None:
+    stepwise = Stepwise()
+    stepwise.set(max_length=5)
+    next(stepwise.works[0])
+    stepwise.set("stronger", "[02468]$", max_length=7)
+    next(stepwise.works[0])
+    stepwise.vhost.policies.delete("p")
+    assert len(stepwise.works) == 1
+    stepwise.finish()
+    assert set(stepwise.limits()) == {None, 7}
+
+
+def test_queues_that_go_meanwhile_and_come_again() -> None:
+    stepwise = Stepwise()
+    stepwise.set(max_length=5)
+    for number in range(QUEUES // 2, QUEUES):
+        stepwise.vhost.delete_queue(stepwise.vhost.queues[f"q{number}"])
+    again = stepwise.vhost.declare_queue(f"q{QUEUES - 1}", OWNER)
+    stepwise.finish()
+    assert again.settings.max_length == 5
+    assert len(stepwise.limits()) == QUEUES // 2 + 1
+
+
+def test_a_virtual_host_that_goes_meanwhile() -> None:
+    stepwise = Stepwise()
+    stepwise.set(max_length=5)
+    stepwise.vhost.policies.delete_all()
+    assert list(stepwise.works[0]) == []
+
+
+def test_a_thousand_queues_of_one_policy_share_their_rules() -> None:
+    stepwise = Stepwise()
+    stepwise.set(max_length=5, dead_letter_exchange="dead")
+    stepwise.finish()
+    assert len({id(queue.queue.rules) for queue in stepwise.vhost.queues.values()}) == 1
+    # But for those that keep what fails too often in a queue of their own.
+    stepwise.set(delivery_limit=5)
+    stepwise.finish()
+    assert len({id(queue.queue.rules) for queue in stepwise.vhost.queues.values()}) == QUEUES

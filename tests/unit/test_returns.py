@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from flowmq.server import leaving
+from flowmq.server import leaving, turns
 from tests.support import codec
 from tests.support.codec import Method
 from tests.unit.support_plane import Client, Plane, publish_frames
@@ -17,7 +17,7 @@ BODIES = [b"%d" % number for number in range(HELD)]
 def plane(monkeypatch: pytest.MonkeyPatch) -> Iterator[Plane]:
     monkeypatch.setattr(leaving, "AT_ONCE_MESSAGES", PIECE)
     monkeypatch.setattr(leaving, "TURN_MESSAGES", PIECE)
-    monkeypatch.setattr(leaving, "TURN_SECONDS", 0.0)
+    monkeypatch.setattr(turns, "TURN_SECONDS", 0.0)
     with Plane() as plane:
         yield plane
 
@@ -179,5 +179,5 @@ def test_one_failure_for_each_consumer(plane: Plane, publisher: Client) -> None:
 
 def test_a_broker_that_ends_puts_nothing_off(plane: Plane, holder: Client) -> None:
     holder.read(CLOSE)
-    plane.node.leaving.finish()
+    plane.node.turns.finish()
     assert plane.queue("q").message_count == HELD

@@ -307,3 +307,21 @@ def test_a_route_enters_no_python_function() -> None:
     assert entry.routes(b"a.b", table) == [queue]
     for exchange in (entry, headers, stray):
         exchange.delete()
+
+
+def test_an_exchange_knows_what_leads_to_it() -> None:
+    """By a binding, or as an alternate; however often, each once."""
+    target, bound, other, stranger = (Exchange(name, "direct") for name in (b"t", b"b", b"o", b"s"))
+    for key in (b"1", b"2"):
+        bound.bind(target, key, b"")
+    other.alternate = target
+    stranger.bind(bound, b"", b"")
+    assert set(target.sources()) == {bound, other}
+    assert bound.has_target(target)
+    bound.unbind(target, b"1", b"")
+    assert (bound.has_target(target), set(target.sources())) == (True, {bound, other})
+    bound.unbind(target, b"2", b"")
+    assert (bound.has_target(target), target.sources()) == (False, [other])
+    other.alternate = None
+    assert target.sources() == []
+    stranger.delete()

@@ -1,5 +1,6 @@
-"""policy.*: policies and operator policies."""
+"""policy.*: policies and operator policies. A change is answered when it has come to everything that it concerns."""
 
+import asyncio
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -69,8 +70,14 @@ def show_policy(node: "Node", asked: PolicyName) -> dict[str, Any]:
     return row(policy)
 
 
+async def finished(host: VHost) -> None:
+    """Others do it, a little in each turn."""
+    while host.policies.unfinished:
+        await asyncio.sleep(0)
+
+
 @command("policy.set", SetPolicy)
-def set_policy(node: "Node", asked: SetPolicy) -> dict[str, bool]:
+async def set_policy(node: "Node", asked: SetPolicy) -> dict[str, bool]:
     """Set a policy; says whether it is a new one."""
     host = host_named(node, asked.vhost)
     existed = host.policies.get(asked.name, kind_of(asked.operator)) is not None
@@ -85,11 +92,14 @@ def set_policy(node: "Node", asked: SetPolicy) -> dict[str, bool]:
             operator=asked.operator,
         )
     )
+    await finished(host)
     return {"created": not existed}
 
 
 @command("policy.delete", PolicyName)
-def delete_policy(node: "Node", asked: PolicyName) -> None:
+async def delete_policy(node: "Node", asked: PolicyName) -> None:
     """Delete a policy."""
-    if not host_named(node, asked.vhost).policies.delete(asked.name, kind_of(asked.operator)):
+    host = host_named(node, asked.vhost)
+    if not host.policies.delete(asked.name, kind_of(asked.operator)):
         raise not_found(f"no policy '{asked.name}' in vhost '{asked.vhost}'")
+    await finished(host)

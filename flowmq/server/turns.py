@@ -1,0 +1,47 @@
+"""Work that would keep everybody waiting, done a little at a time: all of it takes but a small part of each turn."""
+
+import time
+from asyncio import AbstractEventLoop
+from collections import deque
+from collections.abc import Iterator
+
+from flowmq._connection import set_clock
+from flowmq._peer import flush
+
+TURN_SECONDS = 0.002
+
+
+class Turns:
+    def __init__(self, loop: AbstractEventLoop) -> None:
+        self.loop = loop
+        self.works: deque[Iterator[None]] = deque()
+
+    def begin(self, work: Iterator[None]) -> None:
+        """Each step is to take a tenth of a millisecond or so. Several works have a step each in turn."""
+        self.works.append(work)
+        if len(self.works) == 1:
+            self.loop.call_soon(self._go_on)
+
+    def finish(self) -> None:
+        """The broker ends: nothing is put off any more."""
+        while self.works:
+            self._step()
+
+    def _go_on(self) -> None:
+        set_clock()
+        ends = time.perf_counter() + TURN_SECONDS
+        while self.works:
+            self._step()
+            if time.perf_counter() >= ends:
+                break
+        flush()
+        if self.works:
+            self.loop.call_soon(self._go_on)
+
+    def _step(self) -> None:
+        # It stands in line during its step, so that what that begins does not ask for a turn of its own.
+        work = self.works[0]
+        more = next(work, self) is not self
+        self.works.popleft()
+        if more:
+            self.works.append(work)
