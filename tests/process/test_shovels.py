@@ -363,6 +363,30 @@ def test_over_tls(home: Broker, own_broker: Start, authority: Authority, tmp_pat
     secured.stop()
 
 
+def test_with_a_client_certificate(
+    home: Broker, own_broker: Start, authority: Authority, tmp_path: Path, name: str
+) -> None:
+    files, own = authority.for_server("inner.example.org"), authority.sign("mover")
+    users = tmp_path / "flowmq.toml"
+    everything = "{ vhost = '/', configure = '.*', write = '.*', read = '.*' }"
+    users.write_text(f"[[users]]\nname = 'mover'\npassword = 'nobody knows'\npermissions = [{everything}]\n")
+    others = {"mechanisms": "EXTERNAL", "client_certificates": "required", "client_ca": str(authority.path)}
+    secured = own_broker("--config", str(users), **tls_settings(files, external_name="common_name", **others))
+    port = int(secured.log.wait_for(r"AMQPS listener started on 127\.0\.0\.1:(\d+)")[1])
+    fill(home.peer, name, BODIES[:5])
+    options = f"cacertfile={authority.path}&certfile={own.certificate}&keyfile={own.key}&auth_mechanism=external"
+    uri = f"amqps://127.0.0.1:{port}?{options}"
+    shovel = Shovel(home, name, src_uri="amqp://", src_queue=name, dest_uri=uri, dest_queue=name)
+    shovel.wait_for("terminated", "certificate verify failed: IP address mismatch")
+    uri += "&server_name_indication=inner.example.org"
+    shovel = Shovel(home, name, src_uri="amqp://", src_queue=name, dest_uri=uri, dest_queue=name)
+    shovel.wait_for("running")
+    until(lambda: shovel.status["forwarded"] == 5)
+    secured.log.wait_for("opened: user 'mover'")
+    shovel.delete()
+    secured.stop()
+
+
 # ------------------------------------------------------------------------------------------------- when one is killed
 
 
