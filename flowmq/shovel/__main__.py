@@ -17,6 +17,7 @@ from flowmq.shovel.reports import Reports
 from flowmq.shovel.worker import Worker
 
 EXIT_NO_BROKER = 1
+Name = tuple[str, str]  # of a shovel: its virtual host, and what it is called there
 log = logging.getLogger("flowmq.shovel")
 
 
@@ -25,7 +26,8 @@ class Workers:
 
     def __init__(self, control: AsyncControlConnection, reports: Reports) -> None:
         self.control, self.reports = control, reports
-        self.by_name: dict[tuple[str, str], Worker] = {}
+        self.by_name: dict[Name, Worker] = {}
+        self.going: dict[Name, asyncio.Future[None]] = {}  # told to stop
 
     async def run(self) -> None:
         generation = 0
@@ -34,25 +36,36 @@ class Workers:
             generation = wanted["generation"]
             # What counts for all of them comes once.
             common = {"node": wanted["node"], "hosts": wanted["hosts"]}
-            await self._adjust({(one["vhost"], one["name"]): {**common, **one} for one in wanted["shovels"]})
+            self._adjust({(one["vhost"], one["name"]): {**common, **one} for one in wanted["shovels"]})
 
-    async def _adjust(self, wanted: dict[tuple[str, str], dict[str, Any]]) -> None:
-        """What is to be another one stops before that begins."""
+    def _adjust(self, wanted: dict[Name, dict[str, Any]]) -> None:
+        """What is to be another one stops before that begins; others do not wait for it."""
         going = [
             name
             for name, worker in self.by_name.items()
             if name not in wanted or wanted[name]["revision"] != worker.revision
         ]
-        await self._stop(going)
+        for name in going:
+            self._stop(name)
         for name, one in wanted.items():
             if name not in self.by_name:
-                self.by_name[name] = Worker(self.control, self.reports, one)
+                self.by_name[name] = Worker(self.control, self.reports, one, self.going.get(name))
 
-    async def _stop(self, names: list[tuple[str, str]]) -> None:
-        await asyncio.gather(*(self.by_name.pop(name).stop() for name in names))
+    def _stop(self, name: Name) -> None:
+        before, worker = self.going.get(name), self.by_name.pop(name)
+        going = self.going[name] = asyncio.ensure_future(stopped(worker, before))
+        going.add_done_callback(lambda _: self.going.pop(name) if self.going.get(name) is going else None)
 
     async def stop(self) -> None:
-        await self._stop(list(self.by_name))
+        for name in list(self.by_name):
+            self._stop(name)
+        await asyncio.gather(*self.going.values())
+
+
+async def stopped(worker: Worker, before: asyncio.Future[None] | None) -> None:
+    await worker.stop()
+    if before is not None:
+        await before
 
 
 def arguments() -> argparse.Namespace:

@@ -18,7 +18,7 @@ from flowmq.broker.amqp_uri import AmqpUri
 
 CONNECT_SECONDS = 30.0
 HEARTBEAT_SECONDS = 60  # whatever the other side proposes: who is silent must be noticed
-CLOSE_SECONDS = 5.0
+CLOSE_SECONDS = 2.0
 NOT_FOUND = 404
 CLOSE = re.compile(r"ConnectionClosedByBroker: \((?P<code>\d+)\) (?P<quote>['\"])(?P<text>.*)(?P=quote)")
 WHERE_IN_OPENSSL = re.compile(r" *\(_ssl\.c:\d+\)$")
@@ -129,7 +129,7 @@ class Link:
             # The library cannot be interrupted while it connects: it ends by itself, by its timers at the latest.
             self.is_left = True
             return
-        with contextlib.suppress(pika.exceptions.ConnectionWrongStateError):  # it is being closed already
+        with contextlib.suppress(pika.exceptions.AMQPError):  # it is being closed already, or was never good for it
             self.connection.close()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(self.closed), CLOSE_SECONDS)

@@ -25,8 +25,16 @@ log = logging.getLogger("flowmq.shovel")
 
 
 class Worker:
-    def __init__(self, control: AsyncControlConnection, reports: Reports, wanted: dict[str, Any]) -> None:
-        self.control, self.reports = control, reports
+    """`before` ends when the one in whose place it comes has stopped."""
+
+    def __init__(
+        self,
+        control: AsyncControlConnection,
+        reports: Reports,
+        wanted: dict[str, Any],
+        before: asyncio.Future[None] | None,
+    ) -> None:
+        self.control, self.reports, self.before = control, reports, before
         self.node, self.hosts = wanted["node"], wanted["hosts"]
         self.vhost, self.name, self.revision = wanted["vhost"], wanted["name"], wanted["revision"]
         self.value = wanted["value"]
@@ -47,6 +55,8 @@ class Worker:
     # ---------------------------------------------------------------------------------------------------- its life
 
     async def _run(self) -> None:
+        if self.before is not None:
+            await asyncio.wait([self.before])
         try:
             shovel = read_shovel(self.value)
             check_hosts(shovel, self.hosts)
