@@ -165,6 +165,29 @@ func lookAtThings() {
 	check("shovels", err)
 }
 
+func shovels() {
+	definition := hole.ShovelDefinition{SourceURI: hole.URISet{"amqp://"}, SourceQueue: "busy", SourcePrefetchCount: 10,
+		SourceDeleteAfter: "never", DestinationURI: hole.URISet{"amqp://mole:secret@127.0.0.1:1"}, DestinationQueue: "there",
+		AckMode: "on-confirm", ReconnectDelay: 1, DestinationAddForwardHeaders: true, SourceProtocol: "amqp091"}
+	status("shovel", 201)(client.DeclareShovel("/", "s", definition))
+	status("shovel again", 204)(client.DeclareShovel("/", "s", definition))
+	list("shovels", client.ListShovels)
+	list("shovels in a vhost", func() ([]hole.ShovelInfo, error) { return client.ListShovelsIn("/") })
+	one("shovel", func() (*hole.ShovelInfo, error) { return client.GetShovel("/", "s") }, func(found *hole.ShovelInfo) bool {
+		return found.Definition.SourcePrefetchCount == 10 && found.Definition.DestinationURI[0] == "amqp://mole:***@127.0.0.1:1"
+	})
+	for _, state := range list("shovels' states", func() ([]hole.ShovelStatus, error) { return client.ListShovelStatus("/") }) {
+		one("shovel's state", func() (hole.ShovelStatus, error) { return state, nil }, func(found hole.ShovelStatus) bool {
+			return found.Name == "s" && found.Type == "dynamic" && found.State != "running" && found.Timestamp != ""
+		})
+	}
+	status("shovel deleted", 204)(client.DeleteShovel("/", "s"))
+	status("global parameter", 201)(client.PutGlobalParameter("site", map[string]interface{}{"owner": "ann"}))
+	one("global parameter", in("site", client.GetGlobalParameter),
+		func(found *hole.GlobalRuntimeParameter) bool { return found.Name == "site" })
+	status("global parameter deleted", 204)(client.DeleteGlobalParameter("site"))
+}
+
 func lookAtClients() {
 	for _, connection := range list("connections", client.ListConnections) {
 		one("connection", in(connection.Name, client.GetConnection),
@@ -239,6 +262,7 @@ func main() {
 	}
 	setUp()
 	lookAtThings()
+	shovels()
 	lookAtClients()
 	healthChecks()
 	refusals()
