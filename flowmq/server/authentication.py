@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import os
 import secrets
+import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from functools import partial
@@ -66,19 +67,18 @@ class Check:
 class Memory:
     """What was found out, for a while, and not too much of it."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
+    def __init__(self) -> None:
         self.found: OrderedDict[Any, tuple[float, Any]] = OrderedDict()
 
     def put(self, key: Any, value: Any, seconds: float) -> None:
-        self.found[key] = (self.loop.time() + seconds, value)
+        self.found[key] = (time.monotonic() + seconds, value)
         self.found.move_to_end(key)
         if len(self.found) > REMEMBERED_MAX:
             self.found.popitem(last=False)
 
     def get(self, key: Any) -> Any:
         until, value = self.found.get(key, (0.0, None))
-        return value if self.loop.time() < until else None
+        return value if time.monotonic() < until else None
 
 
 class Authenticator:
@@ -92,9 +92,9 @@ class Authenticator:
             loop, count, "password", waiting_max=waiting_max, source_waiting_max=SOURCE_WAITING_MAX
         )
         self.secret = secrets.token_bytes(32)
-        self.right = Memory(loop)  # by digest
-        self.wrong = Memory(loop)  # by digest and whether it was from loopback: why
-        self.sources = Memory(loop)  # from where somebody has logged in
+        self.right = Memory()  # by digest
+        self.wrong = Memory()  # by digest and whether it was from loopback: why
+        self.sources = Memory()  # from where somebody has logged in
         self.waiting_by_user: Counter[str] = Counter()
         self.under_way: dict[tuple[bytes, bool, str], Check] = {}
 

@@ -20,6 +20,7 @@ from flowmq.storage.layout import DataDir, StorageError
 
 EXIT_DAMAGED = 1
 EXIT_USAGE = 2
+STANDARD_FILES = ("stdin", "stdout", "stderr")
 EXIT_INTERRUPTED = 130
 LEVELS = get_args(get_type_hints(LogSettings)["level"])
 
@@ -168,7 +169,18 @@ def effective_settings(
     return load_settings(config_path, os.environ, {name: value for name, value in flags.items() if value is not None})
 
 
+def open_standard_files() -> None:
+    """Whoever starts us may have closed them: then the next file would be one of them, and lines would go into it."""
+    for descriptor, name in enumerate(STANDARD_FILES):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)  # the lowest that is free is this one
+            setattr(sys, name, os.fdopen(opened, "w" if descriptor else "r", closefd=False))
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    open_standard_files()
     try:
         code = flowmq.main(arguments, prog_name="flowmq", standalone_mode=False)
     except click.Abort:

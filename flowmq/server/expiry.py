@@ -36,7 +36,7 @@ def renew(session: "Session", user: User) -> bool:
         return True
     if not (isinstance(user, TokenUser) and isinstance(session.user, TokenUser)) or user.name != session.user.name:
         return False
-    session.user = user
+    session.node.logged_in(session, user)
     if session.access is not None:
         session.access.grants = user
     session.access_changed()

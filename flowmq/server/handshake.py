@@ -221,7 +221,7 @@ def log_in(session: "Session", mechanism: str, response: bytes) -> None:
 def admit(session: "Session", user: User) -> None:
     """Whoever it is has shown that they are."""
     session.node.churn.log_ins_succeeded += 1
-    session.user = user
+    session.node.logged_in(session, user)
     amqp = session.node.settings.amqp
     session.handler = tune_ok
     session.send(0, ConnectionTune(amqp.channel_max, amqp.frame_max, amqp.heartbeat))

@@ -78,6 +78,7 @@ class Node:
         self.loop = loop
         self.store = store
         self.sessions: set[Session] = set()
+        self.sessions_by_user: dict[User, set[Session]] = {}
         self.tasks: set[asyncio.Task[None]] = set()
         self.turns = Turns(loop)
         self.uploads = Uploads(loop)
@@ -203,8 +204,22 @@ class Node:
         self.sessions.add(session)
         self.alarms.session_began(session)
 
+    def logged_in(self, session: "Session", user: User) -> None:
+        """Also by another token than before."""
+        self._forget_user_of(session)
+        session.user = user
+        self.sessions_by_user.setdefault(user, set()).add(session)
+
+    def _forget_user_of(self, session: "Session") -> None:
+        if session.user is not None:
+            theirs = self.sessions_by_user.get(session.user, set())
+            theirs.discard(session)
+            if not theirs:
+                self.sessions_by_user.pop(session.user, None)
+
     def session_ended(self, session: "Session") -> None:
         self.sessions.discard(session)
+        self._forget_user_of(session)
         self.alarms.session_ended(session)
         if self.empty is not None and not self.sessions and not self.empty.done():
             self.empty.set_result(None)
@@ -219,13 +234,13 @@ class Node:
         session.consumer_cancelled(channel, consumer.tag)
 
     def user_changed(self, user: User) -> None:
-        for session in list(self.sessions):
-            if session.user is user:
-                session.access_changed()
+        for session in list(self.sessions_by_user.get(user, ())):
+            session.access_changed()
 
     def user_deleted(self, user: User) -> None:
         self.broker.limits.clear(USER_LIMITS, user.name)
-        self.end_sessions(lambda session: session.user is user, f"user '{user.name}' is deleted")
+        for session in list(self.sessions_by_user.get(user, ())):
+            session.force(f"user '{user.name}' is deleted")
 
     def vhost_deleted(self, vhost: VHost) -> None:
         self.end_sessions(lambda session: session.vhost is vhost, f"vhost '{vhost.name}' is deleted")
