@@ -134,6 +134,7 @@ LIBRARIES = (
 # What asks the HTTP API.
 TOOLS = (
     Library("rabbit-hole", "2.12.0", GO, (f"{WORK}/go/rabbit-hole",)),
+    Library("Hop", "5.4.0", JAVA_LANGUAGE, (*JAVA, "interop.Hop")),
     Library("Flower", "2.2.0", PYTHON, (str(INTERPRETER), "flower_program.py")),
 )
 

@@ -44,7 +44,7 @@ BEHAVIOURS = (
     "passive-404",
     "heartbeat",
 )
-SAID_AT_LEAST = {"rabbit-hole": 94, "Flower": 8}  # of what asks the HTTP API: how many things it looks at
+SAID_AT_LEAST = {"rabbit-hole": 94, "Hop": 75, "Flower": 8}  # of what asks the HTTP API: how many things it looks at
 TASKS = ("task", "retry", "dead-letter")
 EXCHANGE = "interop.parcels"
 # No fraction among the headers: pika cannot write one, and reads 0.5 as 0.
@@ -177,18 +177,17 @@ def management(tools: tuple[Library, ...]) -> Results:
     with tempfile.TemporaryDirectory(prefix="flowmq-interop-") as directory:
         started = Broker(Path(directory), WITH_HTTP)
         try:
-            with connect(started.peer) as client:
-                channel = client.channel()
-                channel.queue("busy")
-                channel.consume("busy")
-                channel.put("busy", b"one", b"two")
-                http = api_of(started)
-                http.put("vhosts", "watched")  # Flower does not find queues in "/"
-                urls = (f"http://guest:guest@127.0.0.1:{http.port}", f"{started.peer.url.removesuffix('%2F')}watched")
-                # One after the other: rabbit-hole closes the connections that it finds.
-                results = {
-                    tool.name: Program(tool, "management", *urls).everything(SAID_AT_LEAST[tool.name]) for tool in tools
-                }
+            http = api_of(started)
+            http.put("vhosts", "watched")  # Flower does not find queues in "/"
+            urls = (f"http://guest:guest@127.0.0.1:{http.port}", f"{started.peer.url.removesuffix('%2F')}watched")
+            results: Results = {}
+            for tool in tools:  # one after the other: some close the connections that they find
+                with connect(started.peer) as client:
+                    channel = client.channel()
+                    channel.queue("busy", exclusive=True)
+                    channel.consume("busy")
+                    channel.put("busy", b"one", b"two")
+                    results[tool.name] = Program(tool, "management", *urls).everything(SAID_AT_LEAST[tool.name])
             started.stop()
             return results
         finally:

@@ -150,7 +150,7 @@ func lookAtThings() {
 	list("limits of a vhost", func() ([]hole.VhostLimitsInfo, error) { return client.GetVhostLimits(vhost) })
 	list("limits of users", client.GetAllUserLimits)
 	list("limits of a user", func() ([]hole.UserLimitsInfo, error) { return client.GetUserLimits("mole") })
-	one("definitions", client.ListDefinitions, func(found *hole.ExportedDefinitions) bool { return len(*found.Queues) >= 3 })
+	one("definitions", client.ListDefinitions, func(found *hole.ExportedDefinitions) bool { return len(*found.Queues) >= 2 })
 	one("definitions of a vhost", in(vhost, client.ListVhostDefinitions),
 		func(found *hole.ExportedDefinitions) bool { return len(*found.Queues) == 2 })
 	_, err := client.ListFeatureFlags()
@@ -209,10 +209,14 @@ func healthChecks() {
 	one("mirrors", client.HealthCheckNodeIsMirrorSyncCritical, func(found hole.HealthCheckStatus) bool { return found.Ok() })
 	one("certificates", func() (hole.HealthCheckStatus, error) { return client.HealthCheckCertificateExpiration(1, hole.DAYS) },
 		func(found hole.HealthCheckStatus) bool { return found.Ok() })
-	one("protocol listener", func() (hole.ProtocolListenerCheckStatus, error) { return client.HealthCheckProtocolListener(hole.AMQP091) },
+	one("protocol listener", func() (hole.ProtocolListenerCheckStatus, error) {
+		return client.HealthCheckProtocolListener(hole.AMQP091)
+	},
 		func(found hole.ProtocolListenerCheckStatus) bool { return found.Ok() })
 	one("no port listener", func() (hole.PortListenerCheckStatus, error) { return client.HealthCheckPortListener(1) },
-		func(found hole.PortListenerCheckStatus) bool { return !found.Ok() && found.Missing == 1 && len(found.Ports) > 0 })
+		func(found hole.PortListenerCheckStatus) bool {
+			return !found.Ok() && found.Missing == 1 && len(found.Ports) > 0
+		})
 }
 
 func refusals() {
