@@ -14,6 +14,7 @@ import msgpack
 from flowmq._checksum import crc32c
 from flowmq._replay import CorruptJournal, Replay
 from flowmq._replay_segment import read_header
+from flowmq.broker.amqp_uri import masked
 from flowmq.storage.layout import DataDir, StorageError
 
 RECORD_HEAD = struct.Struct("<IIB3x")
@@ -179,8 +180,10 @@ def part_of(queue: dict[str, Any]) -> str:
 def readable(value: Any) -> Any:
     """The same without octets: names are text nearly always, and what is not text is shown as escapes.
 
-    Hashes of passwords are not for everybody who gets to see this.
+    Hashes of passwords, and the passwords in URIs of shovels, are not for everybody who gets to see this.
     """
+    if isinstance(value, str):
+        return masked(value)
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
     if isinstance(value, list):

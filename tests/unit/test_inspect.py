@@ -119,6 +119,21 @@ def test_parts_of_queues_and_what_exchanges_keep_are_named(run: Run, tmp_path: P
     assert "id 2  'orders' in vhost '/', priority 1  messages 1" in output
 
 
+def test_passwords_are_not_shown(run: Run, tmp_path: Path) -> None:
+    segment = Segment(1, size=700)
+    uris = {"src-uri": ["amqp://u:opensesame@host"], "dest-uri": "amqp://u:opensesame@host"}
+    shovel = ["parameter", [b"/", b"shovel", b"s"], {"value": uris, "user": None}]
+    user = ["user", [b"ann"], {"password": "opensesame", "algorithm": "plain", "tags": []}]
+    promise = ["promise", [b"1", b"0"], json.dumps([["parameters", {"value": uris}, False]])]
+    segment.batch(1, [write.definitions(packed(shovel, user, promise))])
+    write.write_data_dir(tmp_path / "data", [segment])
+    for options in ((), ("--json",)):
+        code, output, _ = run("inspect", tmp_path / "data", *options)
+        assert code == 0
+        assert "amqp://u:***@host" in output
+        assert "opensesame" not in output
+
+
 def test_a_name_in_two_vhosts_is_asked_for_by_id(run: Run, tmp_path: Path) -> None:
     segment = Segment(1)
     queues = [["queue", [vhost, b"orders"], {"id": number}] for number, vhost in enumerate((b"/", b"other"), 1)]
