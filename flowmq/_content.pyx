@@ -8,17 +8,17 @@ from flowmq._frame cimport (
 )
 from flowmq._message cimport (
     has_sender_selected_keys, message_body, message_make_room, message_new, message_release, scan_properties,
-    with_headers, with_short_string,
+    with_short_string,
 )
 from flowmq._order cimport queue_now
-from flowmq._rewrite cimport delay_in
+from flowmq._rewrite cimport header_value
 
 from flowmq._frame import check_contract
 from flowmq.amqp.errors import (
     AccessRefused, FrameError, NotFound, NotImplementedByBroker, PreconditionFailed, ResourceError, UnexpectedFrame,
 )
 from flowmq.amqp.method import undecodable
-from flowmq.broker.publishing import expiration_ms, sender_selected_keys, without_bcc
+from flowmq.broker.publishing import expiration_ms, sender_selected_keys
 
 check_contract(FLOWMQ_CONTRACT)
 
@@ -106,6 +106,9 @@ cdef class ContentReceiver(Outlet):
                                    &properties)
         if self.message == NULL:
             raise ResourceError("out of memory")
+        if self.selected_keys is not None:
+            # They stay there, for when it dies or goes on after a delay; but nobody is shown them.
+            self.message.blind = header_value(self.message, b"BCC") is not None
         self.received_bytes = 0
         if body_bytes == 0:
             self.finish_publish()
@@ -214,12 +217,6 @@ cdef class ContentReceiver(Outlet):
             if self.peer.topics_restricted:
                 self.check_topics(self.exchange, self.selected_keys)
             self.selected_keys.insert(0, self.routing_key())
-            if self.exchange.hold_ is None or delay_in(
-                <const uint8_t *>PyBytes_AS_STRING(headers), <uint32_t>PyBytes_GET_SIZE(headers)
-            ) == 0:
-                # Where it waits first they are needed when it goes on.
-                headers = without_bcc(headers)
-            rewritten = with_headers(payload, payload_bytes, properties, headers)
         if properties.user_id_at:
             self.check_user(payload, properties)
         return rewritten

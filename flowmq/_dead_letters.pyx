@@ -256,7 +256,7 @@ cdef int finish_leaving(Grave *grave) except -1:
 
 
 cdef RouteSet routes_of(Exchange exchange, Message *selecting, Message *message):
-    """By the routing key of `selecting`, and those that its headers add; BCC is there only while it waits."""
+    """By the routing key of `selecting`, and those that its headers add."""
     cdef const char *names = message_names(selecting)
     cdef uint32_t key_at = 2 + <uint8_t>names[0]
     cdef list keys = selected_keys(selecting) if selecting.headers_bytes else None
@@ -320,7 +320,7 @@ cdef Message *released(Message *message) except NULL:
     cdef Field field
     begin_fields(message, &cursor)
     while next_field(&cursor, &field):
-        if not is_named(&field, b"x-delay") and not is_named(&field, b"BCC"):
+        if not is_named(&field, b"x-delay"):
             put_field(writer, &field)
     put_name(writer, b"x-delay")
     put_number(writer, c"l", <uint64_t>-delay_of(message))

@@ -45,6 +45,8 @@ cdef Message *after_death(Message *message, bytes queue, bytes reason, bytes nam
             selected = field
             if not keeps_selected:
                 continue
+        elif message.blind and not keeps_selected and is_named(&field, b"BCC"):
+            continue
         if not is_of_the_broker(&field, message.died):
             put_field(writer, &field)
     put_deaths(writer, message, &deaths, &selected, queue, reason)
@@ -57,6 +59,7 @@ cdef Message *after_death(Message *message, bytes queue, bytes reason, bytes nam
     put_exchange(writer, b"x-last-death-exchange", message)
     copy = end_copy(writer, message, PyBytes_AS_STRING(names), <uint32_t>PyBytes_GET_SIZE(names), False)
     copy.died = True
+    copy.blind = message.blind and keeps_selected
     return copy
 
 

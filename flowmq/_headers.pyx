@@ -191,6 +191,17 @@ cdef MessageHeaders headers
 memset(&headers, 0, sizeof(headers))
 
 
+cdef void hide_blind_keys(Fields *fields) noexcept nogil:
+    """Nobody compares what nobody is to see."""
+    cdef Py_ssize_t position
+    cdef Py_ssize_t kept = 0
+    for position in range(fields.count):
+        if fields.items[position].name_bytes != 3 or memcmp(fields.items[position].name, b"BCC", 3) != 0:
+            fields.items[kept] = fields.items[position]
+            kept += 1
+    fields.count = kept
+
+
 cdef int read_message_headers(Message *message) except -1:
     # A malformed table has no fields; of several fields with one name the first counts.
     cdef Py_ssize_t position
@@ -201,6 +212,8 @@ cdef int read_message_headers(Message *message) except -1:
         &headers.fields, <const uint8_t *>message_header(message) + message.headers_at, message.headers_bytes
     ):
         headers.fields.count = 0
+    if message != NULL and message.blind:
+        hide_blind_keys(&headers.fields)
     while wanted < <uint64_t>headers.fields.count * 2:
         wanted *= 2
     if wanted > headers.places_count:

@@ -28,6 +28,7 @@ cdef struct Message:
     uint64_t journal_batch      # where the journal wrote it last; 0 is nowhere
     uint32_t journal_offset     # and where in that batch's segment
     uint8_t died                # it was dead-lettered: what its headers say of deaths is the broker's own
+    uint8_t blind               # its headers have routing keys that whoever receives it must not see: BCC
 
 cdef struct Properties:
     # Where the properties that the broker acts on lie in a content header payload; a position of 0 means absent.
@@ -51,9 +52,8 @@ cdef bint has_sender_selected_keys(const uint8_t *table, uint32_t table_bytes) n
 # Moves the cursor over the type and the value of a field. False when that is malformed.
 cdef bint skip_field_value(Cursor *cursor) noexcept nogil
 
-# The same content header payload with another short string at `at`, or with another headers table (without its length).
+# The same content header payload with another short string at `at`.
 cdef bytes with_short_string(const uint8_t *payload, uint32_t payload_bytes, uint32_t at, uint8_t old_bytes, bytes new)
-cdef bytes with_headers(const uint8_t *payload, uint32_t payload_bytes, const Properties *properties, bytes new)
 
 # A message with one reference and its body still to be filled. NULL when memory is out.
 cdef Message *message_new(const char *names, uint32_t names_bytes, const uint8_t *header, uint32_t header_bytes,

@@ -233,12 +233,6 @@ cdef bytes with_short_string(const uint8_t *payload, uint32_t payload_bytes, uin
     return old[:at - 1] + bytes((len(new),)) + new + old[at + old_bytes:]
 
 
-cdef bytes with_headers(const uint8_t *payload, uint32_t payload_bytes, const Properties *properties, bytes new):
-    cdef bytes old = (<const char *>payload)[:payload_bytes]
-    cdef uint32_t at = properties.headers_at
-    return old[:at - 4] + len(new).to_bytes(4, "big") + new + old[at + properties.headers_bytes:]
-
-
 # ------------------------------------------------------------------------------------------------------ blocks
 
 cdef void *allocate(uint64_t size, uint16_t *size_class, uint64_t *capacity) noexcept nogil:
@@ -300,7 +294,7 @@ cdef Message *message_new(const char *names, uint32_t names_bytes, const uint8_t
     message.headers_bytes = properties.headers_bytes
     message.body_bytes = body_bytes
     message.journal_batch = 0
-    message.died = False
+    message.died = message.blind = False
     at = message_names(message)
     memcpy(at, names, names_bytes)
     at[names_bytes] = <char>FRAME_END

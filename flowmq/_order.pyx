@@ -11,6 +11,7 @@ from flowmq._message cimport (
     Message, count_memory, message_body, message_header, message_names, message_release, message_retain,
 )
 from flowmq._message_log cimport never_committed
+from flowmq._rewrite cimport without_blind_keys
 from flowmq._ring cimport (
     NOT_IN_RING, ring_at, ring_find, ring_find_from, ring_free, ring_is_empty, ring_pop, ring_push, ring_take,
 )
@@ -627,6 +628,13 @@ cdef class Order:
 
 cdef tuple view_of(const Entry *entry):
     cdef Message *message = entry.message
+    cdef Entry shown
+    if message.blind:
+        shown = entry[0]
+        shown.message = without_blind_keys(message)
+        seen = view_of(&shown)
+        message_release(shown.message)
+        return seen
     cdef const char *names = message_names(message)
     cdef uint8_t exchange_bytes = <uint8_t>names[0]
     return (

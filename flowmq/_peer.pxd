@@ -99,6 +99,7 @@ cdef class Peer:
     cdef int put_content(self, Message *message, char *at, uint16_t channel) except -1
     # The same without the names.
     cdef int put_frames(self, Message *message, char *at, uint16_t channel) except -1
+    cdef int put_shown(self, Message *message, char *at, uint16_t channel, bint with_names) except -1
     cdef int forget_output(self) except -1
     cdef void count_left(self, Py_ssize_t left_bytes) noexcept
     cdef int share_body(self, Message *message, uint16_t channel) except -1

@@ -13,6 +13,7 @@ from flowmq._message cimport (
     message_body, message_bytes_alive, message_image_bytes, message_names, message_release, message_retain,
 )
 from flowmq._order cimport anything_timed
+from flowmq._rewrite cimport without_blind_keys
 
 from flowmq._frame import check_contract
 
@@ -240,6 +241,8 @@ cdef class Peer:
     cdef int put_content(self, Message *message, char *at, uint16_t channel) except -1:
         cdef uint64_t image_bytes = message_image_bytes(message)
         cdef char *header_frame = at + message.names_bytes + 1
+        if message.blind:
+            return self.put_shown(message, at, channel, True)
         if message.body_bytes > self.body_frame_bytes or message.body_bytes >= BODY_SHARED_BYTES_MIN:
             memcpy(at, message_names(message), message.names_bytes)
             self.output.used += message.names_bytes
@@ -253,6 +256,8 @@ cdef class Peer:
 
     cdef int put_frames(self, Message *message, char *at, uint16_t channel) except -1:
         cdef Py_ssize_t head_bytes = 1 + message.header_bytes + FRAME_OVERHEAD_BYTES
+        if message.blind:
+            return self.put_shown(message, at, channel, False)
         memcpy(at, message_names(message) + message.names_bytes, head_bytes)
         store_short(at + 2, channel)
         self.output.used += head_bytes
@@ -260,6 +265,14 @@ cdef class Peer:
             return self.share_body(message, channel)
         self.output.used += put_body(message, at + head_bytes, channel, self.body_frame_bytes)
         return 0
+
+    cdef int put_shown(self, Message *message, char *at, uint16_t channel, bint with_names) except -1:
+        """Without the keys that nobody is to see: it takes less room."""
+        cdef Message *shown = without_blind_keys(message)
+        try:
+            return self.put_content(shown, at, channel) if with_names else self.put_frames(shown, at, channel)
+        finally:
+            message_release(shown)
 
     cdef void count_left(self, Py_ssize_t left_bytes) noexcept:
         if left_bytes == 0:

@@ -32,6 +32,7 @@ cdef enum:
 
 cdef enum:
     DIED = 1                    # message_flags
+    BLIND = 2
 
 cdef packed struct SegmentHeader:
     char magic[8]

@@ -41,7 +41,7 @@ cdef size_t put_message(char *at, uint32_t seed, const Place *place, Message *me
     record.place = place[0]
     record.names_bytes = message.names_bytes
     record.header_bytes = message.header_bytes
-    record.message_flags = DIED if message.died else 0
+    record.message_flags = (DIED if message.died else 0) | (BLIND if message.blind else 0)
     record.body_bytes = message.body_bytes
     memcpy(octets, message_names(message), message.names_bytes)
     octets += message.names_bytes
@@ -104,6 +104,7 @@ cdef Message *message_of(const char *record) noexcept nogil:
     if message == NULL:
         return NULL
     message.died = fixed.message_flags & DIED
+    message.blind = (fixed.message_flags & BLIND) != 0
     if fixed.body_bytes == 0:
         return message
     grown = message_make_room(message, fixed.body_bytes)

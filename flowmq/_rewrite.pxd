@@ -41,8 +41,6 @@ cdef bytes header_value(Message *message, bytes name)
 cdef bytes exchange_of(Message *message)
 # How long a message is to be delayed, in milliseconds: its header x-delay when that is a positive integer, else 0.
 cdef int64_t delay_of(Message *message) noexcept nogil
-# The same by the headers property alone.
-cdef int64_t delay_in(const uint8_t *table, uint32_t table_bytes) noexcept nogil
 # Does that headers table say that a recent history is not to keep the message?
 cdef bint is_not_to_be_kept(Message *message) noexcept nogil
 
@@ -58,6 +56,9 @@ cdef void end_sized(HeaderWriter *writer, size_t at) noexcept nogil
 # A copy with one reference. `names` are exchange and routing key as short strings, NULL the same ones.
 cdef Message *end_copy(HeaderWriter *writer, Message *message, const char *names, uint32_t names_bytes,
                        bint with_expiration) except NULL
+
+# The same message as everyone but its publisher may see it, with one reference.
+cdef Message *without_blind_keys(Message *message) except NULL
 
 # The same message saying in its headers how often it came back. Takes over the reference to the old one.
 cdef Message *with_delivery_counts(Message *message, uint32_t delivery_count) except NULL

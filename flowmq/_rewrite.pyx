@@ -97,12 +97,9 @@ cdef bytes exchange_of(Message *message):
 
 
 cdef int64_t delay_of(Message *message) noexcept nogil:
-    return delay_in(<const uint8_t *>message_header(message) + message.headers_at, message.headers_bytes)
-
-
-cdef int64_t delay_in(const uint8_t *table, uint32_t table_bytes) noexcept nogil:
+    cdef const uint8_t *table = <const uint8_t *>message_header(message) + message.headers_at
     cdef Cursor cursor
-    if not find_field(table, table_bytes, b"x-delay", 7, &cursor):
+    if not find_field(table, message.headers_bytes, b"x-delay", 7, &cursor):
         return 0
     return max(<int64_t>0, min(integer_at(&cursor), DELAY_MS_MAX))
 
@@ -272,6 +269,7 @@ cdef Message *end_copy(HeaderWriter *writer, Message *message, const char *names
     if copy == NULL:
         raise MemoryError("a copy of a message")
     copy.died = message.died
+    copy.blind = message.blind
     if message.body_bytes:
         grown = message_make_room(copy, message.body_bytes)
         if grown == NULL:
@@ -299,4 +297,18 @@ cdef Message *with_delivery_counts(Message *message, uint32_t delivery_count) ex
     # What its queue's log took it for may be more than its publisher said.
     copy.delivery_mode = message.delivery_mode
     message_release(message)
+    return copy
+
+
+cdef Message *without_blind_keys(Message *message) except NULL:
+    cdef HeaderWriter *writer = begin_copy(message)
+    cdef Message *copy
+    cdef Cursor cursor
+    cdef Field field
+    begin_fields(message, &cursor)
+    while next_field(&cursor, &field):
+        if not is_named(&field, b"BCC"):
+            put_field(writer, &field)
+    copy = end_copy(writer, message, NULL, 0, True)
+    copy.blind = False
     return copy

@@ -2,7 +2,7 @@
 
 from flowmq.amqp.erlang import Atom, term
 from flowmq.amqp.errors import MalformedSyntax, PreconditionFailed
-from flowmq.amqp.tables import Array, Table, decode_table, encode_table
+from flowmq.amqp.tables import Array, Table, decode_table
 
 EXPIRATION_MS_MAX = 315_360_000_000  # ten years of 365 days
 SENDER_SELECTED = ("CC", "BCC")
@@ -40,15 +40,6 @@ def keys_of(table: Table, name: str) -> list[bytes]:
         if not isinstance(key, str):
             raise PreconditionFailed(f'invalid message: {{unacceptable_type_in_header,"{name}",{value.type_name(at)}}}')
     return [str(key).encode("utf-8", "surrogateescape") for key in value]
-
-
-def without_bcc(headers: bytes) -> bytes:
-    """The same table (without its length) as everyone but the publisher may see it."""
-    table = decode_headers(headers)
-    if "BCC" not in table:
-        return headers
-    del table["BCC"]
-    return encode_table(table)[4:]
 
 
 def decode_headers(headers: bytes) -> Table:

@@ -322,3 +322,19 @@ def test_a_single_active_consumer_is_chosen_anew(lasting: Lasting) -> None:
         (b"3", False),
     ]
     assert other.settle("q") == []
+
+
+def test_blind_keys_are_kept_for_a_death_after_a_restart(lasting: Lasting) -> None:
+    """In memory, and in the journal behind what is in memory."""
+    declare_exchange(lasting.channel, "graveyard", "direct")
+    declare(lasting.channel, dead_letter_exchange="graveyard")
+    declare(lasting.channel, "blind")
+    lasting.channel.call("queue.bind", queue="blind", exchange="graveyard", routing_key="b")
+    put(lasting.channel, "q", b"m", headers={"BCC": ["b"]})
+    channel = lasting.restart()
+    message = get(channel)
+    assert message.properties["headers"] == {}
+    channel.send("basic.reject", delivery_tag=message.delivery_tag, requeue=False)
+    until(lambda: channel.count("blind") == 1)
+    channel = lasting.restart()
+    assert "BCC" not in get(channel, "blind").properties["headers"]

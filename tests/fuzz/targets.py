@@ -20,7 +20,7 @@ from flowmq.amqp.method import decode_method
 from flowmq.amqp.properties import decode_content_header
 from flowmq.amqp.sasl import parse_amqplain, parse_plain
 from flowmq.amqp.tables import decode_table, encode_table
-from flowmq.broker.publishing import expiration_ms, sender_selected_keys, without_bcc
+from flowmq.broker.publishing import expiration_ms, sender_selected_keys
 from flowmq.server.config import SettingsError, load_settings, to_toml
 from flowmq.server.control import frames as control_frames
 from flowmq.server.listener_settings import WebSocketSettings
@@ -68,8 +68,6 @@ def tables(octets: bytes) -> None:
         assert encode_table(decode_table(written[4:])) == written, "a table is not written as it was read"
     with contextlib.suppress(AMQPError):
         sender_selected_keys(octets)
-    with contextlib.suppress(AMQPError):
-        without_bcc(octets)
 
 
 def methods(octets: bytes) -> None:

@@ -1,7 +1,7 @@
 """Dead letters: which messages go, where, in which order, and what their headers say of it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -350,6 +350,33 @@ def test_blind_keys_are_not_said(channel: Channel, name: str, queue: str) -> Non
     message = arrival(channel, queue)
     assert headers_of(message)["x-death"][0]["routing-keys"] == [name + "-nobody"]
     assert "BCC" not in headers_of(message)
+
+
+def test_a_dead_letter_goes_by_the_blind_keys_too(channel: Channel, name: str, names: Iterator[str]) -> None:
+    """Also the one after it. Nobody sees them; with a routing key of its own nothing but that counts."""
+    graveyard, second, last = next(names), next(names), next(names)
+    for exchange in (graveyard, second, last):
+        channel.call("exchange.declare", exchange=exchange, type="direct", auto_delete=True)
+    dying = source(channel, name + "-source", graveyard)
+    blind = source(channel, name + "-blind", second)
+    strict = source(channel, name + "-strict", last, "own")
+    ends = {key: channel.queue(next(names), exclusive=True) for key in ("b", "c", "k", "own")}
+    channel.call("queue.bind", queue=blind, exchange=graveyard, routing_key="b")
+    channel.call("queue.bind", queue=strict, exchange=second, routing_key="b")
+    channel.call("queue.bind", queue=ends["c"], exchange=second, routing_key="c")
+    for key in ("b", "k", "own"):
+        channel.call("queue.bind", queue=ends[key], exchange=last, routing_key=key)
+    channel.publish("", dying, b"x", {"headers": {"CC": ["c"], "BCC": ["b", "k"]}, "delivery_mode": 2})
+    for queue in (dying, blind, strict):
+        until(lambda queue=queue: channel.count(queue) == 1)  # type: ignore[misc]
+        message = channel.get(queue, no_ack=False)
+        assert message is not None
+        assert headers_of(message).get("CC") == ["c"]
+        assert "BCC" not in headers_of(message)
+        channel.send("basic.reject", delivery_tag=message.delivery_tag, requeue=False)
+    for key in ("c", "own"):
+        assert "BCC" not in headers_of(arrival(channel, ends[key]))
+    assert [channel.count(ends[key]) for key in ("b", "k")] == [0, 0]
 
 
 # --------------------------------------------------------------------------------------------------- what leads where

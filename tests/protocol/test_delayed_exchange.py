@@ -285,3 +285,17 @@ def test_dead_letters_can_be_delayed(channel: Channel, names: Iterator[str], del
     assert time.monotonic() - begun >= 0.145
     headers = letter.properties["headers"]
     assert (headers["x-delay"], headers["x-death"][0]["queue"]) == (-150, queue)
+
+
+def test_blind_keys_are_kept_on_the_way_by_another_exchange(
+    channel: Channel, queue: str, names: Iterator[str], delayed: Exchange
+) -> None:
+    """An exchange in front leads to the one that delays; what it knew of keys is not lost there."""
+    front, exchange = next(names), delayed()
+    channel.call("exchange.declare", exchange=front, type="fanout", auto_delete=True)
+    channel.call("exchange.bind", source=front, destination=exchange)
+    bind(channel, exchange, queue, "copy")
+    channel.consume(queue, no_ack=True)
+    send(channel, front, "k", b"m", 50, headers={"BCC": ["copy"]})
+    delivery = channel.expect("basic.deliver")
+    assert (delivery.routing_key, delivery.properties["headers"]) == ("k", {"x-delay": -50})
