@@ -17,6 +17,9 @@ from flowmq.shovel.reports import Reports
 from flowmq.shovel.worker import Worker
 
 EXIT_NO_BROKER = 1
+# When memory ends, the kernel takes this process and not the broker: what is under way here comes again.
+OOM_SCORE_MORE, OOM_SCORE_MAX = 500, 1000
+OOM_SCORE_FILE = Path("/proc/self/oom_score_adj")
 Name = tuple[str, str]  # of a shovel: its virtual host, and what it is called there
 log = logging.getLogger("flowmq.shovel")
 
@@ -74,6 +77,14 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def go_first() -> None:
+    try:
+        score = int(OOM_SCORE_FILE.read_text())
+        OOM_SCORE_FILE.write_text(str(min(score + OOM_SCORE_MORE, OOM_SCORE_MAX)))
+    except OSError as error:
+        log.warning("%s cannot be written, shovels may take the broker's memory: %s", OOM_SCORE_FILE, error.strerror)
+
+
 async def run(given: argparse.Namespace) -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
@@ -82,6 +93,7 @@ async def run(given: argparse.Namespace) -> int:
         return EXIT_NO_BROKER
     settings = await control.call("management.settings")
     logs.configure(settings["log_level"], settings["log_format"])
+    go_first()
     # What the library has to say is said by us, once and without details of the connection.
     logging.getLogger("pika").setLevel(logging.CRITICAL)
     keep_octets()

@@ -451,6 +451,9 @@ def test_the_process_is_there_as_long_as_there_are_shovels(own_broker: Start) ->
     assert not children(broker.pid)
     shovel = Shovel(broker, "s", src_uri="amqp://", src_queue="a", dest_uri="amqp://", dest_queue="b")
     shovel.wait_for("running")
+    # If memory ends it goes before the broker does.
+    scores = [int(Path(f"/proc/{pid}/oom_score_adj").read_text()) for pid in (process_of(broker), broker.pid)]
+    assert scores[0] > scores[1]
     os.kill(process_of(broker), signal.SIGKILL)
     broker.log.wait_for("the shovel process ended with code -9")
     shovel.wait_for("running")
