@@ -146,7 +146,10 @@ def identity(status: dict[str, Any], endpoint: str) -> Lines:
     name = status["name"]
     yield head("rabbitmq_identity_info", "untyped", "RabbitMQ node & cluster identity info")
     shown = labels(
-        rabbitmq_node=name, rabbitmq_cluster=name, rabbitmq_cluster_permanent_id=name, rabbitmq_endpoint=endpoint
+        rabbitmq_node=name,
+        rabbitmq_cluster=status["cluster_name"],
+        rabbitmq_cluster_permanent_id=name,
+        rabbitmq_endpoint=endpoint,
     )
     yield line("rabbitmq_identity_info", shown, 1)
     yield head("rabbitmq_build_info", "untyped", "RabbitMQ & Erlang/OTP version info")

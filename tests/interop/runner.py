@@ -44,7 +44,7 @@ BEHAVIOURS = (
     "passive-404",
     "heartbeat",
 )
-SAID_AT_LEAST = {"rabbit-hole": 94, "Hop": 75, "Flower": 8}  # of what asks the HTTP API: how many things it looks at
+SAID_AT_LEAST = {"rabbit-hole": 95, "Hop": 76, "Flower": 8}  # of what asks the HTTP API: how many things it looks at
 TASKS = ("task", "retry", "dead-letter")
 EXCHANGE = "interop.parcels"
 # No fraction among the headers: pika cannot write one, and reads 0.5 as 0.

@@ -204,6 +204,10 @@ def test_the_broker_as_a_whole(ctl: Ctl, managed: Broker) -> None:
     assert {row["part"] for row in ctl.rows("memory_breakdown")} == {"messages", "rest"}
     assert "[management]" in ctl("environment")
     ctl("set_log_level", "info")
+    ctl("set_cluster_name", "orders")
+    assert "Cluster name: orders" in ctl("status")
+    ctl("clear_global_parameter", "cluster_name")
+    assert "Cluster name: flowmq@" in ctl("status")
 
 
 def test_connections_are_listed_and_closed(ctl: Ctl, amqp: Channel, name: str) -> None:

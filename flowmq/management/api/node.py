@@ -5,6 +5,7 @@ from typing import Any
 
 from flowmq import __version__
 from flowmq.management.api.access import message_stats
+from flowmq.management.api.queues import text
 from flowmq.management.listing import RATES, add_stats, span
 from flowmq.management.login import ADMINISTRATOR, MONITORING
 from flowmq.management.sampler import CHURN_FIELDS, NODE_FIELDS, node_fields
@@ -38,7 +39,7 @@ async def overview(call: Call) -> Any:
         "product_version": __version__,
         "product_name": PRODUCT,
         "rabbitmq_version": RABBITMQ_VERSION,
-        "cluster_name": status["name"],
+        "cluster_name": status["cluster_name"],
         "cluster_tags": [],
         "node_tags": [],
         "erlang_version": f"Python {status['python_version']}",
@@ -195,8 +196,8 @@ async def node_memory(call: Call) -> Any:
 
 @route("GET", "/api/cluster-name")
 async def cluster_name(call: Call) -> Any:
-    """What this node is called."""
-    return {"name": (await call.ask("node.status"))["name"]}
+    """What this broker is called in monitoring: the node's name, until another is set."""
+    return {"name": (await call.ask("node.status"))["cluster_name"]}
 
 
 @route("GET", "/api/version")
@@ -261,5 +262,9 @@ async def authentication(call: Call) -> Any:
 
 @route("PUT", "/api/cluster-name", tag=ADMINISTRATOR)
 async def set_cluster_name(call: Call) -> Answer:
-    """It follows from the machine's name."""
-    raise bad_request("the name of a node follows from that of its machine, and cannot be set")
+    """Call it something else."""
+    name = text(await call.body(), "name")
+    if not name:
+        raise bad_request("name: must not be empty")
+    await call.ask("global_parameter.set", name="cluster_name", value=name)
+    return NO_CONTENT

@@ -176,6 +176,13 @@ def is_running(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] != "Z"
 
 
+@verb("set_cluster_name", "name", examples="set_cluster_name orders")
+def set_cluster_name(asked: Asked, name: str) -> None:
+    """What the broker is called in monitoring, in place of its node's name."""
+    asked.output.say(f"Setting cluster name to {name} ...")
+    asked.call("global_parameter.set", name="cluster_name", value=name)
+
+
 @verb("set_log_level", "level", examples="set_log_level debug")
 def set_log_level(asked: Asked, level: str) -> None:
     """How much is logged until the next start: debug, info, warning or error."""

@@ -58,6 +58,7 @@ def sections(
             f"FlowMQ version: {found['version']}",
             f"Python version: {found['python_version']}",
             f"Node name: {found['name']}",
+            f"Cluster name: {found['cluster_name']}",
             f"Is being stopped: {str(found['draining']).lower()}",
         ],
     )

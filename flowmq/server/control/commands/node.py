@@ -95,6 +95,7 @@ def status(node: "Node", asked: Nothing) -> dict[str, Any]:
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return {
         "name": NODE_NAME,
+        "cluster_name": cluster_name(node),
         "pid": os.getpid(),
         "version": __version__,
         "python_version": platform.python_version(),
@@ -118,6 +119,12 @@ def status(node: "Node", asked: Nothing) -> dict[str, Any]:
         "loop_lag_us": node.lag.histogram(),
         "journal": journal(node),
     }
+
+
+def cluster_name(node: "Node") -> str:
+    """As RabbitMQ, a global parameter; without one, the node's own name."""
+    given = node.broker.parameters.globals.get("cluster_name")
+    return given if isinstance(given, str) and given else NODE_NAME
 
 
 def disk_limit(node: "Node") -> int:

@@ -98,7 +98,8 @@ func lookAtThings() {
 		return found.RabbitMQVersion != "" && found.ObjectTotals.Queues >= 3 && len(found.ExchangeTypes) >= 4
 	})
 	one("protocols", client.ProtocolPorts, func(found map[string]hole.Port) bool { return found["amqp"] != 0 })
-	one("cluster name", client.GetClusterName, func(found *hole.ClusterName) bool { return found.Name != "" })
+	status("cluster name set", 204)(client.SetClusterName(hole.ClusterName{Name: "burrow"}))
+	one("cluster name", client.GetClusterName, func(found *hole.ClusterName) bool { return found.Name == "burrow" })
 	for _, node := range list("nodes", client.ListNodes) {
 		one("node", in(node.Name, client.GetNode), func(found *hole.NodeInfo) bool {
 			return found.IsRunning && found.MemUsed > 0 && len(found.AuthMechanisms) > 0

@@ -80,7 +80,8 @@ public final class Hop {
                 Report.that(client.getNode(node.getName()).getName().equals(node.getName()), node);
             }
         });
-        Report.check("cluster-name", () -> Report.that(client.getClusterName().getName() != null, "none"));
+        Report.check("cluster-name-set", () -> client.setClusterName("form"));
+        Report.check("cluster-name", () -> Report.equal(client.getClusterName().getName(), "form"));
         some("vhosts", client::getVhosts);
         Report.check("vhost-shown", () -> Report.equal(client.getVhost(VHOST).getName(), VHOST));
         some("users", client::getUsers);
