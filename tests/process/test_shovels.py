@@ -6,6 +6,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from tests.crash.rabbitmq import SERVER, RabbitMQ, free_ports
 from tests.support import codec
 from tests.support.broker import Broker, children
 from tests.support.certificates import Authority
+from tests.support.http import Api
 from tests.support.peer import Peer
 from tests.support.shovels import Shovel, count, drained, fill, until, wait_for_count
 from tests.support.tls import tls_settings
@@ -497,3 +499,47 @@ def test_to_rabbitmq_and_back(own_broker: Start, tmp_path: Path) -> None:
         home.stop()
     finally:
         node.kill()
+
+
+@pytest.mark.skipif(
+    "FLOWMQ_TEST_RABBITMQ" not in os.environ or not shutil.which(str(SERVER)),
+    reason="FLOWMQ_TEST_RABBITMQ=1 starts a RabbitMQ whose shovels move messages here",
+)
+@pytest.mark.timeout(300)
+def test_shovels_of_rabbitmq(own_broker: Start, tmp_path: Path) -> None:
+    """The same values do there what they do here."""
+    here = own_broker()
+    plugins = ("rabbitmq_management", "rabbitmq_shovel", "rabbitmq_shovel_management")
+    node = RabbitMQ(tmp_path / "rabbitmq", plugins=plugins)
+    try:
+        theirs = Api(node.management_port)
+        fill(node.peer, "a", BODIES)
+        forwarded = {"dest-add-forward-headers": True, "dest-add-timestamp-header": True}
+        value = {"src-uri": "amqp://", "src-queue": "a", "dest-uri": here.peer.url, "dest-queue": "b", **forwarded}
+        until(lambda: theirs.put("parameters", "shovel", "/", "s", body={"value": value}) in (201, 204))
+        wait_for_count(here.peer, "b", len(BODIES))
+        by_theirs = headers_of_next(here.peer, "b")
+        assert theirs.delete("parameters", "shovel", "/", "s") == 204
+        ours = Shovel(here, "s", **{key.replace("-", "_"): given for key, given in value.items()})
+        drained(here.peer, "b")
+        fill(here.peer, "a", [b"x"])
+        wait_for_count(here.peer, "b", 1)
+        by_ours = headers_of_next(here.peer, "b")
+        ours.delete()
+        assert by_ours.keys() == by_theirs.keys()
+        assert [*by_ours["x-shovelled"][0]] == [*by_theirs["x-shovelled"][0]]
+        fill(here.peer, "c", BODIES)
+        back = {"src-uri": here.peer.url, "src-queue": "c", "dest-uri": "amqp://", "dest-queue": "d"}
+        assert theirs.put("parameters", "shovel", "/", "t", body={"value": back}) == 201
+        wait_for_count(node.peer, "d", len(BODIES))
+        here.stop()
+    finally:
+        node.kill()
+
+
+def headers_of_next(peer: Peer, queue: str) -> dict[str, Any]:
+    with connect(peer) as client:
+        message = client.channel().get(queue)
+    assert message is not None
+    found: dict[str, Any] = message.properties["headers"]
+    return found
