@@ -96,7 +96,7 @@ def in_order(items: Iterator[Any], view: View, asked: Listing) -> Iterator[Any]:
     column, *path = asked.sort.split(".")
     value_of = view.get(column, no_value)  # RabbitMQ has columns that are not here
     # Numbers of items, not items: so these are never compared, and the collector need not look through what is sorted.
-    found: list[Any] = []
+    found: list[Any] = []  # each is let go of when it is told: all at the end would take long
     runs: list[list[tuple[int, Any, int]]] = []
     run: list[tuple[int, Any, int]] = []
     for item in items:
@@ -108,8 +108,15 @@ def in_order(items: Iterator[Any], view: View, asked: Listing) -> Iterator[Any]:
                 run = []
         yield SKIPPED
     runs.append(sorted(run, reverse=asked.reverse))
-    for _, _, number in heapq.merge(*runs, reverse=asked.reverse):
-        yield found[number]
+    for _, _, number in heapq.merge(*map(drained, runs), reverse=asked.reverse):
+        item, found[number] = found[number], None
+        yield item
+
+
+def drained(run: list[T]) -> Iterator[T]:
+    run.reverse()
+    while run:
+        yield run.pop()
 
 
 def no_value(item: object) -> None:
