@@ -45,6 +45,8 @@ class Management:
 
     def _handler(self, one: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def handle(request: web.Request) -> web.StreamResponse:
+            if is_of_another_page(request):
+                return refusal(403, "forbidden", "what a page from elsewhere asks for is not done")
             if one.tag is None:
                 return response(await one.handler(Call(self, request, NOBODY)))
             address = request.remote or ""
@@ -60,6 +62,13 @@ class Management:
             return response(await one.handler(Call(self, request, caller)))
 
         return handle
+
+
+def is_of_another_page(request: web.Request) -> bool:
+    """A browser that knows a user's password sends it along with whatever a page of anybody's has it ask for."""
+    origin = request.headers.get("Origin")
+    changes = request.method not in ("GET", "HEAD")
+    return changes and origin is not None and origin.partition("://")[2] != request.headers.get("Host", "")
 
 
 def challenge(request: web.Request) -> str:

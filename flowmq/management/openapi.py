@@ -37,6 +37,8 @@ def answers(one: Route) -> dict[str, Any]:
         found["204"] = {"description": "Done"}
     found["400"] = {"description": "What was asked cannot be", "content": error}
     found["404"] = {"description": "There is no such thing", "content": error}
+    if one.verb != "GET":
+        found["403"] = {"description": "A web page from elsewhere asks for it", "content": error}
     found["413"] = {"description": "Too large", "content": error}
     if one.tag is not None:
         found["401"] = {"description": "Log-in failed, or the user may not", "content": error}
