@@ -21,7 +21,7 @@ PROTOCOL = "amqp091"
 NAME_BYTES_MAX = 255
 PREFETCH_MAX = 65535
 MESSAGES_MAX = 2**63 - 1
-DELAY_SECONDS_MAX = 86400
+DELAY_SECONDS_MIN, DELAY_SECONDS_MAX = 0.1, 86400
 URIS = ("src-uri", "dest-uri")  # the keys with passwords in them
 NUMBERS = {"delivery_mode": 2, "priority": 255, "timestamp": 2**63 - 1}  # of the properties, and their highest
 
@@ -181,6 +181,8 @@ def _seconds(given: Any) -> float:
     is_number = isinstance(given, int | float) and not isinstance(given, bool)
     if not is_number or math.isnan(given) or not 0 <= given <= DELAY_SECONDS_MAX:
         raise ValueError(f"must be a number of seconds from 0 to {DELAY_SECONDS_MAX}")
+    if 0 < given < DELAY_SECONDS_MIN:
+        raise ValueError(f"must be 0 or at least {DELAY_SECONDS_MIN}: others must not be knocked at without a pause")
     return float(given)
 
 

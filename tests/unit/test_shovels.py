@@ -49,6 +49,7 @@ def test_older_names_count_too() -> None:
         ({"src-prefetch-count": 0}, "must be a whole number from 1 to 65535"),
         ({"src-prefetch-count": True}, "must be a whole number"),
         ({"reconnect-delay": -1}, "must be a number of seconds"),
+        ({"reconnect-delay": 0.01}, "must be 0 or at least 0.1"),
         ({"reconnect-delay": float("nan")}, "must be a number of seconds"),
         ({"src-delete-after": "soon"}, "must be never, queue-length or a number of messages"),
         ({"ack-mode": "no-ack", "src-delete-after": 5}, "Cannot specify 'no-ack' and numerical 'delete-after'"),
