@@ -223,7 +223,7 @@ cdef class Channel(ContentReceiver):
         cdef Entry entry
         if asker is None or asker.reply_consumer is None or asker.closing:
             return False
-        if not asker.peer.has_room():
+        if not asker.peer.has_room() or self.message.header_bytes > asker.peer.body_frame_bytes:
             return True
         memset(&entry, 0, sizeof(Entry))
         entry.message = self.message
@@ -301,7 +301,7 @@ cdef class Channel(ContentReceiver):
         cdef char *start
         if not no_ack and self.window.count >= unacked_allowed():
             return False
-        if not queue.take(no_ack, &entry):
+        if not queue.take(no_ack, self.peer.body_frame_bytes, &entry):
             self.get_empty_count += 1
             bury_some(0)
             return False
@@ -583,8 +583,11 @@ cdef class Channel(ContentReceiver):
     def consume(self, Queue queue, bytes tag, *, bint no_ack, bint exclusive, int priority, arguments,
                 uint64_t timeout_ms=0):
         """Register a consumer; it gets messages once Queue.start() is called on it."""
-        consumer = Consumer(queue, self, self.number, tag, no_ack=no_ack, exclusive=exclusive, priority=priority,
-                            prefetch_count=self.prefetch_count, arguments=arguments, timeout_ms=timeout_ms)
+        cdef Consumer consumer = Consumer(
+            queue, self, self.number, tag, no_ack=no_ack, exclusive=exclusive, priority=priority,
+            prefetch_count=self.prefetch_count, arguments=arguments, timeout_ms=timeout_ms,
+        )
+        consumer.header_bytes_max = self.peer.body_frame_bytes
         self.consumers[tag] = consumer
         queue.add_consumer(consumer)
         return consumer

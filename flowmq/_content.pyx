@@ -14,6 +14,7 @@ from flowmq._order cimport queue_now
 from flowmq._rewrite cimport header_value
 
 from flowmq._frame import check_contract
+from flowmq._queue import header_too_large
 from flowmq.amqp.errors import (
     AccessRefused, FrameError, NotFound, NotImplementedByBroker, PreconditionFailed, ResourceError, UnexpectedFrame,
 )
@@ -251,6 +252,14 @@ cdef class ContentReceiver(Outlet):
             f"user_id property set to '{text(claimed[:properties.user_id_bytes])}' "
             f"but authenticated user was '{text(self.peer.user)}'"
         )
+
+    cdef int cannot_send(self, Consumer consumer, uint32_t header_bytes) except -1:
+        """A frame must not be larger than agreed, and a header must be one frame: this connection ends."""
+        self.peer.outgoing_bytes_max = 0        # nothing more is delivered meanwhile
+        (<object>self.peer).session.cannot_send(
+            header_too_large(consumer.queue.name, header_bytes, consumer.header_bytes_max)
+        )
+        return 0
 
     cdef int abandon_publish(self) except -1:
         self.expecting = METHOD_FRAME

@@ -1,7 +1,8 @@
 # Order: the messages of a queue that wait, in their order; what is paged, what comes back, what falls due.
 #
 # Every message gets the next sequence number. New ones wait in a ring; ones that came back wait in a heap by sequence,
-# which is served first (all in it are older than anything in the ring), so that a requeued one returns to its place.
+# of which the oldest is served first if it is older than the first in the ring, so that a requeued one returns to its
+# place.
 # Ones that came back and are to wait a while stand aside until then. Behind the ring, when that holds a window's worth,
 # messages are only in the log.
 #

@@ -249,10 +249,13 @@ cdef class Order:
         return False
 
     cdef bint take_oldest(self, Entry *entry) except -1:
-        if ring_is_empty(&self.ring) and self.returned.count == 0:
-            if self.paged_count:
+        if ring_is_empty(&self.ring):
+            # What was aside at a restart may come back before what is older has been read.
+            if self.paged_count and (self.returned.count == 0 or self.returned.items[0].key > self.paged_from):
                 self.refill()
-            if ring_is_empty(&self.ring):
+                if ring_is_empty(&self.ring) and self.paged_count:
+                    return False
+            if ring_is_empty(&self.ring) and self.returned.count == 0:
                 return False
         self.pop(entry)
         return True
@@ -301,7 +304,9 @@ cdef class Order:
         return 0
 
     cdef void pop(self, Entry *entry) noexcept:
-        if self.returned.count:
+        if self.returned.count and (
+            ring_is_empty(&self.ring) or self.returned.items[0].key < ring_at(&self.ring, self.ring.head).sequence
+        ):
             entry_heap_pop(&self.returned, entry)
         else:
             ring_pop(&self.ring, entry)

@@ -38,6 +38,8 @@ cdef class Outlet:
     cdef bint is_open(self, Consumer consumer) noexcept
     # Hands one message out. Takes over the entry's reference to the message.
     cdef int deliver(self, Consumer consumer, Entry *entry) except -1
+    # The next message has a larger header than the consumer can be sent: it is given nothing any more.
+    cdef int cannot_send(self, Consumer consumer, uint32_t header_bytes) except -1
 
 cdef class Consumer:
     cdef readonly Queue queue
@@ -52,6 +54,7 @@ cdef class Consumer:
     cdef readonly uint64_t delivered
     cdef readonly bint active               # gets messages: not before it is started, nor while another one is to
     cdef bint started
+    cdef uint32_t header_bytes_max          # what fits into a frame of its connection
     cdef readonly uint64_t timeout_ms       # how long it may hold a message; 0 is as its queue says
     cdef bytes deliver_prefix   # frame prefix, class, method and consumer tag of its basic.deliver
     cdef Level level            # the line it stands in when it can take a message
@@ -106,8 +109,8 @@ cdef class Queue(Order):
     # Takes its own reference. Returns True when a consumer got the message at once. `commit` becomes what there is to
     # wait for, if that is later than what it is.
     cdef bint publish(self, Message *message, uint64_t expires_at_ms, uint64_t *commit) except -1
-    # Moves the next message out for basic.get. False when there is none.
-    cdef bint take(self, bint no_ack, Entry *entry) except -1
+    # Moves the next message out for basic.get. False when there is none; an error when its header is larger than that.
+    cdef bint take(self, bint no_ack, uint32_t header_bytes_max, Entry *entry) except -1
     # A delivered message is done with. Releases nothing: the caller owns the message.
     cdef int settle(self, uint64_t sequence, Message *message) except -1
     # A delivered message is refused for good. Takes over the reference.
@@ -132,6 +135,7 @@ cdef class Queue(Order):
     cdef int note_refusal(self, Message *message) except -1
     cdef int keep_limits(self) except -1
     cdef Consumer next_consumer(self)
-    cdef int hand_out(self, Consumer consumer, Order lane, Entry *entry) except -1
+    # False: it could not be sent, and is back in its place.
+    cdef bint hand_out(self, Consumer consumer, Order lane, Entry *entry) except -1
     cdef int note_redelivery(self, Entry *entry) except -1
     cdef int log_hand_out(self, Order lane, Entry *entry, bint no_ack) except -1

@@ -3,8 +3,11 @@ from collections.abc import Callable, Mapping
 from flowmq._message_log import LogSource
 from flowmq._order import Order
 from flowmq._rules import QueueRules
+from flowmq.amqp.errors import ResourceError
 
 class Outlet: ...
+
+def header_too_large(queue: bytes, header_bytes: int, header_bytes_max: int) -> ResourceError: ...
 
 class Consumer:
     queue: Queue

@@ -9,11 +9,22 @@ from flowmq._rewrite cimport delay_of, exchange_of, with_delivery_counts
 from flowmq._rules cimport DROP_HEAD, REJECT_PUBLISH_AND_DEAD_LETTER, unlimited
 
 from flowmq._frame import check_contract
+from flowmq.amqp.errors import ResourceError
 
 check_contract(FLOWMQ_CONTRACT)
 
 # The consumers of every queue that has never had one; never added to.
 cdef list NONE_YET = []
+
+
+def header_too_large(bytes queue, uint32_t header_bytes, uint32_t header_bytes_max):
+    """The error that ends a connection for which the next message of a queue does not fit into a frame."""
+    name = queue.decode("utf-8", "surrogateescape")
+    return ResourceError(
+        f"the next message of queue '{name}' has a header of {header_bytes} octets, and no more than "
+        f"{header_bytes_max} fit into a frame of this connection: agree on a larger frame_max"
+    )
+
 
 cdef class Outlet:
     """Abstract: where deliveries go. Implemented by Channel."""
@@ -23,6 +34,9 @@ cdef class Outlet:
 
     cdef int deliver(self, Consumer consumer, Entry *entry) except -1:
         raise NotImplementedError("Outlet.deliver")
+
+    cdef int cannot_send(self, Consumer consumer, uint32_t header_bytes) except -1:
+        raise NotImplementedError("Outlet.cannot_send")
 
 
 cdef class Consumer:
@@ -45,6 +59,7 @@ cdef class Consumer:
         self.prefetch_count = prefetch_count
         self.arguments = arguments
         self.timeout_ms = timeout_ms
+        self.header_bytes_max = <uint32_t>-1
         at = put_frame_prefix(prefix, FRAME_METHOD, channel, 0)
         store_short(at, 60)
         store_short(at + 2, 60)
@@ -342,8 +357,10 @@ cdef class Queue(Order):
         if self.own_totals.ready == 0:
             consumer = self.next_consumer()
             if consumer is not None:
-                self.hand_out(consumer, lane, &entry)
-                return True
+                if self.hand_out(consumer, lane, &entry):
+                    return True
+                self.dispatch()
+                return False
         if expires_at_ms != 0 and expires_at_ms <= queue_now():
             self.bury(lane, &entry, EXPIRED)
             return False
@@ -420,11 +437,15 @@ cdef class Queue(Order):
             self.rules.undertaker.finish()
         return 0
 
-    cdef int hand_out(self, Consumer consumer, Order lane, Entry *entry) except -1:
-        self.delivered_count += 1
-        consumer.delivered += 1
+    cdef bint hand_out(self, Consumer consumer, Order lane, Entry *entry) except -1:
         if entry.delivery_count:
             self.note_redelivery(entry)
+        if entry.message.header_bytes > consumer.header_bytes_max:
+            lane.put_back(entry)
+            consumer.outlet.cannot_send(consumer, entry.message.header_bytes)
+            return False
+        self.delivered_count += 1
+        consumer.delivered += 1
         if lane.log is not None:
             self.log_hand_out(lane, entry, consumer.no_ack)
         if not consumer.no_ack:
@@ -432,17 +453,21 @@ cdef class Queue(Order):
             self.unacked_count += 1
             self.unacked_bytes += entry.message.body_bytes
             consumer.unacked += 1
-        return consumer.outlet.deliver(consumer, entry)
+        consumer.outlet.deliver(consumer, entry)
+        return True
 
-    cdef bint take(self, bint no_ack, Entry *entry) except -1:
+    cdef bint take(self, bint no_ack, uint32_t header_bytes_max, Entry *entry) except -1:
         cdef Order lane = self.take_next(entry)
         if lane is None:
             self.counts.got_nothing += 1
             return False
-        self.delivered_count += 1
-        self.counts.got += 1
         if entry.delivery_count:
             self.note_redelivery(entry)
+        if entry.message.header_bytes > header_bytes_max:
+            lane.put_back(entry)
+            raise header_too_large(self.name, entry.message.header_bytes, header_bytes_max)
+        self.delivered_count += 1
+        self.counts.got += 1
         if not no_ack:
             self.counts.got_manual += 1
             self.unacked_count += 1

@@ -141,6 +141,10 @@ class Session:
     def published_in_alarm(self) -> None:
         self.node.alarms.published(self)
 
+    def cannot_send(self, error: AMQPError) -> None:
+        """Later: somebody else's read may have led to it."""
+        self.node.loop.call_soon(self.failed, 0, 0, 0, error)
+
     def lost(self, error: Exception | None) -> None:
         self.deadline.cancel()
         if self.stop_waiting is not None:

@@ -275,13 +275,10 @@ class RulesAgainstLists(RuleBasedStateMachine):
 
     @rule(who=st.integers(0, 2))
     def lose(self, who: int) -> None:
-        """Its channels go one after the other; what comes back from one goes out again, but never on the next."""
+        """What its channels held goes out again when all of it is back."""
         numbers = [number for number in self.clients[who].connection.channels if (who, number) in self.channels]
         self.clients[who].lose()
-        for number in numbers:
-            self.channels[who, number].consumers.clear()
-        for number in numbers:
-            self.forget((who, number))
+        self.forget(*((who, number) for number in numbers))
         self.clients[who] = self.plane.client(1, 2)
         self.handed_out()
 
@@ -360,19 +357,21 @@ class RulesAgainstLists(RuleBasedStateMachine):
             channel.consumers[consumer].unacked -= 1
         return message, consumer
 
-    def forget(self, at: tuple[int, int]) -> None:
-        """A channel is lost: the oldest message that each of its consumers held counts as failed."""
-        channel = self.channels[at]
-        channel.consumers.clear()
-        blamed: set[str | None] = set()
-        for tag in sorted(channel.unacked):
-            message, consumer = channel.unacked[tag]
-            self.model.requeue(message, failed=consumer not in blamed)
-            blamed.add(consumer)
-        if channel.unacked:
+    def forget(self, *places: tuple[int, int]) -> None:
+        """Channels are lost: the oldest message that each of their consumers held counts as failed."""
+        channels = [self.channels[at] for at in places]
+        for channel in channels:
+            channel.consumers.clear()
+        for channel in channels:
+            blamed: set[str | None] = set()
+            for tag in sorted(channel.unacked):
+                message, consumer = channel.unacked[tag]
+                self.model.requeue(message, failed=consumer not in blamed)
+                blamed.add(consumer)
+        if any(channel.unacked for channel in channels):
             self.model.dispatch(self.queue)
         self.model.bury_all()
-        self.channels[at] = ModelChannel()
+        self.channels.update((at, ModelChannel()) for at in places)
 
     def handed_out(self, *answers: str) -> None:
         """What the lists say was handed out has come, in order, and nothing besides the answers."""
