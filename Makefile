@@ -73,6 +73,7 @@ cover: $(READY) ## core tests with line coverage, .pyx files included
 
 fuzz: build ## broken sessions, then broken octets into each parser, for FUZZ_SECONDS=60 each
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(ARGS)
+	$(BIN)/python -m tests.fuzz.http --seconds $(FUZZ_SECONDS) $(ARGS)
 	$(BIN)/python -m tests.fuzz.inside --seconds $(FUZZ_SECONDS)
 
 crash: build ## kill the broker CRASH_ROUNDS=50 times, then shovels and brokers for a minute; look for what is forgotten

@@ -5,7 +5,6 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 import ssl
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import uvloop
 from aiohttp import web
 
 from flowmq.management.application import Management
+from flowmq.management.doors import Serving, report
 from flowmq.management.metrics import metrics_application
 from flowmq.management.sampler import Sampler
 from flowmq.server import logs
@@ -51,6 +51,7 @@ async def run(given: argparse.Namespace) -> int:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, secure.reload)
     else:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    asyncio.get_running_loop().set_exception_handler(report)
     runners = [
         await serving(management.application(), given.management_fd, given.management_tls_fd, secure),
         await serving(metrics_application(management), given.metrics_fd),
@@ -110,15 +111,14 @@ async def serving(
     descriptors: Sequence[int],
     secure_descriptors: Sequence[int] = (),
     secure: Certificate | None = None,
-) -> web.AppRunner:
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
-    await runner.setup()
+) -> Serving:
+    made = Serving(application, SHUTDOWN_SECONDS)
+    await made.start()
     for descriptor in descriptors:
-        await web.SockSite(runner, socket.socket(fileno=descriptor)).start()
-    context = None if secure is None else secure.context
+        await made.listen(descriptor)
     for descriptor in secure_descriptors:
-        await web.SockSite(runner, socket.socket(fileno=descriptor), ssl_context=context).start()
-    return runner
+        await made.listen(descriptor, None if secure is None else secure.context)
+    return made
 
 
 def main() -> int:

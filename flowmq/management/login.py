@@ -6,7 +6,6 @@ ones are counted by address and by user or token: too many, and the answer is 42
 """
 
 import base64
-import binascii
 import hashlib
 import secrets
 import time
@@ -147,7 +146,7 @@ def credentials(header: str) -> tuple[str | None, str] | None:
         return None
     try:
         name, colon, password = base64.b64decode(given.strip(), validate=True).decode("utf-8").partition(":")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:
         return None
     return (name, password) if colon else None
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from flowmq.management.login import MANAGEMENT, Caller
 from flowmq.server.control.registry import ControlError
@@ -92,7 +93,11 @@ class Call:
 
     async def body(self) -> dict[str, Any]:
         """The JSON object that was sent; nothing is an empty one."""
-        octets = await self.request.read()
+        try:
+            octets = await self.request.read()
+        except (ConnectionError, web.RequestPayloadError, HttpProcessingError, RuntimeError) as error:
+            # It was cut short, or its chunks are none; the last is what the library says of a closed connection.
+            raise Refused(400, "bad_request", f"the body cannot be read: {type(error).__name__}") from None
         if not octets.strip():
             return {}
         try:

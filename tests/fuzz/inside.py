@@ -21,7 +21,7 @@ from tests.fuzz.mutations import mutate
 
 # The targets themselves are imported late: atheris must be there first.
 NAMES = [
-    *("tables", "methods", "properties", "sasl", "proxy", "control"),
+    *("tables", "methods", "properties", "sasl", "proxy", "control", "token", "keys"),
     *("settings", "journal", "records", "websocket", "connection"),
 ]
 HANG_SECONDS = 20

@@ -31,6 +31,7 @@ from flowmq.storage.layout import FORMAT_TEXT, DataDir, StorageError, segment_na
 from tests.fuzz.odd import odd_session
 from tests.fuzz.runner import judge, parse_answer
 from tests.fuzz.sessions import HEADERS, handshake, session
+from tests.fuzz.token_targets import key_seeds, keys, token, token_seeds
 from tests.support import codec, journal_writer, websocket
 from tests.unit.support_plane import Client, Plane
 
@@ -392,6 +393,8 @@ TARGETS = {
     "sasl": Target(sasl, sasl_seeds),
     "proxy": Target(proxy, proxy_seeds),
     "control": Target(control, control_seeds),
+    "token": Target(token, token_seeds),
+    "keys": Target(keys, key_seeds),
     "settings": Target(settings, lambda: [EXAMPLE_SETTINGS]),
     "journal": Target(journal, journal_seeds),
     "records": Target(records, record_seeds),

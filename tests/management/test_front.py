@@ -1,0 +1,95 @@
+"""What comes to the HTTP ports before any handler: wrong requests, too many clients, clients that say nothing."""
+
+import asyncio
+import base64
+import socket
+from collections.abc import Callable
+
+import pytest
+from aiohttp import web
+
+from flowmq.management import doors
+from flowmq.management.doors import Serving
+from tests.support.broker import Broker
+from tests.support.http import LISTENING, WITH_HTTP, fetch
+
+pytestmark = pytest.mark.flowmq_only
+SECRET = base64.b64encode(b"guest:guest").decode()
+WRONG = [
+    # Each was a traceback in the log once, and showed what stood around it.
+    f"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {SECRET}\r\nX: \0\r\n\r\n".encode(),
+    f"POST /\xfd HTTP/1.1\r\nAuthorization: Basic {SECRET}\r\nHost: x\r\n\r\n".encode("latin-1"),
+    f"PUT /api/queues/%2F/q HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {SECRET}\r\n"
+    "Content-Length: 9\r\n\r\n{".encode(),
+    f"PUT /api/queues/%2F/q HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {SECRET}\r\nContent-Encoding: gzip\r\n"
+    "Content-Length: 2\r\n\r\n{}".encode(),
+    b"GET /api/overview HTTP/1.1\r\nHost: x\r\nExpect: \x95\r\n\r\n",
+    b"GET /api/overview HTTP/1.1\r\nHost: x\r\nAuthorization: Basic \xfd\r\n\r\n",
+    f"PUT /api/queues/%2F/q HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {SECRET}\r\n"
+    "Transfer-Encoding: chunked\r\n\r\nzz\r\n{}".encode(),
+]
+
+
+def test_wrong_requests_leave_no_trace_and_no_password_in_the_log(own_broker: Callable[..., Broker]) -> None:
+    broker = own_broker(**WITH_HTTP)
+    port = int(broker.log.wait_for(LISTENING)[1])
+    for octets in WRONG:
+        with socket.create_connection(("127.0.0.1", port), 30) as client:
+            client.sendall(octets)
+            client.shutdown(socket.SHUT_WR)
+            while client.recv(65536):
+                pass
+    assert fetch(port, "GET", "/api/overview", None, {"Authorization": f"Basic {SECRET}"}).status == 200
+    broker.stop()  # which looks for traces
+    assert SECRET not in broker.log.text
+    assert "internal error" not in broker.log.text
+
+
+async def serving_one() -> tuple[Serving, int]:
+    async def hello(_: web.Request) -> web.Response:
+        return web.Response(text="hello")
+
+    application = web.Application()
+    application.router.add_get("/", hello)
+    made = Serving(application, 1.0)
+    await made.start()
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    listening.listen()
+    port: int = listening.getsockname()[1]
+    await made.listen(listening.detach())
+    return made, port
+
+
+async def test_who_does_not_ask_in_time_is_closed_and_who_has_asked_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doors, "HEAD_SECONDS", 0.3)
+    made, port = await serving_one()
+    asking, asker = await asyncio.open_connection("127.0.0.1", port)
+    asker.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert b"hello" in await asking.readuntil(b"hello")
+    silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+    silent[1][1].write(b"GET / HT")
+    for reader, writer in silent:
+        with pytest.raises((ConnectionError, AssertionError)):
+            assert await reader.read() != b""
+        writer.close()
+    asker.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert b"hello" in await asking.readuntil(b"hello")
+    asker.close()
+    await made.cleanup()
+
+
+async def test_more_clients_than_allowed_are_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doors, "CONNECTIONS_MAX", 2)
+    made, port = await serving_one()
+    there = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+    for reader, writer in there:
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await reader.readuntil(b"hello")
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    with pytest.raises((ConnectionError, AssertionError)):
+        assert await reader.read() != b""
+    writer.close()
+    for _, kept in there:
+        kept.close()
+    await made.cleanup()
