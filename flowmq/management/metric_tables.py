@@ -139,6 +139,9 @@ EXCHANGE_METRICS = (
     ),
 )
 JOURNAL = (
+    ("flowmq_journal_failed", "gauge", "failed", "1 once the disk has failed: nothing durable is taken any more"),
+    ("flowmq_journal_damaged", "gauge", "damaged", "1 once something on disk did not check"),
+    ("flowmq_queues_damaged", "gauge", "stopped", "Queues that have stopped at a damaged message"),
     ("flowmq_journal_used_bytes", "gauge", "used_bytes", "Octets of the journal's segments in use"),
     ("flowmq_journal_live_bytes", "gauge", "live_bytes", "Octets of it that are needed"),
     ("flowmq_journal_dead_bytes", "gauge", "dead_bytes", "Octets of it that are not needed any more"),

@@ -249,7 +249,14 @@ def oldest_ready(management: "Management") -> dict[str, float]:
 def disk(journal: dict[str, Any] | None) -> Lines:
     if journal is None:
         return
-    yield from plain_metrics(JOURNAL, {**journal, "dead_bytes": journal["used_bytes"] - journal["live_bytes"]})
+    values = {
+        **journal,
+        "dead_bytes": journal["used_bytes"] - journal["live_bytes"],
+        "failed": int(journal["failed"]),
+        "damaged": int(journal["damaged"]),
+        "stopped": len(journal["damaged_queues"]),
+    }
+    yield from plain_metrics(JOURNAL, values)
     syncs = journal["sync_histogram"]
     help = "How long the disk took to make a batch durable"
     yield from histogram("flowmq_commit_seconds", "", help, doubling(syncs, 64), journal["sync_seconds"])

@@ -118,6 +118,7 @@ class Node:
         self.housekeeping_timer = loop.call_later(HOUSEKEEPING_SECONDS, self._keep_house)
         self.overdue_next_ms = 0
         self.damage_next_ms = 0
+        self.damaged_queues: list[tuple[str, str]] = []  # vhost and name of those that have stopped, at the last look
         self.maintenance_timer: asyncio.TimerHandle | None = None
         self.verification_timer: asyncio.TimerHandle | None = None
 
@@ -325,10 +326,12 @@ class Node:
 
     def _cancel_consumers_of_damaged(self) -> None:
         """Who consumes a queue that has stopped is told, as if it had been deleted."""
-        for queue in self.broker.queues():
-            if queue.is_damaged:
-                for consumer in queue.consumers:
-                    self.consumer_cancelled(consumer)
+        queues = (declared for vhost in self.broker.vhosts.values() for declared in vhost.queues.values())
+        damaged = [declared for declared in queues if declared.queue.is_damaged]
+        self.damaged_queues = [(declared.vhost_name, declared.name) for declared in damaged]
+        for declared in damaged:
+            for consumer in declared.queue.consumers:
+                self.consumer_cancelled(consumer)
 
     def _keep_house(self) -> None:
         set_clock()

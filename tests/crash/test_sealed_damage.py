@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.broker import ROOT, Broker, command
+from tests.support.broker import ROOT, Broker, command, until
+from tests.support.http import WITH_HTTP, api_of, fetch, metrics_port
 from tests.support.wire import Channel, connect
 
 pytestmark = [pytest.mark.flowmq_only, pytest.mark.slow]
@@ -91,6 +92,36 @@ def test_a_consumer_that_meets_it_is_cancelled(damaged: Broker) -> None:
             assert 0 < len(bodies) < len(BODIES)
             assert bodies == BODIES[: len(bodies)]
             assert channel.count("q") == len(BODIES) - len(bodies)
+            client.close()
+    finally:
+        broker.kill()
+
+
+def test_operators_see_it(damaged: Broker) -> None:
+    """Which queue has stopped: in its state, in health checks and metrics. The others go on."""
+    damaged.environ = {**damaged.environ, **WITH_HTTP}  # type: ignore[dict-item]
+    broker = damaged.again()
+    try:
+        api = api_of(broker)
+        with connect(broker.peer) as client:
+            channel = client.channel()
+            assert api.get("queues", "/", "q")["state"] == "running"
+            drain_until_refused(channel)
+            until(lambda: api.ask("GET", "health", "checks", "virtual-hosts").json.get("damaged_queues"))
+            check = api.ask("GET", "health", "checks", "virtual-hosts")
+            assert (check.status, check.json["damaged_queues"]) == (503, [{"vhost": "/", "name": "q"}])
+            assert {queue["name"]: queue["state"] for queue in api.get("queues")} == {
+                "q": "damaged",
+                "other": "running",
+            }
+            text = fetch(metrics_port(broker), "GET", "/metrics").body.decode()
+            assert "\nflowmq_queues_damaged 1\n" in text
+            assert "\nflowmq_journal_damaged 1\n" in text
+            asked = flowmq("ctl", "--data-dir", str(broker.data_dir), "check_virtual_hosts")
+            assert asked.returncode != 0
+            assert "queues that have stopped: 'q' in vhost '/'" in asked.stdout + asked.stderr
+            channel.put("other", b"more", properties={"delivery_mode": 2})
+            assert channel.drain("other") == [b"good", b"more"]
             client.close()
     finally:
         broker.kill()

@@ -52,7 +52,8 @@ async def virtual_hosts(call: Call) -> Any:
     """Do all virtual hosts run? They do for as long as the journal can be written."""
     journal = (await call.ask("node.status"))["journal"]
     if journal is not None and (journal["failed"] or journal["damaged"]):
-        return failed("The journal has failed or is damaged: see the broker's log")
+        queues = journal["damaged_queues"]
+        return failed("The journal has failed or is damaged: see the broker's log", damaged_queues=queues)
     return OK
 
 

@@ -102,6 +102,12 @@ def capacity(declared: DeclaredQueue) -> float:
     return able / len(consumers) if consumers else 0
 
 
+def queue_state(declared: DeclaredQueue) -> str:
+    if declared.queue.is_damaged:
+        return "damaged"
+    return "paused" if declared.queue.paused else "running"
+
+
 QUEUE_VIEW: dict[str, Callable[[InVHost], Any]] = {
     "name": of_queue(lambda declared: declared.name),
     "vhost": of_queue(lambda declared: declared.vhost_name),
@@ -111,7 +117,7 @@ QUEUE_VIEW: dict[str, Callable[[InVHost], Any]] = {
     "exclusive": of_queue(lambda declared: declared.exclusive),
     "arguments": of_queue(lambda declared: plain(declared.arguments)),
     "node": lambda found: NODE_NAME,
-    "state": of_queue(lambda declared: "paused" if declared.queue.paused else "running"),
+    "state": of_queue(queue_state),
     "policy": lambda found: name_of(policies_of(found)[0]),
     "operator_policy": lambda found: name_of(policies_of(found)[1]),
     "effective_policy_definition": effective_definition,

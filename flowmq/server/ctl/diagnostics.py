@@ -208,6 +208,11 @@ def check_alarms(asked: Asked) -> None:
 
 @verb("check_virtual_hosts")
 def check_virtual_hosts(asked: Asked) -> None:
-    """Are there virtual hosts? All that there are, are running."""
+    """Does the journal that all virtual hosts are in work, and is nothing in it damaged?"""
+    journal = asked.call("node.status")["journal"]
+    if journal is not None and (journal["failed"] or journal["damaged"]):
+        stopped = ", ".join(f"'{one['name']}' in vhost '{one['vhost']}'" for one in journal["damaged_queues"])
+        told = f"; queues that have stopped: {stopped}" if stopped else ""
+        raise Failed(f"the journal has failed or is damaged: see the broker's log{told}")
     count = len(asked.call("vhost.list") or [])
     asked.output.tell(f"The broker reported all {count} vhosts as running", result="ok")

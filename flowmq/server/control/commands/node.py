@@ -154,6 +154,7 @@ def journal(node: "Node") -> dict[str, Any] | None:
         "compacted": compaction.compacted_count,
         "failed": bool(node.store.journal.error),
         "damaged": bool(node.store.journal.damaged),
+        "damaged_queues": [{"vhost": vhost, "name": name} for vhost, name in node.damaged_queues],
     }
 
 
