@@ -15,7 +15,9 @@ RUN useradd --system --uid 5672 --home-dir /var/lib/flowmq --shell /usr/sbin/nol
     && install -d -o flowmq -g flowmq -m 0700 /var/lib/flowmq
 COPY --from=build /opt/flowmq /opt/flowmq
 COPY deploy/healthcheck.py /opt/flowmq/healthcheck.py
-ENV PATH=/opt/flowmq/bin:$PATH \
+# What scripts call that were written for RabbitMQ's image.
+COPY packaging/shims /opt/flowmq/shims
+ENV PATH=/opt/flowmq/bin:$PATH:/opt/flowmq/shims \
     PYTHONUNBUFFERED=1 \
     FLOWMQ_STORAGE__DATA_DIR=/var/lib/flowmq
 USER flowmq

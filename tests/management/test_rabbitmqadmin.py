@@ -1,4 +1,4 @@
-"""RabbitMQ's own command line tool, unchanged, from Debian's package."""
+"""RabbitMQ's own command line tool, unchanged, from Debian's package; and ours of its name, for the container image."""
 
 import json
 import subprocess
@@ -14,8 +14,13 @@ pytestmark = pytest.mark.flowmq_only
 PLACES = "/usr/lib/rabbitmq/lib/rabbitmq_server-*/plugins/rabbitmq_management-*/priv/www/cli/rabbitmqadmin"
 
 
-@pytest.fixture(scope="module")
-def script() -> Path:
+OURS = Path(__file__).parents[2] / "packaging" / "shims" / "rabbitmqadmin"
+
+
+@pytest.fixture(scope="module", params=["RabbitMQ's", "ours"])
+def script(request: pytest.FixtureRequest) -> Path:
+    if request.param == "ours":
+        return OURS
     found = sorted(Path("/").glob(PLACES[1:]))
     if not found:
         pytest.skip("rabbitmq-server is not installed")
@@ -61,3 +66,58 @@ def test_every_verb_that_people_use(script: Path, api: Api, name: str, tmp_path:
     run("delete", "binding", f"source={name}", "destination_type=queue", f"destination={name}", "properties_key=a.%23")
     for kind in ("policy", "queue", "exchange", "user", "vhost"):
         run("delete", kind, f"name={name}")
+
+
+# As testcontainers calls it inside the container.
+LINES = """
+declare vhost name={0}
+declare permission vhost={0} user=guest configure=.* write=.* read=.*
+declare user name={0} password=secret tags=administrator
+--vhost={0} declare exchange name=in type=topic auto_delete=false internal=false durable=true arguments={{}}
+--vhost={0} declare queue name=jobs auto_delete=false durable=true arguments={{"x-max-length":10}}
+--vhost={0} declare queue name=safe queue_type=quorum
+--vhost={0} declare binding source=in destination=jobs destination_type=queue routing_key=a arguments={{}}
+--vhost={0} declare binding source=in destination=amq.fanout destination_type=exchange
+--vhost={0} declare policy name=p pattern=.* priority=1 definition={{"max-length":5}}
+--vhost={0} declare operator_policy name=o pattern=.* definition={{"max-length":3}}
+declare vhost_limit vhost={0} name=max-queues value=20
+"""
+WRONG = [
+    ("declare queue", "name must be given"),
+    ("declare thing name=x", "'thing' is none of exchange, queue"),
+    ("declare queue name=x colour=red", "not known: colour"),
+    ("declare exchange name=x type=unknown", "400"),
+    ("--vhost=nowhere declare queue name=x", "404"),
+    ("declare queue name=x arguments={", "is no JSON"),
+    ("-u guest -p wrong list queues", "401"),
+    ("list things", "'things' is none of"),
+    ("dance", "dance: not known"),
+]
+
+
+def ask_ours(api: Api, line: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(OURS), "-P", str(api.port), *line.split()]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_what_testcontainers_asks_of_ours(api: Api, name: str) -> None:
+    for line in LINES.strip().format(name).splitlines():
+        ended = ask_ours(api, line)
+        assert (ended.returncode, ended.stderr) == (0, ""), line
+    queues = {queue["name"]: queue for queue in api.get("queues", name)}
+    assert (queues["jobs"]["arguments"], queues["jobs"]["durable"]) == ({"x-max-length": 10}, True)
+    assert queues["safe"]["arguments"] == {"x-queue-type": "quorum"}
+    bindings = {(one["source"], one["destination_type"], one["routing_key"]) for one in api.get("bindings", name)}
+    assert {("in", "queue", "a"), ("in", "exchange", "")} <= bindings
+    assert (queues["jobs"]["policy"], queues["jobs"]["operator_policy"]) == ("p", "o")
+    assert api.get("vhost-limits", name) == [{"vhost": name, "value": {"max-queues": 20}}]
+    assert api.as_user(name, "secret").get("whoami")["tags"] == ["administrator"]
+    for line in (f"delete vhost name={name}", f"delete user name={name}"):
+        assert ask_ours(api, line).returncode == 0
+
+
+@pytest.mark.parametrize(("line", "text"), WRONG)
+def test_ours_says_what_is_wrong(api: Api, line: str, text: str) -> None:
+    ended = ask_ours(api, line)
+    assert ended.returncode == 1
+    assert text in ended.stderr
