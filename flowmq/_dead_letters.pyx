@@ -30,10 +30,10 @@ cdef bint put_off = False               # schedule_burials() was called, and the
 
 cdef enum:
     GRAVES_KEPT = 1024
-    GRAVES_IN_TURN = 256
 
 cdef Py_ssize_t EVERY_ONE = 2 ** 62
-cdef Py_ssize_t turn_left = GRAVES_IN_TURN
+cdef Py_ssize_t graves_in_turn = 256
+cdef Py_ssize_t turn_left = graves_in_turn
 
 cdef tuple REASONS = (b"rejected", b"expired", b"maxlen", b"delivery_limit", b"released")
 
@@ -47,6 +47,14 @@ def set_burial_scheduler(schedule):
     global schedule_burials, put_off
     schedule_burials = schedule
     put_off = False
+
+
+def set_burials_in_turn(Py_ssize_t count) -> int:
+    """How many deaths a turn deals with; returns what it was. For tests, which are short of deaths."""
+    global graves_in_turn
+    before = graves_in_turn
+    graves_in_turn = count
+    return before
 
 
 def bury_next(Py_ssize_t limit) -> bool:
@@ -79,7 +87,7 @@ cdef int bury_some(Py_ssize_t at_least) except -1:
 
 cdef void end_burials_of_turn() noexcept nogil:
     global turn_left
-    turn_left = GRAVES_IN_TURN
+    turn_left = graves_in_turn
 
 
 cdef int bury_all() except -1:

@@ -603,7 +603,8 @@ cdef class Order:
             if ring_at(&self.ring, position).message != NULL:
                 found.append(view_of(ring_at(&self.ring, position)))
         while self.paged_count and len(found) < limit and self.log.load(from_log, &entry):
-            found.append(view_of(&entry))
+            if not self.is_elsewhere(entry.sequence):
+                found.append(view_of(&entry))
             message_release(entry.message)
             from_log = entry.sequence + 1
         return found[:limit]

@@ -1,7 +1,8 @@
 """Dead letters and power cuts: a message on its way from queue to queue is in exactly one place, whatever was lost.
 
 Messages go down a chain of durable queues: too many for the first, rejected, returned too often or expired in the next
-ones, sometimes delayed before; what dies at the end goes to two queues, to both or to none. The disk is cut as in
+ones, sometimes delayed before; what dies at the end goes to two queues, to both or to none. Queues are purged while
+deaths in them are still to be dealt with: what is on its way is not in the queue any more. The disk is cut as in
 test_power_cut.py, at every kind of moment, and each state is given to a new broker: once as it is, and once more when
 all that can expire has.
 """
@@ -17,8 +18,9 @@ from typing import Any
 import pytest
 
 from flowmq._connection import stop_clock
+from flowmq._dead_letters import is_anyone_unburied, set_burials_in_turn
 from flowmq._order import deal_with_due, set_window
-from flowmq._peer import flush
+from flowmq._peer import disk_progressed, flush
 from flowmq._queue import Queue
 from flowmq.storage.store import Store
 from tests.crash.power_cut import Disk, DurablePlane, State, states
@@ -31,7 +33,7 @@ BEGIN_MS = 1_900_000_000_000
 SIZES = (0, 20, 300, 1500)
 LIVES, STEPS, CUTS = 4, 120, 20
 QUEUES: dict[str, dict[str, Any]] = {
-    "first": {"x-max-length": 4, "x-dead-letter-routing-key": "work"},
+    "first": {"x-max-length": 12, "x-dead-letter-routing-key": "work"},
     "work": {
         "x-max-priority": 2,
         "x-delivery-limit": 1,
@@ -44,6 +46,7 @@ QUEUES: dict[str, dict[str, Any]] = {
     "copy": {},
 }
 CONSUMED = ("work", "again")
+PURGED = ("first", "first", "work", "wait", "again")
 
 
 @dataclass
@@ -95,7 +98,9 @@ class Workload:
         stop_clock(self.clock_ms)
         define(self.publisher)
         self.defined = False
-        self.steps = [self.publish] * 3 + [self.settle] * 5 + [self.pass_time, self.synchronise]
+        self.steps = [self.publish] * 3 + [self.settle] * 5 + [self.pass_time, self.synchronise, self.purge]
+        self.purged_count = 0  # by the last purge
+        self.purged_on_the_way = 0  # purges while deaths were still to be dealt with
 
     def step(self) -> None:
         if self.defined:
@@ -108,7 +113,7 @@ class Workload:
             properties: dict[str, Any] = {"delivery_mode": 2, "priority": number % 4}
             if self.random.random() < 0.2:
                 properties["headers"] = {"x-delay": self.random.randint(1, 60)}
-            elif self.random.random() < 0.2:
+            elif self.random.random() < 0.4:
                 properties["expiration"] = str(self.random.randint(1, 100))
             frames = publish_frames(1, "first", body_of(number), properties, exchange="delayed")
             assert message.told == NEVER
@@ -136,6 +141,30 @@ class Workload:
         stop_clock(self.clock_ms)
         look_at_due(self.random.choice((2, 1000)))
 
+    def purge(self) -> None:
+        """All that is ready there is gone, but not what has died and is on its way."""
+        if self.asked:
+            return
+        self.pass_time()
+        # What is not on disk yet cannot be looked at.
+        journal = self.plane.journal
+        while journal.committed < journal.submitted:
+            journal.thread.wait(journal.submitted)
+            disk_progressed()
+        self.purged_on_the_way += is_anyone_unburied()
+        name = self.random.choice(PURGED)
+        purged = [self.ledger.messages[number] for number in numbers_in(self.plane.queue(name))]
+        for message in purged:
+            message.settled = self.now()
+
+        def told(moment: int) -> None:
+            for message in purged:
+                message.final = min(message.final, moment)
+
+        self.purged_count = len(purged)
+        self.asked.append(told)
+        self.consumer.send(1, "queue.purge", queue=name)
+
     def synchronise(self) -> None:
         """All that was acknowledged before is final when this is answered."""
         if self.asked:
@@ -155,6 +184,9 @@ class Workload:
         for method in self.consumer.received():
             if method.name == "basic.deliver":
                 self.in_hand[method.delivery_tag] = number_in(method.body)
+            elif method.name == "queue.purge-ok":
+                assert method.message_count == self.purged_count
+                self.asked.pop()(moment)
             elif method.name == "queue.bind-ok":
                 self.asked.pop()(moment)
 
@@ -196,6 +228,12 @@ class LettersLife(Life):
 
     ledger_type = Ledger
     workload_type = Workload
+
+    purged_on_the_way = 0
+
+    def _listen(self, plane: DurablePlane, workload: Any) -> None:
+        super()._listen(plane, workload)
+        self.purged_on_the_way = workload.purged_on_the_way
 
     def _prepare(self, store: Store) -> None:
         super()._prepare(store)
@@ -245,7 +283,7 @@ def numbers_in(queue: Queue) -> list[int]:
 class Campaign:
     def __init__(self, directory: Path, seed: int) -> None:
         self.directory, self.random, self.seed = directory, Random(seed), seed
-        self.states = 0
+        self.states = self.purged_on_the_way = 0
         self.moved: Counter[str] = Counter()
 
     def run(self, lives: int, steps: int, cuts: int) -> None:
@@ -253,6 +291,7 @@ class Campaign:
             path = self.directory / f"life-{number}"
             rebuild(path, {})
             life = LettersLife(path, None, self.random, steps)
+            self.purged_on_the_way += life.purged_on_the_way
             self.cut(life, life.cuts(cuts), f"seed {self.seed}, life {number}")
         shutil.rmtree(self.directory)
 
@@ -285,8 +324,10 @@ class Campaign:
 @pytest.fixture(params=[None, (3, 3, 2)], ids=["in memory", "paged"])
 def window(request: pytest.FixtureRequest) -> Iterator[None]:
     before = None if request.param is None else set_window(*request.param)
+    in_turn = set_burials_in_turn(1)
     yield
     stop_clock(0)
+    set_burials_in_turn(in_turn)
     if before is not None:
         set_window(*before)
 
@@ -296,4 +337,5 @@ def test_a_dead_letter_is_in_one_place(tmp_path: Path, window: None) -> None:
     campaign = Campaign(memory_directory(tmp_path), 1)
     campaign.run(LIVES, STEPS, CUTS)
     assert campaign.states >= 300
+    assert campaign.purged_on_the_way > 0
     assert min(campaign.moved[name] for name in (*QUEUES, "delayed")) > 0, campaign.moved
