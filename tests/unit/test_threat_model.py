@@ -1,4 +1,4 @@
-"""The tests that docs/threat-model.md and SECURITY.md name exist, and so do the pages."""
+"""The tests that the pages about safety name exist, and so do the pages that they point to."""
 
 import re
 
@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.broker import ROOT
 
-PAGES = ("docs/threat-model.md", "SECURITY.md")
+PAGES = ("docs/threat-model.md", "docs/limits.md", "SECURITY.md")
 
 
 @pytest.mark.parametrize("page", PAGES)
