@@ -5,6 +5,7 @@ changed here. Not here: how a log-in waits for a slow hash (server/authenticatio
 are.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,7 @@ from flowmq.broker.permissions import (
 USER, PERMISSION, TOPIC_PERMISSION = "user", "permission", "topic-permission"
 LOOPBACK_ONLY_USER = "guest"
 ADMINISTRATOR = "administrator"
+log = logging.getLogger("flowmq")
 
 
 @dataclass(slots=True, eq=False)
@@ -205,14 +207,22 @@ class Users:
         if user is None or vhost in (user.configured_in or ()):
             self._idle.add((PERMISSION, vhost, name))
         else:
-            user.permissions[vhost] = Permission(*patterns)
+            try:
+                user.permissions[vhost] = Permission(*patterns)
+            except AccessError as error:
+                log.error("permissions of user '%s' in vhost '%s' are not what they were: %s", name, vhost, error)
 
     def restore_topic_permission(self, vhost: str, name: str, exchange: str, patterns: list[str]) -> None:
         user = self.by_name.get(name)
         if user is None:
             self._idle.add((TOPIC_PERMISSION, vhost, name, exchange))
         else:
-            user.topic_permissions.setdefault(vhost, {})[exchange] = TopicPermission(*patterns)
+            try:
+                kept = TopicPermission(*patterns)
+            except AccessError as error:
+                log.error("topic permissions of user '%s' in vhost '%s' allow nothing now: %s", name, vhost, error)
+                kept = TopicPermission("", "")
+            user.topic_permissions.setdefault(vhost, {})[exchange] = kept
 
     # ---------------------------------------------------------------------------------------------- leaves
 

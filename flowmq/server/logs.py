@@ -51,10 +51,10 @@ class Writer:
             self.is_urgent.set()
 
     def _tell_dropped(self) -> None:
-        dropped = self.refused + self.unwritten
-        if dropped > self.told:
-            text = f"{dropped - self.told} log records were dropped: standard error takes them too slowly"
-            self.told = dropped
+        count = self.refused + self.unwritten - self.told
+        if count:
+            text = f"{count} log records were dropped: standard error takes them too slowly, or not at all"
+            self.told += count
             record = logging.LogRecord("flowmq", logging.WARNING, __file__, 0, text, None, None)
             self.lines.append(self.formatter.format(record))
 
@@ -114,7 +114,10 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line = f"{iso_time(record)} {record.levelname.lower()} {one_line(record.getMessage())}"
-        return f"{line}\n{trace(record)}" if record.exc_info else line
+        if not record.exc_info:
+            return line
+        # Indented, so that no line of it can pass for a record.
+        return "\n".join([line, *(f"  {one_line(each)}" for each in trace(record).split("\n"))])
 
 
 class JsonFormatter(logging.Formatter):

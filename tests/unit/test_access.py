@@ -173,3 +173,12 @@ def test_a_virtual_host_is_gone_at_once_and_its_name_free_when_it_is_empty(users
     assert not vhost.queues
     assert set(vhost.declared_exchanges) == {""}
     assert not broker.create_vhost("v").queues
+
+
+def test_a_kept_pattern_that_is_refused_now_allows_nothing(users: Users, caplog: pytest.LogCaptureFixture) -> None:
+    users.by_name["eve"] = user = User("eve", NO_PASSWORD)
+    users.restore_permission("/", "eve", [".*", "(?<=a)b", ".*"])
+    users.restore_topic_permission("/", "eve", "amq.topic", ["(a)\\1", ""])
+    assert user.permission("/") is None
+    assert user.topic_permissions_in("/")["amq.topic"] == TopicPermission("", "")
+    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]

@@ -120,6 +120,18 @@ def test_a_name_with_control_characters_stays_on_its_line(written: Callable[[], 
     assert "\\x1b[2J\\udcff é refused" in text
 
 
+def test_a_traceback_cannot_pass_for_a_record(written: Callable[[], str]) -> None:
+    logs.configure("info", "text")
+    try:
+        raise ValueError("eve\n2026-01-01T00:00:00.000Z info all is well\x1b[2J")
+    except ValueError:
+        logger.exception("failed")
+    first, *rest = written().splitlines()
+    assert first.endswith("error failed")
+    assert all(line.startswith("  ") for line in rest)
+    assert rest[-1] == "  2026-01-01T00:00:00.000Z info all is well\\x1b[2J"
+
+
 def test_arguments_are_taken_when_logged(written: Callable[[], str]) -> None:
     logs.configure("info", "text")
     names = ["first"]
@@ -179,7 +191,7 @@ def test_a_blocked_standard_error_blocks_nobody_and_drops_are_counted(pipe: Pipe
     logs.shutdown()
     texts = [line.split(" ", 2)[2] for line in pipe.rest().splitlines()]
     assert texts[:11] == ["first", *(f"line {number}" for number in range(10))]
-    assert texts[11:] == ["5 log records were dropped: standard error takes them too slowly", "last"]
+    assert texts[11:] == ["5 log records were dropped: standard error takes them too slowly, or not at all", "last"]
 
 
 def test_the_last_drops_are_told_at_the_end(pipe: Pipe, monkeypatch) -> None:
@@ -191,7 +203,7 @@ def test_the_last_drops_are_told_at_the_end(pipe: Pipe, monkeypatch) -> None:
     logs.shutdown()
     assert [line.split(" ", 2)[2] for line in pipe.rest().splitlines()] == [
         "again",
-        "2 log records were dropped: standard error takes them too slowly",
+        "2 log records were dropped: standard error takes them too slowly, or not at all",
     ]
 
 
