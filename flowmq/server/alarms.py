@@ -27,16 +27,17 @@ if TYPE_CHECKING:
 
 MEMORY, DISK = "memory", "disk"
 CHECK_SECONDS = 0.1  # between two looks at whether an alarm is over
-CLEAR_SHARE = 0.95  # of the limit in use: the memory alarm is over
+# All shares are of what raises the memory alarm.
+CLEAR_SHARE = 0.95  # in use: the alarm is over
 PORTION_SHARE = 0.8  # likewise, however much is held
-# Of the limit: what may be used in all before connections are not read any more that publish in spite of the alarm.
+# What may be used in all before connections are not read any more that publish in spite of the alarm.
 HARD_SHARE = 1.125
-# Likewise, before whoever holds any message unacknowledged gets no more.
+# Before whoever holds any message unacknowledged gets no more.
 SEVERE_SHARE = 1.25
 DISK_CLEAR_BYTES = 16777216  # free above the limit, or a twentieth of it: the disk alarm is over
 DISK_SECONDS_MIN, DISK_SECONDS_MAX = 0.05, 1.0  # between two looks at the disk
 DISK_BYTES_PER_SECOND = 2e9  # no disk here fills up faster
-# Of the limit: what may wait for clients to read it before each gets much less of it.
+# What may wait for clients to read it before each gets much less of it.
 OUTGOING_SHARE = 0.25
 LOOKS_PER_COUNT = 4  # what waits is counted less often, unless it is much: there may be many connections
 OUTGOING_BYTES_SCARCE = 65536  # for one client then
@@ -59,7 +60,8 @@ class Alarms:
         self.loop = loop
         self.limits = limits
         self.sessions = sessions
-        self.memory_limit_bytes = memory_limit_bytes
+        self.process = ProcessMemory(memory_limit_bytes)
+        self.memory_limit_bytes = self.process.alarm_bytes
         self.data_dir = data_dir
         self.in_force: set[str] = set()
         self.raised_counts = {MEMORY: 0, DISK: 0}
@@ -71,7 +73,6 @@ class Alarms:
         self.free_bytes: int | None = None
         self.timers: dict[str, asyncio.TimerHandle] = {}
         set_holding(limits.held_bytes_max, limits.on_alarm == "nack")
-        self.process = ProcessMemory(memory_limit_bytes)
         self._look_at_process()
 
     def start(self) -> None:
@@ -138,7 +139,7 @@ class Alarms:
 
     def _raise_memory(self) -> None:
         used, limit = f"{self.in_use} bytes are in use, {counted_bytes()} of them", self.memory_limit_bytes
-        self._raise(MEMORY, f"{used} for messages and deliveries, the limit is {limit}")
+        self._raise(MEMORY, f"{used} for messages and deliveries, more than {limit}")
 
     def _clear(self, name: str) -> None:
         self.in_force.discard(name)

@@ -19,10 +19,13 @@ from flowmq._message import (
 STATM = "/proc/self/statm"
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 # A limit less than this times what the process takes at its start cannot be meant for the whole of it.
-ROOM_FACTOR = 1.25
-NEAR_SHARE = 0.8  # of the limit: from here on it is asked what of it is free
-GIVE_BACK_SHARE = 0.9  # of the limit: what is free is given back
-# Of the limit: free memory that may be resident all the same, scattered among what is in use.
+ROOM_FACTOR = 1.6
+# Of the limit: where the alarm is. What is under way then, what was looked at a moment ago, and what comes back from
+# consumers meanwhile has the rest.
+ALARM_SHARE = 0.8
+NEAR_SHARE = 0.8  # of the alarm's: from here on it is asked what of it is free
+GIVE_BACK_SHARE = 0.9  # likewise: what is free is given back
+# Likewise: free memory that may be resident all the same, scattered among what is in use.
 FREE_SHARE_MAX = 0.125
 REST_FACTOR = 50  # what takes a second is not done again before so many have passed
 GIVE_BACK_SECONDS = 1.0
@@ -38,26 +41,29 @@ def counted_bytes() -> int:
 
 
 class ProcessMemory:
-    """`uncounted_bytes`: what is in use beside counted_bytes(), when it was looked at last."""
+    """`alarm_bytes`: the most that may be in use without an alarm.
+
+    `uncounted_bytes`: what is in use beside counted_bytes(), when it was looked at last.
+    """
 
     def __init__(self, limit_bytes: int) -> None:
-        self.limit_bytes = limit_bytes
         self.own_bytes = max(resident_bytes() - counted_bytes(), 0) if os.path.exists(STATM) else 0  # at the start
         # Is the limit one for the process? Otherwise it is one for messages alone.
         self.is_whole = not is_freed_memory_kept() and limit_bytes >= ROOM_FACTOR * self.own_bytes > 0
+        self.alarm_bytes = int(limit_bytes * ALARM_SHARE) if self.is_whole else limit_bytes
         self.uncounted_bytes = self.own_bytes if self.is_whole else 0
         self.free_next = 0.0
         self.free_bytes = 0
-        self.free_bytes_max = int(limit_bytes * FREE_SHARE_MAX)
+        self.free_bytes_max = int(self.alarm_bytes * FREE_SHARE_MAX)
         self.give_back_next = 0.0
 
     def look(self) -> None:
         if not self.is_whole:
             return
         resident = resident_bytes()
-        if resident > self.limit_bytes * GIVE_BACK_SHARE and self._give_back():
+        if resident > self.alarm_bytes * GIVE_BACK_SHARE and self._give_back():
             resident = resident_bytes()
-        free = self._free() if resident > self.limit_bytes * NEAR_SHARE else 0
+        free = self._free() if resident > self.alarm_bytes * NEAR_SHARE else 0
         rest = resident - counted_bytes() - min(free, self.free_bytes_max)
         # What was allocated and not touched yet is counted, and not resident: the interpreter does not shrink by it.
         self.uncounted_bytes = max(rest, self.own_bytes)

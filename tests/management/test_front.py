@@ -11,6 +11,7 @@ from aiohttp import web
 from flowmq.management import doors
 from flowmq.management.doors import Serving
 from tests.support.broker import Broker
+from tests.support.exchange import say
 from tests.support.http import LISTENING, WITH_HTTP, fetch
 
 pytestmark = pytest.mark.flowmq_only
@@ -34,11 +35,7 @@ def test_wrong_requests_leave_no_trace_and_no_password_in_the_log(own_broker: Ca
     broker = own_broker(**WITH_HTTP)
     port = int(broker.log.wait_for(LISTENING)[1])
     for octets in WRONG:
-        with socket.create_connection(("127.0.0.1", port), 30) as client:
-            client.sendall(octets)
-            client.shutdown(socket.SHUT_WR)
-            while client.recv(65536):
-                pass
+        say("127.0.0.1", port, octets)
     assert fetch(port, "GET", "/api/overview", None, {"Authorization": f"Basic {SECRET}"}).status == 200
     broker.stop()  # which looks for traces
     assert SECRET not in broker.log.text

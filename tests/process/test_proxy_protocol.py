@@ -11,7 +11,7 @@ import pytest
 from tests.support import codec
 from tests.support.broker import Broker
 from tests.support.certificates import Authority, Files
-from tests.support.peer import Peer
+from tests.support.exchange import say
 from tests.support.tls import tls_peer, tls_settings
 from tests.support.wire import Client, connect
 
@@ -64,19 +64,6 @@ def test_with_tls_and_with_websockets_the_header_comes_first(
     broker.stop()
 
 
-def say(peer: Peer, octets: bytes) -> bytes:
-    with socket.create_connection((peer.host, peer.port), 30) as client:
-        client.sendall(octets)
-        client.shutdown(socket.SHUT_WR)
-        answer = b""
-        try:
-            while more := client.recv(4096):
-                answer += more
-        except ConnectionResetError:
-            pass
-    return answer
-
-
 def test_a_trusted_proxy_must_say_whom_it_speaks_for(own_broker: OwnBroker) -> None:
     broker = own_broker(**TRUSTING)
     complaint = "warning connection .*: PROXY protocol expected from a trusted proxy: "
@@ -87,7 +74,7 @@ def test_a_trusted_proxy_must_say_whom_it_speaks_for(own_broker: OwnBroker) -> N
         (BINARY[:12] + b"\x21\x11\xff\xff", "65535 octets of addresses, at most 4096 are read"),
         (b"PROXY TCP4 " + b"1" * 1000, "a line of more than 107 octets"),
     ):
-        assert say(broker.peer, octets) == b""
+        assert say(broker.peer.host, broker.peer.port, octets) == b""
         broker.log.wait_for(complaint + why)
     broker.stop()
 
@@ -95,7 +82,7 @@ def test_a_trusted_proxy_must_say_whom_it_speaks_for(own_broker: OwnBroker) -> N
 def test_others_are_not_believed_and_get_in_as_before(own_broker: OwnBroker) -> None:
     broker = own_broker(FLOWMQ_AMQP__PROXY_PROTOCOL_FROM="10.0.0.0/8")
     connect(broker.peer).close()
-    assert say(broker.peer, HEADER) == codec.PROTOCOL_HEADER
+    assert say(broker.peer.host, broker.peer.port, HEADER) == codec.PROTOCOL_HEADER
     broker.log.wait_for(r"warning connection 127\.0\.0\.1:\d+ .*PROXY protocol header detected on AMQP port, from a")
     broker.stop()
 
@@ -103,7 +90,7 @@ def test_others_are_not_believed_and_get_in_as_before(own_broker: OwnBroker) -> 
 def test_half_a_header_does_not_last(own_broker: OwnBroker) -> None:
     broker = own_broker(**TRUSTING, FLOWMQ_AMQP__HANDSHAKE_TIMEOUT="1")
     began = time.monotonic()
-    halves = [socket.create_connection((broker.peer.host, broker.port), 30) for _ in range(4)]
+    halves = [socket.create_connection((broker.peer.host, broker.peer.port), 30) for _ in range(4)]
     for half, octets in zip(halves, (b"", HEADER[:5], HEADER[:-1], BINARY[:20]), strict=True):
         half.sendall(octets)
     for half in halves:

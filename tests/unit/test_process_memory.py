@@ -35,7 +35,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     return Machine(monkeypatch)
 
 
-@pytest.mark.parametrize(("limit", "whole"), [(1, False), (16, False), (49, False), (50, True), (256, True)])
+@pytest.mark.parametrize(("limit", "whole"), [(1, False), (16, False), (63, False), (64, True), (256, True)])
 def test_a_limit_less_than_the_process_is_one_for_messages(machine: Machine, limit: int, whole: bool) -> None:
     memory = ProcessMemory(limit * MIB)
     assert memory.is_whole is whole
@@ -44,8 +44,13 @@ def test_a_limit_less_than_the_process_is_one_for_messages(machine: Machine, lim
     assert (memory.uncounted_bytes > 0) is whole
 
 
+def test_the_alarm_comes_before_the_limit(machine: Machine) -> None:
+    assert ProcessMemory(320 * MIB).alarm_bytes == 256 * MIB
+    assert ProcessMemory(32 * MIB).alarm_bytes == 32 * MIB, "messages alone"
+
+
 def test_the_rest_of_the_resident_octets_counts(machine: Machine) -> None:
-    memory = ProcessMemory(256 * MIB)
+    memory = ProcessMemory(320 * MIB)
     assert memory.uncounted_bytes == 40 * MIB
     machine.resident, machine.counted = 160 * MIB, 100 * MIB
     memory.look()
@@ -53,14 +58,14 @@ def test_the_rest_of_the_resident_octets_counts(machine: Machine) -> None:
 
 
 def test_what_was_not_touched_yet_does_not_make_the_interpreter_smaller(machine: Machine) -> None:
-    memory = ProcessMemory(256 * MIB)
+    memory = ProcessMemory(320 * MIB)
     machine.resident, machine.counted = 100 * MIB, 90 * MIB
     memory.look()
     assert memory.uncounted_bytes == 40 * MIB
 
 
 def test_free_memory_is_not_in_use_up_to_an_eighth(machine: Machine) -> None:
-    memory = ProcessMemory(256 * MIB)
+    memory = ProcessMemory(320 * MIB)
     machine.resident, machine.free = 220 * MIB, 20 * MIB
     memory.look()
     assert memory.uncounted_bytes == 200 * MIB
@@ -71,7 +76,7 @@ def test_free_memory_is_not_in_use_up_to_an_eighth(machine: Machine) -> None:
 
 
 def test_near_the_limit_it_is_given_back(machine: Machine) -> None:
-    memory = ProcessMemory(256 * MIB)
+    memory = ProcessMemory(320 * MIB)
     machine.resident, machine.free = 250 * MIB, 100 * MIB
     memory.look()
     assert (machine.given_back, memory.uncounted_bytes) == (1, 150 * MIB)
@@ -81,7 +86,7 @@ def test_near_the_limit_it_is_given_back(machine: Machine) -> None:
 
 
 def test_while_memory_is_very_short_few_are_let_in_at_a_time(machine: Machine) -> None:
-    with Plane(memory_bytes_max=256 * MIB) as plane:
+    with Plane(memory_bytes_max=320 * MIB) as plane:
         for _ in range(HANDSHAKES_SCARCE + 20):
             plane.connect()
         refused = plane.node.broker.limits.refused
