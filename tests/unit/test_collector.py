@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from flowmq.server import collector as module
 from flowmq.server.collector import LOOKS_MAX, YOUNG, Collector
 
 # So many lists are created before an old look is due: whole looks at the middle generation.
@@ -60,6 +61,30 @@ def test_what_is_set_aside_still_goes_when_nobody_refers_to_it(
     collector._look_at_old()
     del node
     assert seen() is None
+
+
+@pytest.mark.parametrize("few", [1 << 30, 0])
+def test_old_cycles_are_collected_in_the_end(
+    loop: asyncio.AbstractEventLoop, collector: Collector, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    """Every so many seconds while objects are few, otherwise when there are twice as many."""
+    monkeypatch.setattr(module, "FEW_OBJECTS", few)
+    one, other = Node(), Node()
+    one.other, other.other = other, one
+    seen = weakref.ref(one)
+    collector._look_at_old()
+    del one, other
+    collector._look_at_old()
+    assert seen() is not None, "it was looked at all a moment ago"
+    collector.looked_at_all -= module.SECONDS_MIN
+    collector._look_at_old()
+    assert (seen() is None) == bool(few)
+    kept = [[None] for _ in range(collector.were_left)]
+    collector._look_at_old()
+    collector.looked_at_all -= module.SECONDS_MIN
+    collector._look_at_old()
+    assert seen() is None
+    assert kept
 
 
 def test_new_cycles_are_collected(loop: asyncio.AbstractEventLoop, collector: Collector) -> None:

@@ -6,9 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from flowmq._message import is_freed_memory_kept
 from flowmq.server.control.listing import Listing, listed
 from flowmq.server.control.service import SLICE_SECONDS, take
 
+# Under the address sanitizer everything takes several times as long.
+SLICES_MAX = 40 if is_freed_memory_kept() else 4
 COUNT = 100_000
 VIEW = {"name": lambda item: item[0], "size": lambda item: item[1]}
 Item = tuple[str, int]
@@ -46,10 +49,10 @@ def slices(asked: Listing) -> tuple[list[dict[str, object]], float]:
 def test_no_slice_of_a_sorted_page_takes_long(asked: Listing, first: int) -> None:
     told, longest = slices(asked)
     assert (len(told), told[0]["size"]) == (100, first)
-    assert longest < 4 * SLICE_SECONDS, longest
+    assert longest < SLICES_MAX * SLICE_SECONDS, longest
 
 
 def test_no_slice_of_a_filtered_list_takes_long() -> None:
     told, longest = slices(Listing(name="999", columns=["name"]))
     assert len(told) == 280
-    assert longest < 4 * SLICE_SECONDS, longest
+    assert longest < SLICES_MAX * SLICE_SECONDS, longest

@@ -1,10 +1,10 @@
 """node.memory: what the process holds, and giving back what it does not need."""
 
-import gc
 import sys
 from typing import TYPE_CHECKING
 
 from flowmq._message import give_back_memory, live_messages
+from flowmq.server.collector import look_at_all
 from flowmq.server.control.registry import Arguments, command
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def memory(node: "Node", asked: Memory) -> dict[str, int]:
     `collect`: first, what can be given back to the operating system is; that is a pause.
     """
     if asked.collect:
-        gc.collect()
+        look_at_all()
         give_back_memory()
     return {
         "connections": len(node.sessions),
