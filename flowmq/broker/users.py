@@ -158,8 +158,9 @@ class Users:
     def clear_permission(self, name: str, vhost: str) -> None:
         """Clearing what is not there is fine. Topic permissions stay, as in RabbitMQ."""
         user = self._permitted_by_us(name, vhost)
+        # Also what a restart found and could not take: see restore_permission().
+        self._forget(PERMISSION, vhost, name)
         if user.permissions.pop(vhost, None) is not None:
-            self._forget(PERMISSION, vhost, name)
             self.changed(user)
 
     def set_topic_permission(self, name: str, vhost: str, exchange: str, permission: TopicPermission) -> None:
@@ -210,6 +211,7 @@ class Users:
             try:
                 user.permissions[vhost] = Permission(*patterns)
             except AccessError as error:
+                self._idle.add((PERMISSION, vhost, name))
                 log.error("permissions of user '%s' in vhost '%s' are not what they were: %s", name, vhost, error)
 
     def restore_topic_permission(self, vhost: str, name: str, exchange: str, patterns: list[str]) -> None:

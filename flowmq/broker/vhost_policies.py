@@ -11,7 +11,7 @@ the same name.
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flowmq.amqp.tables import Table
 from flowmq.broker.arguments import queue_type
@@ -51,6 +51,7 @@ class VHostPolicies:
         self.begin = begin
         self.unfinished: list[Iterator[None]] = []  # changes that have not come to everything yet, the oldest first
         self.sets = {POLICY: PolicySet(), OPERATOR_POLICY: PolicySet()}
+        self.refused: set[tuple[str, str]] = set()  # kinds and names of those that a restart found and could not take
         # By the names of their policies and their arguments: most queues are to do the same.
         self._shared: dict[tuple[str | None, str | None, tuple[tuple[str, object], ...]], QueueSettings] = {}
 
@@ -98,6 +99,7 @@ class VHostPolicies:
         if policies.stored.get(policy.name) == policy:
             return
         self.vhost.definitions.policy_set(policy)
+        self.refused.discard((policy.kind, policy.name))
         self._changed(policies.put(policy))
         warn_without_effect(policy)
 
@@ -105,6 +107,10 @@ class VHostPolicies:
         """False when there is none of that name."""
         policies = self.sets[kind]
         self._check_not_configured(policies, name)
+        if (kind, name) in self.refused:
+            self.refused.discard((kind, name))
+            self.vhost.definitions.delete(kind, (self.vhost.name, name))
+            return True
         policy = policies.stored.get(name)
         if policy is None:
             return False
@@ -124,9 +130,15 @@ class VHostPolicies:
         """One that the configuration file says, if it says any."""
         return next((policy for policies in self.sets.values() for policy in policies.configured.values()), None)
 
-    def restore(self, policy: Policy) -> None:
-        """One that was set before a restart."""
-        self._changed(self.sets[policy.kind].put(policy))
+    def restore(self, kind: str, name: str, value: dict[str, Any]) -> None:
+        """One that was set before a restart. What an earlier version took and this one refuses stops no start."""
+        try:
+            policy = Policy(name, vhost=self.vhost.name, operator=kind == OPERATOR_POLICY, **value)
+        except PolicyError as error:
+            self.refused.add((kind, name))
+            log.error("in vhost '%s', without effect until it is set anew: %s", self.vhost.name, error)
+        else:
+            self._changed(self.sets[kind].put(policy))
 
     def configure(self, policies: Iterable[Policy]) -> list[str]:
         """These, of either kind, are what the configuration file says now; returns what changed, a line each."""

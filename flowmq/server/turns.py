@@ -30,18 +30,24 @@ class Turns:
     def _go_on(self) -> None:
         set_clock()
         ends = time.perf_counter() + TURN_SECONDS
-        while self.works:
-            self._step()
-            if time.perf_counter() >= ends:
-                break
-        flush()
-        if self.works:
-            self.loop.call_soon(self._go_on)
+        try:
+            while self.works:
+                self._step()
+                if time.perf_counter() >= ends:
+                    break
+            flush()
+        finally:
+            # Also when a step has failed, which the loop tells: what others have begun must come to its end.
+            if self.works:
+                self.loop.call_soon(self._go_on)
 
     def _step(self) -> None:
         # It stands in line during its step, so that what that begins does not ask for a turn of its own.
         work = self.works[0]
-        more = next(work, self) is not self
-        self.works.popleft()
-        if more:
-            self.works.append(work)
+        more = False
+        try:
+            more = next(work, self) is not self
+        finally:
+            self.works.popleft()
+            if more:
+                self.works.append(work)

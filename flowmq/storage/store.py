@@ -130,9 +130,7 @@ class Store(Definitions):
         for (kind, name), value in self.items.items():
             if kind in (POLICY, OPERATOR_POLICY):
                 vhost, policy = name
-                broker.vhost(vhost).policies.restore(
-                    Policy(policy, vhost=vhost, operator=kind == OPERATOR_POLICY, **value)
-                )
+                broker.vhost(vhost).policies.restore(kind, policy, value)
         for (kind, name), value in self.items.items():
             if kind == EXCHANGE:
                 vhost, exchange = name

@@ -4,13 +4,16 @@ from pathlib import Path
 
 import pytest
 
+from flowmq.broker.passwords import Password
 from flowmq.broker.policies import OPERATOR_POLICY, POLICY, Policy
 from flowmq.broker.policy_keys import PolicyError
+from flowmq.broker.users import PERMISSION
 from flowmq.broker.vhost_policies import VHostPolicies
 from flowmq.storage.layout import DataDir
 from tests.crash.power_cut import DurablePlane
 
 SEGMENT_BYTES = 65536
+STRANGER = Password("sha256", "")
 RETRY = Policy("retry é", r"^jobs\.", {"message-ttl": 1000, "dead-letter-exchange": ""}, apply_to="queues", priority=-7)
 BOUNDS = Policy("bounds", "", {"max-length": 5, "overflow": "reject-publish"}, operator=True)
 UNROUTED = Policy("unrouted", "^orders$", {"alternate-exchange": "amq.fanout"})
@@ -89,3 +92,49 @@ def test_policies_of_the_file_are_not_kept(tmp_path: Path) -> None:
         plane.settle()
     with DurablePlane(tmp_path, SEGMENT_BYTES) as plane:
         assert listed(plane) == [stored]
+
+
+def test_what_is_refused_by_now_stops_no_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A pattern that an earlier version took and RE2 does not know."""
+    record = {**RETRY.as_record(), "pattern": r"^((?!amq\.).)*$"}
+    with DurablePlane(tmp_path, SEGMENT_BYTES) as plane:
+        for name in ("cleared", "set anew"):
+            plane.store.put(POLICY, ("/", name), record)
+        policies_of(plane).set(BOUNDS)
+        plane.settle()
+    for _ in range(2):
+        caplog.clear()
+        with DurablePlane(tmp_path, SEGMENT_BYTES) as plane:
+            assert listed(plane) == [BOUNDS]
+            told = [text for text in caplog.messages if "without effect until it is set anew: policy " in text]
+            assert len(told) == 2
+    with DurablePlane(tmp_path, SEGMENT_BYTES) as plane:
+        anew = Policy("set anew", "^jobs", {"max-length": 3})
+        policies_of(plane).set(anew)
+        assert policies_of(plane).delete("cleared")
+        assert not policies_of(plane).delete("cleared")
+        plane.settle()
+    caplog.clear()
+    with DurablePlane(tmp_path, SEGMENT_BYTES) as plane:
+        assert listed(plane) == [anew, BOUNDS]
+    assert not [text for text in caplog.messages if "without effect" in text]
+
+
+def test_permissions_that_are_refused_by_now_allow_nothing_and_can_be_cleared(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    refused = r"^((?!amq\.).)*$"
+    with DurablePlane(tmp_path, SEGMENT_BYTES) as plane:
+        for name in ("left", "cleared"):
+            plane.node.broker.users.add(name, STRANGER)
+            plane.store.put(PERMISSION, ("/", name), [refused, ".*", ".*"])
+        plane.settle()
+    with DurablePlane(tmp_path, SEGMENT_BYTES) as plane:
+        users = plane.node.broker.users
+        assert [users.user(name).permissions for name in ("left", "cleared")] == [{}, {}]
+        users.clear_permission("cleared", "/")
+        plane.settle()
+    caplog.clear()
+    with DurablePlane(tmp_path, SEGMENT_BYTES):
+        [told] = [text for text in caplog.messages if "not what they were" in text]
+        assert "'left'" in told
