@@ -47,14 +47,16 @@ class Child:
         again_seconds = AGAIN_SECONDS_MIN
         while True:
             started = loop.time()
-            self.process = await self._spawn()
-            code = await self.process.wait()
-            self._ended()
+            try:
+                self.process = await self._spawn()
+            except OSError as error:
+                what = f"could not be started ({error.strerror})"
+            else:
+                what = f"ended with code {await self.process.wait()}"
+                self._ended()
             lasted = loop.time() - started
             again_seconds = AGAIN_SECONDS_MIN if lasted > LASTED_SECONDS else min(again_seconds * 2, AGAIN_SECONDS_MAX)
-            log.error(
-                "the %s process ended with code %d; it is started again in %.1f s", self.title, code, again_seconds
-            )
+            log.error("the %s process %s; it is started again in %.1f s", self.title, what, again_seconds)
             await asyncio.sleep(again_seconds)
 
     async def _spawn(self) -> asyncio.subprocess.Process:

@@ -95,16 +95,22 @@ def is_loopback_host(host: str) -> bool:
 
 
 def wait_for_turn(session: "Session") -> None:
-    seconds = seconds_to_turn(session.node)
+    transport = session.connection.transport
+    found = None if transport is None else transport.get_extra_info("socket")
+    # Whoever asks through the HTTP API has none.
+    seconds = seconds_to_turn(session.node, -1 if found is None else found.fileno())
     if seconds is None:
         session.abort()
     else:
         session.turn_at = time.monotonic() + seconds
 
 
-def seconds_to_turn(node: "Node") -> float | None:
+def seconds_to_turn(node: "Node", descriptor: int) -> float | None:
     """Not too many clients at once before their log-in, and not too fast. None: the one that came last must go."""
     settings, limits = node.settings, node.broker.limits
+    if not node.open_files.has_room_for(descriptor):
+        limits.refused["open_files"] += 1
+        return None
     most = settings.limits.handshakes_max
     if node.alarms.is_memory_very_short:
         most = min(most or HANDSHAKES_SCARCE, HANDSHAKES_SCARCE)

@@ -183,7 +183,7 @@ class Door:
             accepted.setblocking(False)
             through = self.listeners
             arrival = Arrival(through.node, self.way, through.context, through.handshakes, accepted, peer)
-            wait_seconds = seconds_to_turn(through.node)
+            wait_seconds = seconds_to_turn(through.node, accepted.fileno())
             if wait_seconds is None:
                 arrival.turn_away()
                 continue

@@ -26,6 +26,7 @@ from flowmq.server.definitions import Uploads, finish_interrupted, import_at_sta
 from flowmq.server.lag import LoopLag
 from flowmq.server.memory import memory_limit
 from flowmq.server.oauth_settings import OAuthSettings
+from flowmq.server.open_files import OpenFiles
 from flowmq.server.pace import Pace
 from flowmq.server.shovels import Shovels
 from flowmq.server.turns import Turns
@@ -110,6 +111,7 @@ class Node:
         self.shovels = Shovels(self)
         self.empty: asyncio.Future[None] | None = None
         self.arriving = 0  # clients that listeners have let in, and that have no session yet
+        self.open_files = OpenFiles()
         self.pace = Pace(settings.limits.accepts_per_second_max)
         set_clock()
         set_due_timer(self._look_at_due)
@@ -334,6 +336,8 @@ class Node:
                 self.consumer_cancelled(consumer)
 
     def _keep_house(self) -> None:
+        # First: whatever goes wrong here, the next time comes.
+        self.housekeeping_timer = self.loop.call_later(HOUSEKEEPING_SECONDS, self._keep_house)
         set_clock()
         self.broker.delete_unused(told_ms())
         if are_timeouts_used() and told_ms() >= self.overdue_next_ms:
@@ -345,4 +349,3 @@ class Node:
             self.damage_next_ms = told_ms() + DAMAGE_MS
             self._cancel_consumers_of_damaged()
         flush()
-        self.housekeeping_timer = self.loop.call_later(HOUSEKEEPING_SECONDS, self._keep_house)

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import resource
 import shlex
 import signal
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from flowmq._busy_poll import set_busy_poll
 from flowmq._peer import set_flush_scheduler
 from flowmq.broker.policy_keys import PolicyError
 from flowmq.broker.users import LOOPBACK_ONLY_USER
-from flowmq.server import logs
+from flowmq.server import logs, open_files
 from flowmq.server.collector import Collector
 from flowmq.server.companion import Companion
 from flowmq.server.config import Settings, SettingsError, differences, parse_address
@@ -76,7 +75,7 @@ class Process:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
-        allow_many_files()
+        open_files.allow_many()
         set_flush_scheduler(loop.call_soon)
         if (os.cpu_count() or 1) > 1:  # on a single core the client would wait for our looking
             set_busy_poll(loop.call_soon, self.settings.amqp.busy_poll_us * 1000)
@@ -209,13 +208,6 @@ def advise(node: Node) -> None:
 
 def is_loopback_name(host: str) -> bool:
     return host == "localhost" or is_loopback((host,))
-
-
-def allow_many_files() -> None:
-    """A connection is a file descriptor; the usual soft limit of 1024 is for other programs."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def open_store(settings: Settings) -> Store:

@@ -59,6 +59,9 @@ class Socket:
     def setsockopt(self, *_: object) -> None:
         """Taken and forgotten."""
 
+    def fileno(self) -> int:
+        return -1
+
 
 class Transport:
     """Keeps what is written. With `full_at` it is a socket nobody reads: above so many octets it asks for a pause."""
