@@ -1,5 +1,6 @@
 # docker build -t flowmq . && docker run -p 5672:5672 -v flowmq:/var/lib/flowmq flowmq
 #
+# -e RABBITMQ_DEFAULT_USER=ann -e RABBITMQ_DEFAULT_PASS=secret makes a user for clients outside of the container.
 # Settings: a file at /etc/flowmq/flowmq.toml needs the arguments `serve --config /etc/flowmq/flowmq.toml`; single ones
 # go by environment, such as -e FLOWMQ_AMQP__HEARTBEAT=30.
 
@@ -17,15 +18,17 @@ COPY --from=build /opt/flowmq /opt/flowmq
 COPY deploy/healthcheck.py /opt/flowmq/healthcheck.py
 # What scripts call that were written for RabbitMQ's image.
 COPY packaging/shims /opt/flowmq/shims
+# What was written for it: RABBITMQ_DEFAULT_USER and the like.
+COPY packaging/entrypoint.py /opt/flowmq/entrypoint.py
 ENV PATH=/opt/flowmq/bin:$PATH:/opt/flowmq/shims \
     PYTHONUNBUFFERED=1 \
     FLOWMQ_STORAGE__DATA_DIR=/var/lib/flowmq
 USER flowmq
 VOLUME /var/lib/flowmq
-EXPOSE 5672 15672 15692
+EXPOSE 5671 5672 15671 15672 15692
 STOPSIGNAL SIGTERM
 # A long journal takes its time to read.
 HEALTHCHECK --interval=10s --timeout=6s --start-period=120s \
     CMD ["/opt/flowmq/bin/python", "/opt/flowmq/healthcheck.py", "/var/lib/flowmq"]
-ENTRYPOINT ["flowmq"]
+ENTRYPOINT ["/opt/flowmq/bin/python", "/opt/flowmq/entrypoint.py"]
 CMD ["serve"]

@@ -14,7 +14,7 @@ SOAK_SECONDS ?= 600
 BUILD = $(BIN)/python setup.py -q build_ext --inplace
 BUILD_WITH_BENCH = FLOWMQ_BUILD=release FLOWMQ_BENCH=1 $(BUILD)
 PYTEST = $(BIN)/python -m pytest -q
-PYTHON_FILES = setup.py flowmq tests $(wildcard bench)
+PYTHON_FILES = setup.py flowmq tests packaging $(wildcard bench)
 CYTHON_FILES = $(wildcard flowmq/*.pyx flowmq/*.pxd bench/*.pyx)
 
 .DEFAULT_GOAL := help

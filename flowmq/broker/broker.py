@@ -4,15 +4,16 @@ What is changed here about them counts at once and is durable; whoever has conne
 and by what the users were made with.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from flowmq._queue import Consumer, Queue
 from flowmq.amqp.errors import NotAllowed
 from flowmq.broker.definitions import VHOST, Definitions
 from flowmq.broker.limits import VHOST_LIMITS, Limits
 from flowmq.broker.parameters import Parameters
-from flowmq.broker.passwords import rabbitmq_hashed
+from flowmq.broker.passwords import Password, rabbitmq_hashed
 from flowmq.broker.permissions import (
     ALL,
     AccessError,
@@ -34,10 +35,29 @@ DEFAULT_VHOST = "/"
 DEFAULT_PASSWORD = "guest"
 PROMISE = "promise"
 FIRST = "first"  # what the first start makes was made, and is not made again
+log = logging.getLogger("flowmq")
 
 
 def nothing_happens(vhost: VHost) -> None:
     """For a broker without a server, as in tests."""
+
+
+def password_of_guest() -> Password:
+    """It protects nothing, so that checking it may be cheap."""
+    return rabbitmq_hashed(DEFAULT_PASSWORD)
+
+
+class FirstStart(NamedTuple):
+    """What the first start in a data directory makes."""
+
+    vhost: str = DEFAULT_VHOST
+    user: str = LOOPBACK_ONLY_USER
+    password: Callable[[], Password] = password_of_guest  # slow, and asked for only when it is needed
+    tags: tuple[str, ...] = (ADMINISTRATOR,)
+    is_asked: bool = False  # this user is wanted whoever else is there
+
+
+NOTHING_ASKED = FirstStart()
 
 
 class Broker:
@@ -49,8 +69,10 @@ class Broker:
         vhost_deleted: Callable[[VHost], None] = nothing_happens,
         limits: Limits | None = None,
         begin: Callable[[Iterator[None]], None] = all_at_once,
+        first: FirstStart = NOTHING_ASKED,
     ) -> None:
         self.users = users
+        self.first = first
         self.begin = begin
         self.definitions = definitions or Definitions()
         self.limits = limits or Limits(definitions=definitions)
@@ -61,7 +83,7 @@ class Broker:
         self._going: set[str] = set()  # deleted, and not yet empty
         self.promises: dict[str, dict[str, str]] = {}  # of imports that a crash has interrupted
         self._made: set[str] = set()  # of what the first start makes
-        self._add_vhost(DEFAULT_VHOST, description="Default virtual host")
+        self._add_vhost(first.vhost, description="Default virtual host")
 
     def vhost(self, name: str) -> VHost:
         vhost = self.vhosts.get(name)
@@ -163,19 +185,28 @@ class Broker:
         """It was made once; if it is not among what else is restored, then because somebody deleted it."""
         self._made.add(made)
         if made == VHOST:
-            self.vhosts.pop(DEFAULT_VHOST, None)
+            self.vhosts.pop(self.first.vhost, None)
 
     def make_first(self) -> None:
         """What a broker has when nobody has said otherwise: once in the life of a data directory."""
-        if VHOST not in self._made:
-            self._record(self.vhosts[DEFAULT_VHOST])
+        first, is_new = self.first, VHOST not in self._made
+        if first.is_asked:
+            if is_new and first.user not in self.users:
+                self._make_first_user()
+            elif first.user not in self.users:
+                log.warning("user '%s' of first_start is not made: this data directory is not new", first.user)
+        elif LOOPBACK_ONLY_USER not in self._made and not any(True for _ in self.users):
+            self._make_first_user()
+        if is_new:
+            self._record(self.vhosts[first.vhost])
             self._note_made(VHOST)
-        if LOOPBACK_ONLY_USER not in self._made and not any(True for _ in self.users):
-            # Its password protects nothing, so that checking it may be cheap.
-            self.users.add(LOOPBACK_ONLY_USER, rabbitmq_hashed(DEFAULT_PASSWORD), [ADMINISTRATOR])
-            if DEFAULT_VHOST in self.vhosts:
-                self.users.set_permission(LOOPBACK_ONLY_USER, DEFAULT_VHOST, ALL)
-            self._note_made(LOOPBACK_ONLY_USER)
+
+    def _make_first_user(self) -> None:
+        first = self.first
+        self.users.add(first.user, first.password(), first.tags)
+        if first.vhost in self.vhosts:
+            self.users.set_permission(first.user, first.vhost, ALL)
+        self._note_made(LOOPBACK_ONLY_USER)
 
     def _note_made(self, made: str) -> None:
         self._made.add(made)

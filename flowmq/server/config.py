@@ -26,7 +26,7 @@ from flowmq.server.listener_settings import (
 )
 from flowmq.server.oauth_settings import OAuthSettings, check_url, contradiction_of_oauth
 from flowmq.server.proxy_protocol import network
-from flowmq.server.user_settings import User, check_users
+from flowmq.server.user_settings import FIRST_START_CHECKS, FirstStartSettings, User, check_users
 
 ENVIRONMENT_PREFIX = "FLOWMQ_"
 
@@ -132,6 +132,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     management: ManagementSettings = field(default_factory=ManagementSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     shovels: ShovelSettings = field(default_factory=ShovelSettings)
+    first_start: FirstStartSettings = field(default_factory=FirstStartSettings)
     users: list[User] = field(default_factory=list)
     tls_hosts: list[TLSHost] = field(default_factory=list)
     policies: list[PolicySettings] = field(default_factory=list)
@@ -223,7 +224,7 @@ def check_policies(policies: list[PolicySettings], *, operator: bool) -> None:
         raise ValueError(f"{repeated[1]!r} is given twice for vhost {repeated[0]!r}")
 
 
-CHECKS: dict[str, Callable[[Any], None]] = {
+CHECKS: dict[str, Callable[[Any], object]] = {
     "amqp.listen": check_addresses,
     "tls.listen": check_addresses,
     "management.listen": check_addresses,
@@ -233,6 +234,7 @@ CHECKS: dict[str, Callable[[Any], None]] = {
     "websocket.listen": check_addresses,
     "websocket.listen_tls": check_addresses,
     **{f"{section}.proxy_protocol_from": check_networks for section in ("amqp", "tls", "websocket")},
+    **FIRST_START_CHECKS,
     "users": check_users,
     "tls_hosts": check_hosts,
     "policies": partial(check_policies, operator=False),
@@ -316,7 +318,7 @@ def build(assignments: Assignments) -> Settings:
     }
     lists = converted(assignments, "", {name: list[kind] for name, kind in LISTS.items()})  # type: ignore[valid-type]
     settings = Settings(**values, **lists)
-    if wrong := contradiction(settings) or contradiction_of_oauth(settings.oauth):
+    if wrong := contradiction(settings) or contradiction_of_oauth(settings.oauth) or settings.first_start.wrong():
         raise SettingsError(wrong)
     return settings
 
@@ -364,6 +366,7 @@ def differences(before: Settings, after: Settings) -> list[str]:
 
 def to_toml(settings: Settings) -> str:
     """The settings as a configuration file, without the passwords."""
+    settings = msgspec.structs.replace(settings, first_start=settings.first_start.masked())
     blocks = [toml_block(f"[{section}]", getattr(settings, section)) for section in sections()]
     blocks += [toml_block("[[users]]", user.masked()) for user in settings.users]
     for name in ("tls_hosts", "policies", "operator_policies"):

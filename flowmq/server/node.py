@@ -99,6 +99,7 @@ class Node:
             self.vhost_deleted,
             Limits(default_limits(settings.limits), store),
             self.turns.begin,
+            settings.first_start.first(),
         )
         if store is None:
             self.broker.make_first()

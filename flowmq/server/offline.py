@@ -38,7 +38,7 @@ class OfflineNode:
             definitions=store,
         )
         self.authenticator = Authenticator(users, loop)
-        self.broker = Broker(users, definitions=store)
+        self.broker = Broker(users, definitions=store, first=settings.first_start.first())
         store.restore_access(self.broker)
         self.broker.configure_policies(
             policy for policy in settings.all_policies() if policy.vhost in self.broker.vhosts

@@ -13,6 +13,7 @@ import uvloop
 from flowmq import __version__
 from flowmq._busy_poll import set_busy_poll
 from flowmq._peer import set_flush_scheduler
+from flowmq.broker.permissions import AccessError
 from flowmq.broker.policy_keys import PolicyError
 from flowmq.broker.users import LOOPBACK_ONLY_USER
 from flowmq.server import logs, open_files
@@ -83,7 +84,7 @@ class Process:
             with self.notifier.recovering(), storage_errors(Path(self.settings.storage.data_dir)):
                 self.node = node = self._new_node(loop)
                 node.start_store()
-        except DefinitionsRefused as error:
+        except (DefinitionsRefused, AccessError) as error:
             raise CannotStart(str(error)) from error
         collector = Collector(loop)
         collector.start()
@@ -141,7 +142,7 @@ class Process:
         if self.companion is not None:
             self.companion.reload()
         for name in differences(self.settings, settings):
-            if name not in RELOADED:
+            if name not in RELOADED and not name.startswith("first_start."):
                 log.warning("SIGHUP received: %s is different now; it counts from the next start on", name)
         for change in changes:
             log.info("SIGHUP received: %s", change)

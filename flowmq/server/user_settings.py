@@ -1,12 +1,17 @@
-"""The users of the configuration file, and what they may do."""
+"""The users of the configuration file, and what they may do; the user that the first start makes."""
 
-from typing import Annotated, Self
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Self
 
 import msgspec
 from msgspec import Meta, Struct, field
 
 from flowmq.broker import passwords
-from flowmq.broker.permissions import AccessError, Permission, checked_tags
+from flowmq.broker.broker import FirstStart, password_of_guest
+from flowmq.broker.permissions import AccessError, Permission, check_name, checked_tags
+from flowmq.broker.users import ADMINISTRATOR, LOOPBACK_ONLY_USER
 
 Text = Annotated[str, Meta(min_length=1)]
 
@@ -18,6 +23,52 @@ class PermissionSettings(Struct, frozen=True, kw_only=True, forbid_unknown_field
     read: str = ""
 
 
+class FirstStartSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    user: str = LOOPBACK_ONLY_USER
+    password: str = ""
+    password_file: str = ""
+    tags: list[str] = field(default_factory=lambda: [ADMINISTRATOR])
+    vhost: str = "/"
+
+    def __repr__(self) -> str:
+        return f"FirstStartSettings(user={self.user!r}, vhost={self.vhost!r})"
+
+    @property
+    def has_password(self) -> bool:
+        return bool(self.password or self.password_file)
+
+    def wrong(self) -> str | None:
+        if self.password and self.password_file:
+            return "first_start.password and first_start.password_file are both given: one is enough"
+        if self.user != LOOPBACK_ONLY_USER and not self.has_password:
+            return f"first_start.user is {self.user!r}: a first_start.password or first_start.password_file is needed"
+        return None
+
+    def first(self) -> FirstStart:
+        is_asked = self.user != LOOPBACK_ONLY_USER or self.has_password
+        password = self.password_kept if self.has_password else password_of_guest
+        return FirstStart(self.vhost, self.user, password, tuple(self.tags), is_asked)
+
+    def password_kept(self) -> passwords.Password:
+        return passwords.hashed(self.password or self._password_of_file())
+
+    def _password_of_file(self) -> str:
+        """Without the end of its line."""
+        try:
+            return Path(self.password_file).read_text("utf-8").rstrip("\r\n")
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise AccessError(f"first_start.password_file: {self.password_file}: {reason}") from error
+
+    def masked(self) -> Self:
+        return msgspec.structs.replace(self, password="********") if self.password else self
+
+
+FIRST_START_CHECKS: dict[str, Callable[[Any], object]] = {
+    "first_start.user": partial(check_name, "user"),
+    "first_start.vhost": partial(check_name, "vhost"),
+    "first_start.tags": checked_tags,
+}
 EVERYTHING = PermissionSettings(configure=".*", write=".*", read=".*")
 
 

@@ -127,6 +127,8 @@ WRONG_FILES = [
     ('[storage]\ndata_dir = ""\n', "[storage] data_dir = '': Expected str of length >= 1"),
     ("users = 5\n", "users = 5: Expected array, got int"),
     ("users = [5]\n", "users: Expected object, got int - at $[0]"),
+    ('[first_start]\nuser = ""\n', "[first_start] user = '': the name of a user must not be empty"),
+    ('[first_start]\ntags = ["a b"]\n', "[first_start] tags: 'a b' is no tag: a word without spaces and commas"),
     ('[[users]]\nname = "a"\n', "users: user 'a' needs either a password or a password_hash"),
     ('[[users]]\nname = "a"\npassword = "b"\npassword_hash = "c"\n', "users: user 'a' needs either a password or a"),
     (
@@ -220,6 +222,14 @@ CONTRADICTIONS = [
     (
         '[tls]\nmechanisms = ["EXTERNAL"]\n',
         "tls.mechanisms has EXTERNAL, which needs TLS and tls.client_certificates",
+    ),
+    (
+        '[first_start]\nuser = "a"\n',
+        "first_start.user is 'a': a first_start.password or first_start.password_file is needed",
+    ),
+    (
+        '[first_start]\npassword = "a"\npassword_file = "b"\n',
+        "first_start.password and first_start.password_file are both given: one is enough",
     ),
 ]
 
