@@ -251,6 +251,7 @@ class Translation:
         self.given = {name.removeprefix(PREFIX): value for name, value in environ.items() if is_given(name, value)}
         self.etc = etc
         self.settings: Settings = {}
+        self.notes: list[str] = []
         self.warnings: list[str] = []
         self.wrong: list[str] = []
 
@@ -291,6 +292,11 @@ class Translation:
             settings["FLOWMQ_AMQP__LISTEN"] = f"{listen}:{given.get('NODE_PORT', '5672')}"
         if "FLOWMQ_TLS__CERTIFICATE" in settings:
             settings.setdefault("FLOWMQ_TLS__LISTEN", "0.0.0.0:5671")
+        # testcontainers for Go waits for these words, and for the end of the start besides.
+        self.notes += [
+            f"{listen} is what RabbitMQ tells of as: started TLS (SSL) listener on [::]:{listen.rpartition(':')[2]}"
+            for listen in filter(None, settings.get("FLOWMQ_TLS__LISTEN", "").split(","))
+        ]
         if keys.get("ssl_options.verify") == "verify_peer":
             must = keys.get("ssl_options.fail_if_no_peer_cert") == "true"
             settings["FLOWMQ_TLS__CLIENT_CERTIFICATES"] = "required" if must else "optional"
@@ -373,10 +379,9 @@ def main(arguments: list[str]) -> None:
         translation.translate()
         if is_mounted(DATA) and not environ.get("FLOWMQ_STORAGE__DATA_DIR", "").startswith(str(DATA)):
             translation.wrong.append(f"{DATA} is mounted: FlowMQ keeps its data in /var/lib/flowmq, mount that")
-        for line in translation.warnings:
-            print(f"flowmq: warning: {line}", file=sys.stderr)
+        sys.stderr.writelines(f"flowmq: warning: {line}\n" for line in translation.warnings)
+        sys.stderr.writelines(f"flowmq: {line}\n" for line in translation.wrong or translation.notes)
         if translation.wrong:
-            sys.stderr.writelines(f"flowmq: {line}\n" for line in translation.wrong)
             sys.exit(EXIT_USAGE)
         environ = {**translation.settings, **environ}
     sys.stderr.flush()

@@ -237,6 +237,11 @@ def test_it_becomes_flowmq() -> None:
     assert 'user = "ann"\npassword = "********"' in done.stdout
 
 
+def test_the_words_that_testcontainers_for_go_waits_for(tmp_path: Path) -> None:
+    made = translated(tmp_path, {}, rabbitmq_conf="listeners.ssl.default = 5671\nssl_options.certfile = a.pem\n")
+    assert made.notes == ["0.0.0.0:5671 is what RabbitMQ tells of as: started TLS (SSL) listener on [::]:5671"]
+
+
 def test_flowmqs_own_variables_count_more() -> None:
     done = run("config", "show", RABBITMQ_NODE_PORT="5673", FLOWMQ_AMQP__LISTEN="localhost:1")
     assert 'listen = ["localhost:1"]' in done.stdout

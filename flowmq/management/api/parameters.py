@@ -1,4 +1,5 @@
-"""/api/parameters and /api/global-parameters. Passwords in the URIs of shovels are not shown."""
+"""/api/parameters and /api/global-parameters. Passwords in the URIs of shovels are not shown, but for those of one
+parameter to an administrator: Terraform compares what it has set with that."""
 
 from typing import Any
 
@@ -43,7 +44,13 @@ async def list_parameters_of_component(call: Call) -> Any:
 async def show_parameter(call: Call) -> Any:
     """One parameter."""
     vhost = await call.vhost(to_use=False)
-    return await call.ask("parameter.show", vhost=vhost, component=call.path("component"), name=call.path("name"))
+    return await call.ask(
+        "parameter.show",
+        vhost=vhost,
+        component=call.path("component"),
+        name=call.path("name"),
+        with_passwords=call.caller.may(ADMINISTRATOR),
+    )
 
 
 @route("PUT", ONE, tag=POLICYMAKER)

@@ -24,6 +24,10 @@ class ParameterName(Arguments):
     vhost: str = "/"
 
 
+class ShowParameter(ParameterName, kw_only=True):
+    with_passwords: bool = False  # who asks may export them anyway
+
+
 class SetParameter(ParameterName, kw_only=True):
     value: Any
     user: str | None = None  # who asks; None: an operator
@@ -51,14 +55,15 @@ def list_parameters(node: "Node", asked: Listed) -> Iterator[Any]:
                 yield row(host.name, component, name, value)
 
 
-@command("parameter.show", ParameterName)
-def show_parameter(node: "Node", asked: ParameterName) -> dict[str, Any]:
+@command("parameter.show", ShowParameter)
+def show_parameter(node: "Node", asked: ShowParameter) -> dict[str, Any]:
     """One parameter."""
     host_named(node, asked.vhost)
     key = (asked.vhost, asked.component, asked.name)
     if key not in node.broker.parameters.by_name:
         raise no_such(asked)
-    return row(*key, node.broker.parameters.by_name[key])
+    value = node.broker.parameters.by_name[key]
+    return {**row(*key, value), "value": value} if asked.with_passwords else row(*key, value)
 
 
 @command("parameter.set", SetParameter)
