@@ -481,7 +481,8 @@ cdef class Journal(RecordWriter):
         self.hungry = []
         for queue_log in hungry:
             queue_log.hungry = False
-            queue_log.order.dispatch()
+            if not queue_log.gone:
+                queue_log.order.dispatch()
         return 0
 
     cdef int need_summary(self, Segment segment) except -1:
@@ -582,8 +583,7 @@ cdef class Journal(RecordWriter):
         number = self.put(QUEUE_GONE_RECORD, &record, 8)
         if not self.error:
             self.batch.sync = True
-            self.segment.summary.facts_for(queue_id).gone = True
-            self.segment.states.add(queue_id)
+            self.segment.summary.note_gone(queue_id)
         queue_log.forget_all()
         self.definition_commit = number
         self.definition_count += 1

@@ -50,7 +50,7 @@ cdef class QueueLog(MessageLog):
     cdef readonly uint32_t queue_id
     cdef readonly bint gone                 # the queue was deleted: nothing is written any more
     cdef RecordWriter journal
-    cdef Order order                        # whose messages these are
+    cdef Order order                        # whose messages these are; None when it is gone
     cdef IntervalSet settled
     cdef Run *runs                          # ascending
     cdef Py_ssize_t runs_head

@@ -159,6 +159,8 @@ cdef class QueueLog(MessageLog):
         self.runs_head = self.runs_count = 0
         self.settled.clear()
         self.settled.add(0, <uint64_t>-1)
+        # They refer to each other: without this, only the collector of cycles would free what was deleted.
+        self.order = None
         return 0
 
     # ------------------------------------------------------------------------------------------------- reading back

@@ -411,6 +411,8 @@ cdef class Replay:
             return self.check_summary(segment, at)
         if kind == RECORD_STATE:
             return self.apply_state(payload)
+        if kind == RECORD_GONE:
+            return self.summary.note_gone(replay_u32(payload))
         facts = self.summary.facts_for(replay_u32(payload))
         if kind == RECORD_SETTLED:
             self.summary.settled(facts, replay_u64(payload + 8), replay_u64(payload + 16))
@@ -420,8 +422,6 @@ cdef class Replay:
             self.summary.returned(facts, replay_u64(payload + 8), replay_u32(payload + 4), 0)
         elif kind == RECORD_ASIDE:
             self.summary.returned(facts, replay_u64(payload + 8), replay_u32(payload + 4), replay_u64(payload + 16))
-        elif kind == RECORD_GONE:
-            facts.gone = True
         return 0
 
     cdef int apply_state(self, const uint8_t *payload) except -1:

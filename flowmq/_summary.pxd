@@ -96,10 +96,13 @@ cdef class Facts:
     cdef readonly dict returned             # sequence -> how often it has come back
     cdef readonly dict aside                # sequence -> when it is ready again, of some of those
 
+    # But perhaps that the queue is gone.
+    cdef bint says_nothing(self)
+
 cdef class Summary:
     cdef readonly dict parts                # queue id -> list of Part
     cdef readonly dict facts                # queue id -> Facts
-    cdef readonly list definitions          # offsets of definition records, from the last that lists all
+    cdef readonly object definitions        # array of offsets of definition records, from the last that lists all
     cdef readonly uint64_t batches
     cdef readonly uint64_t records
     cdef readonly uint64_t record_octets
@@ -113,6 +116,8 @@ cdef class Summary:
     cdef Part part_for(self, uint32_t queue_id, uint64_t sequence)
     cdef int add(self, Part part, const Described *message, uint64_t expires_at_ms) except -1
     cdef Facts facts_for(self, uint32_t queue_id)
+    # That queue is deleted.
+    cdef int note_gone(self, uint32_t queue_id) except -1
     cdef int settled(self, Facts facts, uint64_t first, uint64_t last) except -1
     cdef int delivered(self, Facts facts, uint64_t sequence) except -1
     cdef int returned(self, Facts facts, uint64_t sequence, uint32_t delivery_count, uint64_t ready_at_ms) except -1

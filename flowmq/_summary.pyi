@@ -1,3 +1,5 @@
+from array import array
+
 from flowmq._intervals import IntervalSet
 
 class Part:
@@ -17,7 +19,7 @@ class Facts:
 class Summary:
     parts: dict[int, list[Part]]
     facts: dict[int, Facts]
-    definitions: list[int]
+    definitions: array[int]
     batches: int
     records: int
     record_octets: int

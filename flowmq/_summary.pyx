@@ -1,5 +1,7 @@
 # See _summary.pxd for what this module is and is not.
 
+from array import array
+
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memset
 
@@ -267,6 +269,13 @@ cdef class Facts:
         self.returned = {}
         self.aside = {}
 
+    cdef bint says_nothing(self):
+        return not (self.next_sequence or self.delivered_up_to or self.settled.count or self.returned)
+
+
+cdef Facts NOTHING_BUT_GONE = Facts()
+NOTHING_BUT_GONE.gone = True
+
 
 # ------------------------------------------------------------------------------------------------------- a summary
 
@@ -274,7 +283,7 @@ cdef class Summary:
     """What a segment says."""
 
     def __cinit__(self):
-        self.parts, self.facts, self.definitions = {}, {}, []
+        self.parts, self.facts, self.definitions = {}, {}, array("Q")
 
     cdef Part part_for(self, uint32_t queue_id, uint64_t sequence):
         cdef Part part
@@ -298,9 +307,20 @@ cdef class Summary:
 
     cdef Facts facts_for(self, uint32_t queue_id):
         cdef Facts facts = self.facts.get(queue_id)
-        if facts is None:
-            facts = self.facts[queue_id] = Facts()
+        if facts is None or facts is NOTHING_BUT_GONE:
+            facts, known = Facts(), facts
+            facts.gone = known is not None
+            self.facts[queue_id] = facts
         return facts
+
+    cdef int note_gone(self, uint32_t queue_id) except -1:
+        cdef Facts facts = self.facts.get(queue_id)
+        if facts is None or facts.says_nothing():
+            # Of queues that come and go there are very many in a segment.
+            self.facts[queue_id] = NOTHING_BUT_GONE
+        else:
+            facts.gone = True
+        return 0
 
     cdef int settled(self, Facts facts, uint64_t first, uint64_t last) except -1:
         cdef Py_ssize_t before = facts.settled.count
@@ -327,12 +347,12 @@ cdef class Summary:
 
     cdef int add_definition(self, uint64_t offset, bint lists_all) except -1:
         if lists_all:
-            self.definitions = []
+            self.definitions = array("Q")
         self.definitions.append(offset)
         return 0
 
     cdef int forget_facts(self) except -1:
-        self.facts, self.definitions = {}, []
+        self.facts, self.definitions = {}, array("Q")
         self.range_count = 0
         return 0
 
@@ -463,10 +483,10 @@ cdef bint decode_part(Summary summary, Reader *reader, bint with_streams) except
 
 cdef int decode_facts(Summary summary, Reader *reader) except -1:
     cdef uint64_t queue_and_gone = read_number(reader)
-    cdef Facts facts = summary.facts_for(<uint32_t>(queue_and_gone >> 1))
+    cdef uint32_t queue_id = <uint32_t>(queue_and_gone >> 1)
+    cdef Facts facts = summary.facts_for(queue_id)
     cdef uint64_t first, last = 0
     cdef uint64_t left
-    facts.gone = queue_and_gone & 1
     facts.next_sequence, facts.delivered_up_to = read_number(reader), read_number(reader)
     left = read_number(reader)
     while left and not reader.failed:
@@ -483,6 +503,8 @@ cdef int decode_facts(Summary summary, Reader *reader) except -1:
         if ready_at_ms:
             facts.aside[last] = ready_at_ms
         left -= 1
+    if queue_and_gone & 1:
+        summary.note_gone(queue_id)
     return 0
 
 

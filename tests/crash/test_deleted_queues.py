@@ -1,0 +1,67 @@
+"""Durable queues that come and go leave next to nothing in memory, and do not wait for the collector of cycles."""
+
+import gc
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.crash.power_cut import DurablePlane
+
+SEGMENT_BYTES = 1 << 20
+QUEUES = 500
+LEFT_MAX = 10  # that the last commands still refer to
+
+
+@pytest.fixture
+def without_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def alive() -> Counter[str]:
+    return Counter(type(found).__name__ for found in gc.get_objects())
+
+
+@pytest.mark.usefixtures("without_collector")
+@pytest.mark.parametrize("messages", [0, 1])
+def test_what_they_were_made_of_goes(tmp_path: Path, messages: int) -> None:
+    with DurablePlane(tmp_path, SEGMENT_BYTES) as plane:
+        client = plane.client(1)
+        before = alive()
+        for number in range(QUEUES):
+            name = f"queue-{number}"
+            client.send(1, "queue.declare", queue=name, durable=True)
+            plane.settle()
+            for _ in range(messages):
+                client.publish(1, name, b"body", delivery_mode=2)
+            client.send(1, "queue.delete", queue=name)
+            plane.settle()
+            client.take()
+        left = alive() - before
+        assert left["Queue"] <= LEFT_MAX
+        assert left["QueueLog"] <= LEFT_MAX
+        # What a segment says of a queue that never had a message is that it is gone.
+        assert messages or left["Facts"] <= LEFT_MAX
+
+
+def test_they_are_gone_after_a_start_and_others_are_not(tmp_path: Path) -> None:
+    with DurablePlane(tmp_path, SEGMENT_BYTES) as plane:
+        vhost = plane.node.broker.vhost("/")
+        for number in range(20):
+            vhost.declare_queue(f"queue-{number}", None, durable=True)
+        client = plane.client(1)
+        for number in range(0, 20, 2):
+            client.publish(1, f"queue-{number}", b"body", delivery_mode=2)
+        for number in range(0, 20, 3):
+            client.send(1, "queue.delete", queue=f"queue-{number}")
+            plane.settle()
+    kept = {f"queue-{number}" for number in range(20) if number % 3}
+    for _ in range(2):
+        with DurablePlane(tmp_path, SEGMENT_BYTES) as plane:
+            assert set(plane.node.broker.vhost("/").queues) == kept
+            counts = {name: plane.queue(name).message_count for name in kept}
+            assert counts == {name: int(name.removeprefix("queue-")) % 2 == 0 for name in kept}
