@@ -10,11 +10,20 @@ from itertools import count
 from flowmq.broker.queues import DeclaredQueue
 
 
+class Look:
+    """Of an entry of the heap. When it does not count any more it holds no queue, which may have gone long before."""
+
+    __slots__ = ("declared",)
+
+    def __init__(self, declared: DeclaredQueue) -> None:
+        self.declared: DeclaredQueue | None = declared
+
+
 class Leases:
     def __init__(self) -> None:
         self._used_ms: dict[DeclaredQueue, int] = {}
-        self._look_of: dict[DeclaredQueue, int] = {}  # which entry of the heap counts
-        self._looks: list[tuple[int, int, DeclaredQueue]] = []
+        self._look_of: dict[DeclaredQueue, Look] = {}
+        self._looks: list[tuple[int, int, Look]] = []
         self._numbers = count()
 
     def begin(self, declared: DeclaredQueue, now_ms: int) -> None:
@@ -34,14 +43,16 @@ class Leases:
     def end(self, declared: DeclaredQueue) -> None:
         """The queue is gone, or stays for good; its place in the heap is found empty when its time comes."""
         self._used_ms.pop(declared, None)
-        self._look_of.pop(declared, None)
+        look = self._look_of.pop(declared, None)
+        if look is not None:
+            look.declared = None
 
     def over(self, now_ms: int) -> list[DeclaredQueue]:
         """Those whose time is over."""
         over = []
         while self._looks and self._looks[0][0] <= now_ms:
-            _, look, declared = heapq.heappop(self._looks)
-            if self._look_of.get(declared) != look or declared.settings.expires_ms is None:
+            declared = heapq.heappop(self._looks)[2].declared
+            if declared is None or declared.settings.expires_ms is None:
                 continue
             if declared.queue.consumer_count:
                 self._used_ms[declared] = now_ms
@@ -57,5 +68,5 @@ class Leases:
         return self._looks[0][0] if self._looks else None
 
     def _look_at(self, declared: DeclaredQueue, at_ms: int) -> None:
-        self._look_of[declared] = next(self._numbers)
-        heapq.heappush(self._looks, (at_ms, self._look_of[declared], declared))
+        look = self._look_of[declared] = Look(declared)
+        heapq.heappush(self._looks, (at_ms, next(self._numbers), look))

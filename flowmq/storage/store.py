@@ -334,7 +334,14 @@ class Store(Definitions):
         if kind == BINDING:
             vhost, source, destination_kind, destination = name[:4]
             for end in ((vhost, EXCHANGE, source), (vhost, destination_kind, destination)):
-                (self.bindings_of[end].discard if value is None else self.bindings_of[end].add)(key)
+                self._note_binding(end, key, there=value is not None)
+
+    def _note_binding(self, end: tuple[Any, ...], key: Key, *, there: bool) -> None:
+        bindings = self.bindings_of[end]
+        (bindings.add if there else bindings.discard)(key)
+        if not bindings:
+            # Of queues and exchanges that come and go, the names are always new ones.
+            del self.bindings_of[end]
 
 
 def ids_in(value: dict[str, Any]) -> range:

@@ -27,14 +27,17 @@ def alive() -> Counter[str]:
 
 
 @pytest.mark.usefixtures("without_collector")
-@pytest.mark.parametrize("messages", [0, 1])
-def test_what_they_were_made_of_goes(tmp_path: Path, messages: int) -> None:
+@pytest.mark.parametrize(
+    ("messages", "arguments"), [(0, {}), (1, {}), (0, {"x-expires": 1_000_000_000}), (1, {"x-max-priority": 3})]
+)
+def test_what_they_were_made_of_goes(tmp_path: Path, messages: int, arguments: dict[str, int]) -> None:
     with DurablePlane(tmp_path, SEGMENT_BYTES) as plane:
         client = plane.client(1)
         before = alive()
         for number in range(QUEUES):
             name = f"queue-{number}"
-            client.send(1, "queue.declare", queue=name, durable=True)
+            client.send(1, "queue.declare", queue=name, durable=True, arguments=arguments)
+            client.send(1, "queue.bind", queue=name, exchange="amq.direct", routing_key=name)
             plane.settle()
             for _ in range(messages):
                 client.publish(1, name, b"body", delivery_mode=2)
@@ -43,7 +46,9 @@ def test_what_they_were_made_of_goes(tmp_path: Path, messages: int) -> None:
             client.take()
         left = alive() - before
         assert left["Queue"] <= LEFT_MAX
+        assert left["DeclaredQueue"] <= LEFT_MAX
         assert left["QueueLog"] <= LEFT_MAX
+        assert not plane.store.bindings_of
         # What a segment says of a queue that never had a message is that it is gone.
         assert messages or left["Facts"] <= LEFT_MAX
 
