@@ -71,6 +71,7 @@ class Users:
         self.definitions = definitions or Definitions()
         self.changed = changed  # is told of a user whose tags or permissions have changed
         self.deleted = deleted
+        self.revision = 0  # another one with each change of users and permissions
         self._idle: set[tuple[str, ...]] = set()  # kind and name of what was restored and counts for nobody
 
     def __iter__(self) -> Iterator[User]:
@@ -153,6 +154,7 @@ class Users:
             user.permissions[vhost] = permission
             patterns = [permission.configure, permission.write, permission.read]
             self.definitions.put(PERMISSION, (vhost, name), patterns)
+            self.revision += 1
             self.changed(user)
 
     def clear_permission(self, name: str, vhost: str) -> None:
@@ -186,6 +188,7 @@ class Users:
 
     def vhost_deleted(self, vhost: str) -> None:
         """Whoever makes one of the same name later must not find these."""
+        self.revision += 1
         self._forget_idle(lambda of, owner: of == vhost)
         for user in self.by_name.values():
             # What the file says counts for the next one of that name.
@@ -239,9 +242,11 @@ class Users:
     def _record(self, user: User) -> None:
         value = {"algorithm": user.password.algorithm, "password": user.password.value, "tags": list(user.tags)}
         self.definitions.put(USER, (user.name,), value)
+        self.revision += 1
 
     def _forget(self, kind: str, *name: str) -> None:
         self.definitions.delete(kind, name)
+        self.revision += 1
 
     def _forget_idle(self, is_meant: Callable[[str, str], bool]) -> None:
         for idle in [idle for idle in self._idle if is_meant(*idle[1:3])]:

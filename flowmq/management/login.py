@@ -1,8 +1,9 @@
 """Who asks, and whether they may: a name and a password (Basic) or a token (Bearer), both for the broker to judge, and
 what the user's tags allow.
 
-A log-in that was right is remembered for a few seconds, as a digest, though no longer than its token is good. Wrong
-ones are counted by address and by user or token: too many, and the answer is 429 for a while, without a look.
+A log-in that was right is remembered for a few seconds, as a digest, though no longer than its token is good, nor when
+users, permissions or virtual hosts have changed since. Wrong ones are counted by address and by user or token: too
+many, and the answer is 429 for a while, without a look.
 """
 
 import base64
@@ -85,6 +86,7 @@ class LogIns:
         self.control = control
         self.secret = secrets.token_bytes(32)
         self.remembered: OrderedDict[bytes, tuple[float, Caller]] = OrderedDict()
+        self.revision = ""  # of what was remembered
         self.failures = Failures()
 
     async def caller(self, header: str, address: str) -> Caller | None:
@@ -95,6 +97,7 @@ class LogIns:
         name, password = given  # a token has no name besides
         now = time.monotonic()
         digest = hashlib.blake2b(repr((name, password, address)).encode(), key=self.secret).digest()
+        await self._forget_what_has_changed()
         until, known = self.remembered.get(digest, (0.0, None))
         if known is not None and now < until:
             return known
@@ -112,6 +115,12 @@ class LogIns:
         if len(self.remembered) > REMEMBERED_MAX:
             self.remembered.popitem(last=False)
         return found
+
+    async def _forget_what_has_changed(self) -> None:
+        revision = await self.control.call("access.revision")
+        if revision != self.revision:
+            self.remembered.clear()
+            self.revision = revision
 
     async def _ask(self, name: str | None, password: str, address: str) -> dict[str, Any] | None:
         if name is None:

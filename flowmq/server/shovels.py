@@ -84,6 +84,7 @@ class Shovels:
         self.news = asyncio.Event()  # for those who wait for what changes
         self.tickets: dict[str, Ticket] = {}
         self.server: asyncio.Server | None = None
+        self.opening = asyncio.Lock()
         self.child: Child | None = None
         self.control_socket = ""
         self.running: asyncio.Task[None] | None = None
@@ -197,8 +198,11 @@ class Shovels:
 
     async def ticket(self, vhost: str, name: str, to_vhost: str) -> dict[str, Any]:
         """Where to log in once, and as what."""
-        if self.server is None:
-            self.server = await self.loop.create_server(self._connection, LOOPBACK, 0)
+        # Many shovels ask at the same moment.
+        async with self.opening:
+            if self.server is None:
+                self.server = await self.loop.create_server(self._connection, LOOPBACK, 0)
+            server = self.server
         now = self.loop.time()
         self.tickets = {text: ticket for text, ticket in self.tickets.items() if ticket.ends > now}
         if len(self.tickets) >= TICKETS_MAX:
@@ -208,7 +212,7 @@ class Shovels:
         self.tickets[text] = Ticket(user, to_vhost, now + TICKET_SECONDS)
         return {
             "host": LOOPBACK,
-            "port": self.server.sockets[0].getsockname()[1],
+            "port": server.sockets[0].getsockname()[1],
             "user": OPERATOR if user is None else user,
             "password": text,
         }

@@ -1,5 +1,6 @@
 """Shovels move messages between brokers, say how they are, and lose nothing whoever of them is killed."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -543,3 +544,26 @@ def headers_of_next(peer: Peer, queue: str) -> dict[str, Any]:
     assert message is not None
     found: dict[str, Any] = message.properties["headers"]
     return found
+
+
+def test_many_that_begin_together_come_in_through_one_door(own_broker: Start) -> None:
+    broker = own_broker()
+    names = [f"many-{number}" for number in range(20)]
+    shovels = [Shovel(broker, n, src_uri="amqp://", src_queue=n, dest_uri="amqp://", dest_queue="there") for n in names]
+    for shovel in shovels:
+        shovel.wait_for("running")
+    assert len(listening_ports(broker.pid)) == 2  # of clients, and of shovels
+    for shovel in shovels:
+        shovel.delete()
+    until(lambda: len(listening_ports(broker.pid)) == 1)
+    broker.stop()
+
+
+def listening_ports(pid: int) -> set[int]:
+    """By /proc: the sockets in state LISTEN that this process has open."""
+    opened = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            opened.add(os.readlink(link))
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {int(row[1].partition(":")[2], 16) for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in opened}

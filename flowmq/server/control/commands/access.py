@@ -161,6 +161,12 @@ async def authenticate_token(node: "Node", asked: Token) -> dict[str, Any] | Non
     return admitted(node, "", found)
 
 
+@command("access.revision")
+def revision(node: "Node", asked: Nothing) -> str:
+    """Another text whenever users, their permissions or the virtual hosts have changed."""
+    return f"{node.broker.users.revision} {len(node.broker.vhosts)}"
+
+
 def admitted(node: "Node", name: str, found: User | str) -> dict[str, Any] | None:
     """With the virtual hosts that the user may use, and until when a token is good, in seconds since 1970."""
     if isinstance(found, str):
