@@ -3,7 +3,7 @@ what the user's tags allow.
 
 A log-in that was right is remembered for a few seconds, as a digest, though no longer than its token is good, nor when
 users, permissions or virtual hosts have changed since. Wrong ones are counted by address and by user or token: too
-many, and the answer is 429 for a while, without a look.
+many, and the answer is 429 for a while, without a look, but for who has come in from there by the same log-in before.
 """
 
 import base64
@@ -86,6 +86,7 @@ class LogIns:
         self.control = control
         self.secret = secrets.token_bytes(32)
         self.remembered: OrderedDict[bytes, tuple[float, Caller]] = OrderedDict()
+        self.proven: OrderedDict[bytes, None] = OrderedDict()  # were right when they were looked at last
         self.revision = ""  # of what was remembered
         self.failures = Failures()
 
@@ -103,10 +104,12 @@ class LogIns:
             return known
         who = f"user {name}" if name is not None else f"token {digest.hex()}"
         keys = {f"address {address}": FAILURES_MAX_OF_ADDRESS, f"{who} at {address}": FAILURES_MAX}
-        if any(self.failures.too_many(key, now, at_most) for key, at_most in keys.items()):
+        is_no_guess = digest in self.proven
+        if not is_no_guess and any(self.failures.too_many(key, now, at_most) for key, at_most in keys.items()):
             raise TooMany
         user = await self._ask(name, password, address)
         if user is None:
+            self.proven.pop(digest, None)
             for key in keys:
                 self.failures.note(key, now)
             return None
@@ -114,6 +117,10 @@ class LogIns:
         self.remembered[digest] = (now + min(seconds, REMEMBERED_SECONDS), found)
         if len(self.remembered) > REMEMBERED_MAX:
             self.remembered.popitem(last=False)
+        self.proven[digest] = None
+        self.proven.move_to_end(digest)
+        if len(self.proven) > KEPT_MAX:
+            self.proven.popitem(last=False)
         return found
 
     async def _forget_what_has_changed(self) -> None:
