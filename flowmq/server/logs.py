@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 LINES_WAITING_MAX = 10_000
+CHARACTERS_WAITING_MAX = 8 << 20  # clients may see to it that lines are long
 # Lines gather for so long: a thread that wakes for each would take the interpreter from the event loop each time.
 GATHER_SECONDS = 0.05
 LAST_LINES_SECONDS = 5.0  # how long the end waits for a standard error that takes nothing
@@ -29,9 +30,12 @@ class Writer:
         self.descriptor = descriptor
         self.formatter = formatter
         self.lines: deque[str] = deque()
-        self.refused = 0  # for want of room in the queue
-        self.unwritten = 0  # counted by the thread, and so apart
-        self.told = 0  # of both
+        self.characters = 0  # of all lines there ever were; whoever logs holds the handler's lock
+        self.refused = 0  # likewise: for want of room in the queue
+        self.characters_done = 0  # written or not; this and what follows is the thread's own
+        self.unwritten = 0
+        self.told = 0  # of those refused and unwritten
+        self.is_mid_line = False  # the last write ended there
         self.there_is_some = threading.Event()
         self.is_urgent = threading.Event()  # not to be gathered any longer
         self.has_ended = False
@@ -40,27 +44,19 @@ class Writer:
         self.thread.start()
 
     def put(self, line: str, *, urgent: bool) -> None:
-        if len(self.lines) >= LINES_WAITING_MAX:
+        is_full = self.characters - self.characters_done >= CHARACTERS_WAITING_MAX
+        if is_full or len(self.lines) >= LINES_WAITING_MAX:
             self.refused += 1
             return
-        self._tell_dropped()
+        self.characters += len(line)
         self.lines.append(line)
         if not self.there_is_some.is_set():
             self.there_is_some.set()
         if urgent and not self.is_urgent.is_set():
             self.is_urgent.set()
 
-    def _tell_dropped(self) -> None:
-        count = self.refused + self.unwritten - self.told
-        if count:
-            text = f"{count} log records were dropped: standard error takes them too slowly, or not at all"
-            self.told += count
-            record = logging.LogRecord("flowmq", logging.WARNING, __file__, 0, text, None, None)
-            self.lines.append(self.formatter.format(record))
-
     def close(self) -> None:
         """Write what is still waiting, unless nobody takes it."""
-        self._tell_dropped()
         self.has_ended = True
         self.there_is_some.set()
         self.is_urgent.set()
@@ -74,13 +70,34 @@ class Writer:
             self.there_is_some.clear()
             if not self.has_ended:
                 self.is_urgent.clear()
-            self._write([self.lines.popleft() for _ in range(len(self.lines))])
+            lines = [self.lines.popleft() for _ in range(len(self.lines))]
+            self._write(lines)
+            self.characters_done += sum(map(len, lines))
+        self._write([])
 
     def _write(self, lines: list[str]) -> None:
+        """And behind them, how many are missing; what is not written either is told the next time."""
+        dropped = self.refused + self.unwritten - self.told
+        if self._are_written([*lines, *self._of_dropped(dropped)]):
+            self.told += dropped
+        else:
+            self.unwritten -= dropped > 0
+
+    def _of_dropped(self, count: int) -> list[str]:
+        if not count:
+            return []
+        text = f"{count} log records were dropped: standard error takes them too slowly, or not at all"
+        return [self.formatter.format(logging.LogRecord("flowmq", logging.WARNING, __file__, 0, text, None, None))]
+
+    def _are_written(self, lines: list[str]) -> bool:
         octets = "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace")
+        if octets and self.is_mid_line:
+            octets = b"\n" + octets
         while octets:
             try:
-                octets = octets[os.write(self.descriptor, octets) :]
+                written = os.write(self.descriptor, octets)
+                self.is_mid_line = octets[:written][-1:] != b"\n"
+                octets = octets[written:]
             except BlockingIOError:
                 # Somebody else who has this file open made it non-blocking.
                 ready = select.poll()
@@ -88,8 +105,9 @@ class Writer:
                 ready.poll()
             except OSError:
                 # Nobody reads any more, or its disk is full. It is said when lines can be written again.
-                self.unwritten += octets.count(b"\n")
-                return
+                self.unwritten += octets.count(b"\n", 1)  # the first may be there only to end a line
+                return False
+        return True
 
 
 class LineHandler(logging.Handler):

@@ -1,5 +1,6 @@
 """Logging: its lines, that it never waits, and that nothing is lost at the end."""
 
+import errno
 import json
 import logging
 import os
@@ -8,6 +9,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
 
@@ -229,6 +231,47 @@ def test_a_closed_standard_error_is_survived(pipe: Pipe) -> None:
         wait_until(lambda: not writer.lines)
     wait_until(lambda: writer.unwritten)
     assert writer.thread.is_alive()
+
+
+def test_what_a_full_disk_has_cost_is_told_when_there_is_room_again(pipe: Pipe, monkeypatch) -> None:
+    """Whatever attempts to tell it have failed, and where the last line was cut."""
+    room = [20]  # octets; the rest of the first line is lost
+
+    def write(descriptor: int, octets: bytes) -> int:
+        count = min(room[0], len(octets))
+        if not count:
+            raise OSError(errno.ENOSPC, "full")
+        room[0] -= count
+        return os.write(descriptor, octets[:count])
+
+    monkeypatch.setattr(logs, "os", SimpleNamespace(write=write))
+    pipe.configure()
+    writer = logs.installed[0].writer
+    for number in range(3):
+        logger.warning("line %d", number)
+        wait_until(lambda expected=number + 1: writer.unwritten - writer.told == expected)
+    room[0] = 1 << 20
+    logger.warning("at last")
+    logs.shutdown()
+    cut, last, told = pipe.rest().splitlines()
+    assert len(cut) == 20
+    assert last.endswith(" warning at last")
+    assert told.split(" ", 2)[2].startswith("3 log records were dropped")
+
+
+def test_long_lines_that_wait_are_few(pipe: Pipe, monkeypatch) -> None:
+    monkeypatch.setattr(logs, "CHARACTERS_WAITING_MAX", 10_000)
+    filled = pipe.fill()
+    pipe.configure()
+    for _ in range(20):
+        logger.info("x" * 1000)
+    writer = logs.installed[0].writer
+    assert writer.refused >= 10
+    pipe.read(filled)
+    wait_until(lambda: writer.characters == writer.characters_done)
+    logger.info("short")
+    logs.shutdown()
+    assert "info short" in pipe.rest()
 
 
 def test_a_non_blocking_standard_error_is_waited_for(pipe: Pipe) -> None:
