@@ -10,7 +10,7 @@ from flowmq.broker.definition_entries import (
     Key,
     pairs,
 )
-from flowmq.broker.parameters import KEPT_COMPONENTS, check_value
+from flowmq.broker.parameters import CLUSTER_NAME, KEPT_COMPONENTS, check_value
 from flowmq.broker.policies import OPERATOR_POLICY, POLICY, Policy
 from flowmq.broker.policy_keys import keys_without_effect
 
@@ -169,7 +169,7 @@ class GlobalParameterEntry(Entry):
         return type(self)(name=self.name, value=values[self.name]) if self.name in values else None
 
     def warnings(self) -> list[str]:
-        return ["kept, and without effect here"]
+        return [] if self.name == CLUSTER_NAME else ["kept, and without effect here"]
 
     def apply(self, broker: "Broker") -> None:
         broker.parameters.set_global(self.name, self.value)

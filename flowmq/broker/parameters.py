@@ -15,6 +15,7 @@ from flowmq.broker.definitions import Definitions
 from flowmq.broker.shovels import SHOVEL, ShovelError, check_hosts, read_shovel
 
 PARAMETER, GLOBAL_PARAMETER = "parameter", "global-parameter"
+CLUSTER_NAME, CLUSTER_NAME_CHARACTERS_MAX = "cluster_name", 255  # a global parameter that has an effect; what is shown
 # Those of other plugins are refused: nobody here could say what they are for.
 KEPT_COMPONENTS = ("federation-upstream", "federation-upstream-set")
 RECORDED = {"value", "user"}
@@ -41,6 +42,12 @@ class Parameters:
         self.changed: Callable[[str, str, str], None] = nothing_happens  # is told of every one
         self.shovel_hosts: list[str] = ["*"]  # where they may connect to
         self.shovels_need: Callable[[], str] = nothing_is_missing  # what is missing for them, in words
+
+    @property
+    def cluster_name(self) -> str:
+        """What monitoring and clients are told; empty when nobody has set it."""
+        given = self.globals.get(CLUSTER_NAME)
+        return given[:CLUSTER_NAME_CHARACTERS_MAX] if isinstance(given, str) else ""
 
     def check(self, component: str, name: str, value: Any) -> None:
         """ParameterError when it cannot be set, or imported."""

@@ -62,6 +62,7 @@ class Shovel:
 def read_shovel(value: object) -> Shovel:
     if not isinstance(value, Mapping):
         raise ShovelError("the value of a shovel is an object with keys such as src-uri and dest-queue")
+    _check_protocols(value)
     unknown = [str(key) for key in value if key not in KEYS]
     if unknown:
         raise ShovelError(f"a shovel has no key '{unknown[0]}'")
@@ -83,6 +84,13 @@ def read_shovel(value: object) -> Shovel:
     shovel = Shovel(**fields)
     _check_together(shovel, fields)
     return shovel
+
+
+def _check_protocols(value: Mapping[Any, Any]) -> None:
+    """Before other keys, of which another protocol has others."""
+    for key in ("src-protocol", "dest-protocol"):
+        if key in value and value[key] != PROTOCOL:
+            raise ShovelError(f"{key}: must be {PROTOCOL}: AMQP 1.0 is not supported")
 
 
 def _check_together(shovel: Shovel, given: Mapping[str, Any]) -> None:
@@ -195,12 +203,6 @@ def _one_of(*words: str) -> Callable[[Any], str]:
     return read
 
 
-def _protocol(given: Any) -> str:
-    if given != PROTOCOL:
-        raise ValueError(f"must be {PROTOCOL}: AMQP 1.0 is not supported")
-    return PROTOCOL
-
-
 def _delete_after(given: Any) -> int | str:
     if given in (NEVER, QUEUE_LENGTH):
         return str(given)
@@ -243,7 +245,7 @@ class Key(NamedTuple):
 
 KEYS: dict[str, Key] = {
     "src-uri": Key("src_uris", _uris),
-    "src-protocol": Key("protocol_src", _protocol),
+    "src-protocol": Key("protocol_src", str),
     "src-queue": Key("src_queue", _name),
     "src-queue-args": Key("src_queue_args", _arguments),
     "src-predeclared": Key("src_predeclared", _flag),
@@ -253,7 +255,7 @@ KEYS: dict[str, Key] = {
     "src-prefetch-count": Key("src_prefetch_count", _whole(1, PREFETCH_MAX)),
     "src-delete-after": Key("src_delete_after", _delete_after),
     "dest-uri": Key("dest_uris", _uris),
-    "dest-protocol": Key("protocol_dest", _protocol),
+    "dest-protocol": Key("protocol_dest", str),
     "dest-queue": Key("dest_queue", _name),
     "dest-queue-args": Key("dest_queue_args", _arguments),
     "dest-predeclared": Key("dest_predeclared", _flag),

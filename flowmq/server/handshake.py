@@ -53,11 +53,11 @@ PROXY_HEADERS = (b"PROXY ", b"\r\n\r\n\x00\r\nQ")
 log = logging.getLogger("flowmq")
 
 
-def server_properties() -> Table:
+def server_properties(cluster_name: str) -> Table:
     return Table(
         {
             "capabilities": Table(dict.fromkeys(CAPABILITIES, True)),
-            "cluster_name": platform.node(),
+            "cluster_name": cluster_name or platform.node(),
             "copyright": "Copyright the FlowMQ authors",
             "information": "Licensed under the Apache License 2.0",
             "platform": f"Python {platform.python_version()}",
@@ -68,9 +68,9 @@ def server_properties() -> Table:
 
 
 @lru_cache(maxsize=16)
-def encoded_start(mechanisms: str) -> bytes:
+def encoded_start(mechanisms: str, cluster_name: str) -> bytes:
     """The same for all clients of a listener."""
-    return ConnectionStart(VERSION_MAJOR, VERSION_MINOR, server_properties(), mechanisms).encode()
+    return ConnectionStart(VERSION_MAJOR, VERSION_MINOR, server_properties(cluster_name), mechanisms).encode()
 
 
 def address(socket_name: Any) -> str:
@@ -151,7 +151,8 @@ def answer_header(session: "Session", octets: bytes) -> None:
         session.connection.begin_handshake()
         if session.node.tokens is not None:
             session.connection.limit_frames(TOKEN_FRAME_BYTES)
-        session.connection.send(0, encoded_start(" ".join(offered(session))))
+        cluster_name = session.node.broker.parameters.cluster_name
+        session.connection.send(0, encoded_start(" ".join(offered(session)), cluster_name))
         return
     log.warning("connection %s: %s", session.name, what_it_may_be(octets))
     session.connection.become_deaf()

@@ -25,7 +25,7 @@ from flowmq.server.ctl.listings import LISTINGS
 from flowmq.server.ctl.verbs import VERBS
 from tests.support.broker import Broker
 from tests.support.http import Api
-from tests.support.wire import Channel
+from tests.support.wire import Channel, Client
 
 pytestmark = pytest.mark.flowmq_only
 
@@ -206,6 +206,8 @@ def test_the_broker_as_a_whole(ctl: Ctl, managed: Broker) -> None:
     ctl("set_log_level", "info")
     ctl("set_cluster_name", "orders")
     assert "Cluster name: orders" in ctl("status")
+    with Client(managed.peer) as client:
+        assert client.start().server_properties["cluster_name"] == "orders"
     ctl("clear_global_parameter", "cluster_name")
     assert "Cluster name: flowmq@" in ctl("status")
 

@@ -44,6 +44,7 @@ def test_older_names_count_too() -> None:
         ({"src-exchange-key": "x"}, "'src-exchange-key' means nothing without 'src-exchange'"),
         ({"src-predeclared": True, "src-queue-args": {"x-expires": 1}}, "mean nothing with 'src-predeclared'"),
         ({"src-protocol": "amqp10"}, "src-protocol: must be amqp091: AMQP 1.0 is not supported"),
+        ({"src-address": "x", "src-protocol": "amqp10"}, "src-protocol: must be amqp091: AMQP 1.0 is not supported"),
         ({"dest-address": "x"}, "a shovel has no key 'dest-address'"),
         ({"prefetch-count": 0, "src-prefetch-count": 2}, "prefetch-count: must be a whole number from 1 to 65535"),
         ({"src-prefetch-count": 0}, "must be a whole number from 1 to 65535"),

@@ -123,8 +123,7 @@ def status(node: "Node", asked: Nothing) -> dict[str, Any]:
 
 def cluster_name(node: "Node") -> str:
     """As RabbitMQ, a global parameter; without one, the node's own name."""
-    given = node.broker.parameters.globals.get("cluster_name")
-    return given if isinstance(given, str) and given else NODE_NAME
+    return node.broker.parameters.cluster_name or NODE_NAME
 
 
 def disk_limit(node: "Node") -> int:
