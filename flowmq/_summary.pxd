@@ -96,6 +96,7 @@ cdef class Facts:
     cdef readonly dict returned             # sequence -> how often it has come back
     cdef readonly dict aside                # sequence -> when it is ready again, of some of those
 
+    cdef int make_room_for_returned(self) except -1
     # But perhaps that the queue is gone.
     cdef bint says_nothing(self)
 

@@ -261,13 +261,20 @@ cdef class Part:
         return count == self.count and sequence == self.last and offset == self.last_offset
 
 
+cdef dict NONE_YET = {}         # of all that have none: most queues' messages never come back
+
+
 cdef class Facts:
     """Everything but messages that a segment says about a queue."""
 
     def __cinit__(self):
         self.settled = IntervalSet()
-        self.returned = {}
-        self.aside = {}
+        self.returned = self.aside = NONE_YET
+
+    cdef int make_room_for_returned(self) except -1:
+        if self.returned is NONE_YET:
+            self.returned, self.aside = {}, {}
+        return 0
 
     cdef bint says_nothing(self):
         return not (self.next_sequence or self.delivered_up_to or self.settled.count or self.returned)
@@ -335,6 +342,7 @@ cdef class Summary:
         return 0
 
     cdef int returned(self, Facts facts, uint64_t sequence, uint32_t delivery_count, uint64_t ready_at_ms) except -1:
+        facts.make_room_for_returned()
         before = facts.returned.get(sequence, -1)
         if before < 0:
             self.range_count += 1
@@ -498,6 +506,7 @@ cdef int decode_facts(Summary summary, Reader *reader) except -1:
     left = read_number(reader)
     while left and not reader.failed:
         last += read_number(reader)
+        facts.make_room_for_returned()
         facts.returned[last] = read_number(reader)
         ready_at_ms = read_number(reader)
         if ready_at_ms:
