@@ -147,6 +147,7 @@ class Alarms:
 
     def _check(self) -> None:
         if MEMORY in self.in_force:
+            self.process.look_for_garbage()
             self._look_at_process()
         if MEMORY in self.in_force and self._memory_is_free():
             self._clear(MEMORY)

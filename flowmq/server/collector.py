@@ -4,7 +4,7 @@ By itself it looks through all that live, again and again while there come to be
 second, in which no message moves. Here what has outlived a look is set aside for good (gc.freeze): each look is at what
 is new since the one before. What is set aside still goes when nobody refers to it any more; only as part of a cycle it
 would stay, and so all are looked at again from time to time: every ten seconds while they are so few that it takes some
-milliseconds, and otherwise when they have become twice as many.
+milliseconds, and otherwise when they have become twice as many, or when memory is short and not because of messages.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ class Collector:
     def start(self) -> None:
         """What exists now lives as long as the process."""
         self.before = gc.get_threshold()
-        self._look_at_all()
+        self.look_at_all()
         gc.set_threshold(*YOUNG, NEVER)
         gc.callbacks.append(self._looked)
 
@@ -59,12 +59,12 @@ class Collector:
         count = gc.get_freeze_count()
         is_worth_it = count <= FEW_OBJECTS or count >= 2 * self.were_left
         if is_worth_it and time.monotonic() >= self.looked_at_all + SECONDS_MIN:
-            self._look_at_all()
+            self.look_at_all()
         else:
             gc.collect()
             gc.freeze()
 
-    def _look_at_all(self) -> None:
+    def look_at_all(self) -> None:
         look_at_all()
         self.looked_at_all = time.monotonic()
         self.were_left = gc.get_freeze_count()

@@ -78,7 +78,7 @@ class Process:
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         open_files.allow_many()
         set_flush_scheduler(loop.call_soon)
-        if (os.cpu_count() or 1) > 1:  # on a single core the client would wait for our looking
+        if cores() > 1:  # on a single core the client would wait for our looking
             set_busy_poll(loop.call_soon, self.settings.amqp.busy_poll_us * 1000)
         try:
             with self.notifier.recovering(), storage_errors(Path(self.settings.storage.data_dir)):
@@ -88,6 +88,7 @@ class Process:
             raise CannotStart(str(error)) from error
         collector = Collector(loop)
         collector.start()
+        node.alarms.process.collect = collector.look_at_all
         control = await start_control(node)
         self.listeners = listeners = await self._listen(node)
         self.companion = companion = await start_companion(node, control)
@@ -205,6 +206,11 @@ def advise(node: Node) -> None:
             "flowmq user add NAME --permit / --data-dir %s",
             shlex.quote(settings.storage.data_dir),
         )
+
+
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def is_loopback_name(host: str) -> bool:

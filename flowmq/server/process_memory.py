@@ -29,6 +29,13 @@ GIVE_BACK_SHARE = 0.9  # likewise: what is free is given back
 FREE_SHARE_MAX = 0.125
 REST_FACTOR = 50  # what takes a second is not done again before so many have passed
 GIVE_BACK_SECONDS = 1.0
+# Of the alarm's: so much beside messages, more than at the start, may be what the collector has not looked at for long.
+GARBAGE_SHARE = 0.1
+COLLECT_SECONDS = 60.0
+
+
+def nothing_to_collect() -> None:
+    """For a process without a collector of its own."""
 
 
 def resident_bytes() -> int:
@@ -56,6 +63,15 @@ class ProcessMemory:
         self.free_bytes = 0
         self.free_bytes_max = int(self.alarm_bytes * FREE_SHARE_MAX)
         self.give_back_next = 0.0
+        self.collect = nothing_to_collect
+        self.collect_next = 0.0
+
+    def look_for_garbage(self) -> None:
+        """While memory is short. Everybody waits meanwhile, and so not often."""
+        now = time.monotonic()
+        if now >= self.collect_next and self.uncounted_bytes - self.own_bytes >= self.alarm_bytes * GARBAGE_SHARE:
+            self.collect()
+            self.collect_next = now + COLLECT_SECONDS
 
     def look(self) -> None:
         if not self.is_whole:

@@ -49,6 +49,28 @@ def test_the_alarm_comes_before_the_limit(machine: Machine) -> None:
     assert ProcessMemory(32 * MIB).alarm_bytes == 32 * MIB, "messages alone"
 
 
+def test_garbage_is_looked_for_when_it_may_be_that_and_not_all_the_time(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = ProcessMemory(320 * MIB)
+    now, looks = [1000.0], []
+    monkeypatch.setattr(process_memory.time, "monotonic", lambda: now[0])
+    memory.collect = lambda: looks.append(now[0])
+
+    def found(resident: int, counted: int) -> list[float]:
+        machine.resident, machine.counted = resident * MIB, counted * MIB
+        memory.look()
+        memory.look_for_garbage()
+        return looks
+
+    assert found(300, 255) == [], "it is messages that take it"
+    assert found(300, 10) == [1000.0]
+    now[0] += process_memory.COLLECT_SECONDS - 1
+    assert found(300, 10) == [1000.0]
+    now[0] += 1
+    assert found(300, 10) == [1000.0, 1060.0]
+
+
 def test_the_rest_of_the_resident_octets_counts(machine: Machine) -> None:
     memory = ProcessMemory(320 * MIB)
     assert memory.uncounted_bytes == 40 * MIB
