@@ -1,7 +1,8 @@
 """The listening sockets of the HTTP process: so many clients at a time, and none that keeps its place without asking.
 
-A client has so many seconds to send the head of its first request; afterwards the library closes what is idle. Those
-beyond the limit are closed at once: a place gets free when somebody has asked, or has not asked in time.
+A client has so many seconds to send the head of its first request; afterwards the library closes what is idle. When all
+places are taken, whoever has waited longest without asking anything makes room; where all are being answered, the one
+that has come last is closed at once.
 """
 
 import asyncio
@@ -29,30 +30,60 @@ library_log.addFilter(is_not_the_client_s)
 
 
 class TurnedAway(asyncio.Protocol):
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+    def connection_made(self, transport: Any) -> None:
         transport.abort()
+
+
+class Places:
+    """Protocols of those who are not being answered."""
+
+    def __init__(self) -> None:
+        self.silent: set[Any] = set()  # have not asked anything yet
+        self.waiting: dict[Any, None] = {}  # those, and others between two requests; who waits longest comes first
+
+    def came(self, protocol: Any) -> None:
+        self.silent.add(protocol)
+        self.waits(protocol)
+
+    def waits(self, protocol: Any) -> None:
+        if len(self.waiting) > 2 * CONNECTIONS_MAX:
+            for gone in [known for known in self.waiting if known.transport is None]:
+                del self.waiting[gone]
+        self.waiting[protocol] = None
+
+    def asks(self, protocol: Any) -> None:
+        self.silent.discard(protocol)
+        self.waiting.pop(protocol, None)
+
+    def make_room(self) -> bool:
+        while self.waiting:
+            longest = next(iter(self.waiting))
+            self.asks(longest)
+            if longest.transport is not None:
+                longest.transport.abort()
+                return True
+        return False
 
 
 class Door:
     """Makes the protocol of each connection to one application."""
 
-    def __init__(self, server: web.Server, silent: set[Any]) -> None:
+    def __init__(self, server: web.Server, places: Places) -> None:
         self.server = server
-        self.silent = silent
+        self.places = places
         self.loop = asyncio.get_running_loop()
 
     def __call__(self) -> asyncio.BaseProtocol:
-        if len(self.server.connections) >= CONNECTIONS_MAX:
+        if len(self.server.connections) >= CONNECTIONS_MAX and not self.places.make_room():
             return TurnedAway()
         protocol = self.server()
-        self.silent.add(protocol)
+        self.places.came(protocol)
         self.loop.call_later(HEAD_SECONDS, self._look, protocol)
         return protocol
 
     def _look(self, protocol: Any) -> None:
-        if protocol in self.silent:
-            self.silent.discard(protocol)
+        if protocol in self.places.silent:
+            self.places.asks(protocol)
             if protocol.transport is not None:
                 protocol.transport.abort()
 
@@ -66,13 +97,16 @@ def report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         loop.default_exception_handler(context)
 
 
-def hearing(silent: set[Any]) -> Any:
+def hearing(places: Places) -> Any:
     """A middleware: whoever gets here has sent the head of a request."""
 
     @web.middleware
     async def hear(request: web.Request, handler: Any) -> web.StreamResponse:
-        silent.discard(request.protocol)
-        answer: web.StreamResponse = await handler(request)
+        places.asks(request.protocol)
+        try:
+            answer: web.StreamResponse = await handler(request)
+        finally:
+            places.waits(request.protocol)
         return answer
 
     return hear
@@ -82,8 +116,8 @@ class Serving:
     """One application, on the descriptors of its listening sockets, some of them with TLS."""
 
     def __init__(self, application: web.Application, shutdown_seconds: float) -> None:
-        self.silent: set[Any] = set()  # protocols of those who have not asked anything yet
-        application.middlewares.insert(0, hearing(self.silent))
+        self.places = Places()
+        application.middlewares.insert(0, hearing(self.places))
         self.runner = web.AppRunner(application, access_log=None, logger=library_log, shutdown_timeout=shutdown_seconds)
         self.servers: list[asyncio.Server] = []
 
@@ -95,7 +129,7 @@ class Serving:
         assert server is not None, "it was started"
         listening = socket.socket(fileno=descriptor)
         loop = asyncio.get_running_loop()
-        self.servers.append(await loop.create_server(Door(server, self.silent), sock=listening, ssl=context))
+        self.servers.append(await loop.create_server(Door(server, self.places), sock=listening, ssl=context))
 
     async def cleanup(self) -> None:
         for server in self.servers:

@@ -4,8 +4,10 @@ import asyncio
 import base64
 import socket
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+import uvloop
 from aiohttp import web
 
 from flowmq.management import doors
@@ -16,6 +18,7 @@ from tests.support.http import LISTENING, WITH_HTTP, fetch
 
 pytestmark = pytest.mark.flowmq_only
 SECRET = base64.b64encode(b"guest:guest").decode()
+REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 WRONG = [
     # Each was a traceback in the log once, and showed what stood around it.
     f"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {SECRET}\r\nX: \0\r\n\r\n".encode(),
@@ -42,8 +45,13 @@ def test_wrong_requests_leave_no_trace_and_no_password_in_the_log(own_broker: Ca
     assert "internal error" not in broker.log.text
 
 
-async def serving_one() -> tuple[Serving, int]:
-    async def hello(_: web.Request) -> web.Response:
+async def serving_one(turns: asyncio.Semaphore | None = None, asked: list[str] | None = None) -> tuple[Serving, int]:
+    """Each answer waits for a turn; whoever has asked is in the list."""
+
+    async def hello(request: web.Request) -> web.Response:
+        if turns is not None and asked is not None:
+            asked.append(request.path)
+            await turns.acquire()
         return web.Response(text="hello")
 
     application = web.Application()
@@ -76,17 +84,60 @@ async def test_who_does_not_ask_in_time_is_closed_and_who_has_asked_is_not(monke
     await made.cleanup()
 
 
-async def test_more_clients_than_allowed_are_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
+LOOPS = pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+
+
+@LOOPS
+def test_who_waits_longest_makes_room(monkeypatch: pytest.MonkeyPatch, loop: Callable[[], Any]) -> None:
+    """Also one that has asked before: others would hold all places by asking once."""
+
+    async def run() -> None:
+        made, port = await serving_one()
+        first, second = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+        for reader, writer in (first, second, first):
+            await ask(reader, writer)
+        third = await asyncio.open_connection("127.0.0.1", port)
+        await ask(*third)
+        with pytest.raises((ConnectionError, AssertionError)):
+            assert await second[0].read() != b""
+        await ask(*first)
+        for _, writer in (first, second, third):
+            writer.close()
+        await made.cleanup()
+
     monkeypatch.setattr(doors, "CONNECTIONS_MAX", 2)
-    made, port = await serving_one()
-    there = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
-    for reader, writer in there:
-        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        await reader.readuntil(b"hello")
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    with pytest.raises((ConnectionError, AssertionError)):
-        assert await reader.read() != b""
-    writer.close()
-    for _, kept in there:
-        kept.close()
-    await made.cleanup()
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(run())
+
+
+@LOOPS
+def test_where_all_are_being_answered_the_last_is_turned_away(
+    monkeypatch: pytest.MonkeyPatch, loop: Callable[[], Any]
+) -> None:
+    async def run() -> None:
+        turns, asked = asyncio.Semaphore(0), list[str]()
+        made, port = await serving_one(turns, asked)
+        there = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+        for _, writer in there:
+            writer.write(REQUEST)
+        while len(asked) < 2:
+            await asyncio.sleep(0)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        with pytest.raises((ConnectionError, AssertionError)):
+            assert await reader.read() != b""
+        writer.close()
+        for _ in there:
+            turns.release()
+        for reader, writer in there:
+            await reader.readuntil(b"hello")
+            writer.close()
+        await made.cleanup()
+
+    monkeypatch.setattr(doors, "CONNECTIONS_MAX", 2)
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(run())
+
+
+async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(REQUEST)
+    await reader.readuntil(b"hello")
