@@ -129,7 +129,10 @@ class Serving:
         assert server is not None, "it was started"
         listening = socket.socket(fileno=descriptor)
         loop = asyncio.get_running_loop()
-        self.servers.append(await loop.create_server(Door(server, self.places), sock=listening, ssl=context))
+        # Until it is through, a client of TLS is not among the connections.
+        seconds = None if context is None else HEAD_SECONDS
+        door = Door(server, self.places)
+        self.servers.append(await loop.create_server(door, sock=listening, ssl=context, ssl_handshake_timeout=seconds))
 
     async def cleanup(self) -> None:
         for server in self.servers:

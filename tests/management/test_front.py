@@ -3,7 +3,9 @@
 import asyncio
 import base64
 import socket
+import ssl
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from aiohttp import web
 from flowmq.management import doors
 from flowmq.management.doors import Serving
 from tests.support.broker import Broker
+from tests.support.certificates import Authority
 from tests.support.exchange import say
 from tests.support.http import LISTENING, WITH_HTTP, fetch
 
@@ -45,7 +48,11 @@ def test_wrong_requests_leave_no_trace_and_no_password_in_the_log(own_broker: Ca
     assert "internal error" not in broker.log.text
 
 
-async def serving_one(turns: asyncio.Semaphore | None = None, asked: list[str] | None = None) -> tuple[Serving, int]:
+async def serving_one(
+    turns: asyncio.Semaphore | None = None,
+    asked: list[str] | None = None,
+    context: ssl.SSLContext | None = None,
+) -> tuple[Serving, int]:
     """Each answer waits for a turn; whoever has asked is in the list."""
 
     async def hello(request: web.Request) -> web.Response:
@@ -62,7 +69,7 @@ async def serving_one(turns: asyncio.Semaphore | None = None, asked: list[str] |
     listening.bind(("127.0.0.1", 0))
     listening.listen()
     port: int = listening.getsockname()[1]
-    await made.listen(listening.detach())
+    await made.listen(listening.detach(), context)
     return made, port
 
 
@@ -81,6 +88,23 @@ async def test_who_does_not_ask_in_time_is_closed_and_who_has_asked_is_not(monke
     asker.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     assert b"hello" in await asking.readuntil(b"hello")
     asker.close()
+    await made.cleanup()
+
+
+async def test_who_does_not_finish_the_handshake_of_tls_is_closed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(doors, "HEAD_SECONDS", 0.3)
+    files = Authority(tmp_path).for_server()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files.certificate, files.key)
+    made, port = await serving_one(context=context)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"\x16\x03\x01")
+    async with asyncio.timeout(30):  # the loop's own limit is 60
+        with pytest.raises((ConnectionError, AssertionError)):
+            assert await reader.read() != b""
+    writer.close()
     await made.cleanup()
 
 
