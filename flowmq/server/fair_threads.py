@@ -35,7 +35,8 @@ def source_of_host(host: str) -> str:
 
 
 log = logging.getLogger("flowmq")
-NICENESS = 10  # the event loop comes first
+NICENESS = 10  # more than that of the event loop, which comes first
+NICENESS_MAX = 19
 
 
 class Busy(Exception):
@@ -145,6 +146,8 @@ def let_others_come_first() -> None:
     """This thread, in Linux: elsewhere priorities are those of processes."""
     if hasattr(os, "sched_getaffinity"):
         try:
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+            # A new thread has the niceness of whoever has made it.
+            niceness = min(os.getpriority(os.PRIO_PROCESS, 0) + NICENESS, NICENESS_MAX)
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
         except PermissionError as error:  # by whoever confines the process: then all are equal
             log.info("threads for passwords keep the usual priority: %s", error)

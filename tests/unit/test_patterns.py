@@ -54,6 +54,22 @@ COMMON = [
     r"\bgen\b",
     "^(?!)",
     "^(?!a|o).*$",
+    "^(?!a)b|o",
+    "b$|^(?!a).*(?<!s)$",
+    r"^((?!amq\.).)*$",
+    "^(?:(?!amq|rs).)*$",
+    "^((?!b).)+$",
+    "^((?!b|).)*?$",
+    r"^((?!\n).)*$",
+    "^((?!b$).)*$",
+    "(?<!eu)$",
+    r"^(?!amq\.).*(?<!rs)$",
+    "(?<=[ab])(?<!^a)$",
+    "^.*(?<!a)$",
+    r"^(?!o)((?!\.gen).)*(?<!b)$",
+    "^((?!amq).*)$",
+    "(?i)^(?!AMQ).*(?<!EU)$",
+    r"^[(?!)]*\)$",
 ]
 REFUSED = [
     "(",
@@ -61,8 +77,21 @@ REFUSED = [
     "*a",
     "a(?!b)",
     "(?!a)b",
-    "^(?!a)b|c",
+    "^(?!a)b|c(?!d)",
+    "^(?!a)(?i)b|c",
     "(?<=a)b",
+    "^.*(?<!a)",
+    "^(?<!a$)$",
+    "(?m)^(?<!a)$",
+    "^((?!a).)*",
+    "^(?:(?!a)(?:(?!b).))*$",
+    r"^.*(?<!a)\$",
+    "^.*(?<!a)[$",
+    "^((?!a).)*b$",
+    "^((?!a).){2}$",
+    "^((?!a)..)*$",
+    "^((?!(?!a)).)*$",
+    "(?<!(?<!a)b)$",
     r"(a)\1",
     "a++",
     "(?>a)",
@@ -82,6 +111,9 @@ TERRIBLE = [
     "(.*a){30}b",
     "(a|aa)*b",
     "^(?!(a+)+$)x",
+    "^((?!(a+)+b).)*$",
+    "^((?!" + "a?" * 100 + "a" * 100 + "b).)*$",
+    "^.*(?<!(a|aa)+b)$",
     "(?:a?){300}a{300}b",
     ".*a" * 60 + "b",
     "(a|b|ab)*" * 50 + "c",
@@ -102,7 +134,7 @@ def test_what_is_not_taken_is_refused_in_one_line(text: str) -> None:
 
 
 def test_who_writes_for_another_engine_is_told() -> None:
-    with pytest.raises(PatternError, match="lookahead is taken at the beginning only"):
+    with pytest.raises(PatternError, match="lookahead is taken at the beginning, as in"):
         Pattern("a(?!b)")
 
 
@@ -129,15 +161,54 @@ def test_ignoring_case() -> None:
     assert not Pattern("^(?!ORDERS)", ignore_case=True).found_in("orders")
 
 
+def assert_agrees_with_python(text: str, name: str) -> bool:
+    """Was it taken?"""
+    try:
+        pattern = Pattern(text)
+    except PatternError:
+        return False
+    assert pattern.found_in(name) == (re.search(text, name) is not None), (text, name)
+    return True
+
+
 def test_random_patterns_agree_with_python() -> None:
     dice = random.Random(7)
     pieces = ["a", "b", ".", "^", "$", "(a|b)", "[ab]", "[^a]", "a*", "b?", "(ab)+", "|", r"\.", "(?:a|$)"]
     for _ in range(3000):
         begin = dice.choice(["", "", "^(?!a)", "^(?=b|a)", "^(?!b$)"])
         text = begin + "".join(dice.choice(pieces) for _ in range(dice.randint(0, 5)))
-        try:
-            pattern = Pattern(text)
-        except PatternError:
-            continue
-        name = "".join(dice.choice("ab.") for _ in range(dice.randint(0, 6)))
-        assert pattern.found_in(name) == (re.search(text, name) is not None), (text, name)
+        assert_agrees_with_python(text, "".join(dice.choice("ab.") for _ in range(dice.randint(0, 6))))
+
+
+def test_random_patterns_that_look_around_agree_with_python() -> None:
+    dice = random.Random(11)
+    pieces = ["a", "b", ".", ".*", "(a|b)", "[ab]", "[^a]", "a*", "b?", "(ab)+", r"\.", r"\b", r"\n"]
+    ahead = ["a", "ab", "a|b", r"\.", "a$", "$", "", "a*", "b.", "[ab]b", "^a", r"\n", r"\b", ".*b"]
+    behind = ["a", "b", "ab", "a|b", r"\.", "[ab]b", "^a", r"\n", "..", r"a\b"]
+
+    def looks_ahead() -> str:
+        return f"{dice.choice(['(?!', '(?='])}{dice.choice(ahead)})"
+
+    def looks_behind() -> str:
+        return f"{dice.choice(['(?<!', '(?<='])}{dice.choice(behind)})"
+
+    def some() -> str:
+        return "".join(dice.choice(pieces) for _ in range(dice.randint(0, 3)))
+
+    def free_of() -> str:
+        return dice.choice(["((?!{}).)*", "(?:(?!{}).)+", "((?!{}).)*?"]).format(dice.choice(ahead))
+
+    shapes = [
+        lambda: f"^{free_of()}$",
+        lambda: f"{some()}{looks_behind()}$",
+        lambda: f"^{looks_ahead()}{free_of()}{looks_behind()}$",
+        lambda: f"^{looks_ahead()}{some()}{looks_behind()}{looks_behind()}$",
+        lambda: f"^({looks_ahead()}{some()}){some()}$",
+        lambda: f"^{looks_ahead()}{some()}|{some()}{looks_behind()}$",
+    ]
+    taken = 0
+    for _ in range(1000):
+        text = dice.choice(["", "", "(?i)"]) + dice.choice(shapes)()
+        for _ in range(4):
+            taken += assert_agrees_with_python(text, "".join(dice.choice("abA.\n") for _ in range(dice.randint(0, 6))))
+    assert taken > 3000
