@@ -74,6 +74,29 @@ GLOBAL_BY_QUEUE_TYPE = (
     ("rabbitmq_global_messages_redelivered_total", "counter", "redeliver", "Messages redelivered to consumers"),
     ("rabbitmq_global_messages_acknowledged_total", "counter", "ack", "Messages acknowledged by consumers"),
 )
+# Sums over channels, by the names that RabbitMQ had before its global ones: earlier revisions of the dashboards ask for
+# these, and rules of alerts.
+CHANNEL_TOTALS = (
+    ("rabbitmq_channel_consumers", "gauge", "consumers", "Consumers on channels"),
+    ("rabbitmq_channel_messages_unacked", "gauge", "unacked", "Delivered but not yet acknowledged messages"),
+    ("rabbitmq_channel_messages_published_total", "counter", "publish_in", "Messages published into exchanges"),
+    ("rabbitmq_channel_messages_confirmed_total", "counter", "confirm", "Messages published and confirmed"),
+    (
+        *("rabbitmq_channel_messages_unroutable_returned_total", "counter", "return_unroutable"),
+        "Messages published as mandatory and returned to the publisher as unroutable",
+    ),
+    (
+        *("rabbitmq_channel_messages_unroutable_dropped_total", "counter", "drop_unroutable"),
+        "Messages published as non-mandatory and dropped as unroutable",
+    ),
+    ("rabbitmq_channel_messages_delivered_total", "counter", "deliver_no_ack", "Delivered in automatic ack mode"),
+    ("rabbitmq_channel_messages_delivered_ack_total", "counter", "deliver", "Delivered in manual ack mode"),
+    ("rabbitmq_channel_messages_redelivered_total", "counter", "redeliver", "Redelivered to consumers"),
+    ("rabbitmq_channel_messages_acked_total", "counter", "ack", "Acknowledged by consumers"),
+    ("rabbitmq_channel_get_total", "counter", "get_no_ack", "Taken by basic.get in automatic ack mode"),
+    ("rabbitmq_channel_get_ack_total", "counter", "get", "Taken by basic.get in manual ack mode"),
+    ("rabbitmq_channel_get_empty_total", "counter", "get_empty", "basic.get of an empty queue"),
+)
 QUEUE_TOTALS = (
     ("rabbitmq_queue_messages_ready", "gauge", "ready", "Messages ready to be delivered to consumers"),
     ("rabbitmq_queue_messages_unacked", "gauge", "unacked", "Messages delivered to consumers but not yet acknowledged"),

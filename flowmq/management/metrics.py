@@ -11,6 +11,7 @@ from aiohttp import web
 
 from flowmq import __version__
 from flowmq.management.metric_tables import (
+    CHANNEL_TOTALS,
     CHURN,
     EXCHANGE_METRICS,
     GLOBAL,
@@ -131,6 +132,7 @@ async def of_node(management: "Management", endpoint: str, *, with_queue_sums: b
             "bytes": total["ready_bytes"] + total["unacked_bytes"],
         }
         found += plain_metrics(QUEUE_TOTALS, {**total, **sums})
+        found += plain_metrics(CHANNEL_TOTALS, total)
     found += message_sizes(status, total)
     found += own(management, status, unacked)
     found += refused_by_limits(await control.call("limit.refused"))

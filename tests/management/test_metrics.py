@@ -86,6 +86,10 @@ def test_counters_count(managed: Broker, amqp: Channel, name: str) -> None:
     assert grown("rabbitmq_global_messages_routed_total") == 3
     assert grown("rabbitmq_global_messages_unroutable_dropped_total") == 1
     assert grown("rabbitmq_global_messages_delivered_get_auto_ack_total") == 1
+    assert grown("rabbitmq_channel_messages_published_total") == 4
+    assert grown("rabbitmq_channel_messages_confirmed_total") == 3
+    assert grown("rabbitmq_channel_messages_unroutable_dropped_total") == 1
+    assert (grown("rabbitmq_channel_get_total"), grown("rabbitmq_channel_get_ack_total")) == (1, 0)
     assert grown("rabbitmq_message_size_bytes_count") == 4
     assert grown("rabbitmq_queue_messages_ready") == 2
 

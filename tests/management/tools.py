@@ -182,6 +182,15 @@ DATADOG_METRICS = [
     *("rabbitmq_queue_messages_bytes", "rabbitmq_queue_messages_unacked_bytes", "rabbitmq_queues"),
     "rabbitmq_queues_created_total",
     *("rabbitmq_queues_declared_total", "rabbitmq_queues_deleted_total", "rabbitmq_resident_memory_limit_bytes"),
+    *(
+        f"rabbitmq_channel_{name}"
+        for name in (
+            *("consumers", "get_ack_total", "get_empty_total", "get_total", "messages_acked_total", "messages_unacked"),
+            *("messages_confirmed_total", "messages_delivered_ack_total", "messages_delivered_total"),
+            *("messages_published_total", "messages_redelivered_total", "messages_unroutable_dropped_total"),
+            "messages_unroutable_returned_total",
+        )
+    ),
     *("rabbitmq_identity_info", "rabbitmq_build_info", "rabbitmq_alarms_memory_used_watermark"),
     *("rabbitmq_alarms_free_disk_space_watermark", "rabbitmq_alarms_file_descriptor_limit"),
     *("rabbitmq_io_sync_ops_total", "rabbitmq_io_sync_time_seconds_total", "rabbitmq_io_write_bytes_total"),
