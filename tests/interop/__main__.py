@@ -33,7 +33,9 @@ def chosen(only: str) -> tuple[Library, ...]:
     if names - known:
         raise SystemExit(f"not known: {', '.join(sorted(names - known))}; known: {', '.join(sorted(known))}")
     return tuple(
-        library for library in every if not names or {library.name.lower(), library.language.name.lower()} & names
+        library
+        for library in every
+        if {library.name.lower(), library.language.name.lower()} & names or not (names or library.language.on_request)
     )
 
 

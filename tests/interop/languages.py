@@ -21,9 +21,13 @@ class Language:
     packages: tuple[str, ...]  # Debian's packages that bring them
     setup: tuple[tuple[str, ...], ...]  # run in `directory`, in this order
     environ: dict[str, str] = field(default_factory=dict)
+    folder: str = ""  # where its programs are, when not by its name
+    on_request: bool = False  # setting it up takes minutes: only where it is named
 
     @property
     def directory(self) -> Path:
+        if self.folder:
+            return HERE / self.folder
         return HERE / self.name.replace("#", "sharp").replace("Node.js", "node").lower()
 
     def prepare(self) -> str:
@@ -120,6 +124,17 @@ CSHARP = Language(
     {"XDG_CONFIG_HOME": f"{WORK}/csharp/config"},  # where the program keeps the authorities that it trusts
 )
 
+# Tools in their own right, each set up apart.
+PROMETHEUS = Language("Prometheus", ("prometheus",), ("prometheus",), (), folder="python")
+TELEGRAF = Language(
+    "Telegraf",
+    ("go",),
+    ("golang-go",),
+    (("sh", "setup.sh"),),
+    {"TELEGRAF": f"{WORK}/telegraf/telegraf"},
+    on_request=True,
+)
+
 LIBRARIES = (
     Library("amqp-client", "5.37.1", JAVA_LANGUAGE, (*JAVA, "interop.AmqpClient")),
     Library("amqp091-go", "1.16.0", GO, (f"{WORK}/go/amqp091-go",)),
@@ -136,6 +151,8 @@ TOOLS = (
     Library("rabbit-hole", "2.12.0", GO, (f"{WORK}/go/rabbit-hole",)),
     Library("Hop", "5.4.0", JAVA_LANGUAGE, (*JAVA, "interop.Hop")),
     Library("Flower", "2.2.0", PYTHON, (str(INTERPRETER), "flower_program.py")),
+    Library("Prometheus", "2.42.0", PROMETHEUS, (sys.executable, str(HERE / "python" / "prometheus_program.py"))),
+    Library("Telegraf", "1.37.2", TELEGRAF, (sys.executable, str(HERE / "python" / "telegraf_program.py"))),
 )
 
 # On top of the libraries. What each of them has to do is in runner.TASKS.

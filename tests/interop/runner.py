@@ -12,7 +12,7 @@ from tests.interop.languages import Library
 from tests.interop.programs import Outcome, Program
 from tests.support.broker import Broker
 from tests.support.certificates import Authority
-from tests.support.http import WITH_HTTP, api_of
+from tests.support.http import WITH_HTTP, api_of, metrics_port
 from tests.support.peer import Peer
 from tests.support.tls import LISTENING, tls_settings
 from tests.support.wire import connect
@@ -44,7 +44,8 @@ BEHAVIOURS = (
     "passive-404",
     "heartbeat",
 )
-SAID_AT_LEAST = {"rabbit-hole": 95, "Hop": 76, "Flower": 8}  # of what asks the HTTP API: how many things it looks at
+# Of what asks the HTTP API: how many things it looks at.
+SAID_AT_LEAST = {"rabbit-hole": 159, "Hop": 76, "Flower": 8, "Prometheus": 110, "Telegraf": 9}
 TASKS = ("task", "retry", "dead-letter")
 EXCHANGE = "interop.parcels"
 # No fraction among the headers: pika cannot write one, and reads 0.5 as 0.
@@ -179,7 +180,11 @@ def management(tools: tuple[Library, ...]) -> Results:
         try:
             http = api_of(started)
             http.put("vhosts", "watched")  # Flower does not find queues in "/"
-            urls = (f"http://guest:guest@127.0.0.1:{http.port}", f"{started.peer.url.removesuffix('%2F')}watched")
+            urls = (
+                f"http://guest:guest@127.0.0.1:{http.port}",
+                f"{started.peer.url.removesuffix('%2F')}watched",
+                f"http://127.0.0.1:{metrics_port(started)}/metrics",
+            )
             results: Results = {}
             for tool in tools:  # one after the other: some close the connections that they find
                 with connect(started.peer) as client:

@@ -1,6 +1,6 @@
 """Celery's worker and Flower as processes of their own: a worker that is killed, tasks for later, what Flower shows.
 
-flower_program.py management HTTP-API AMQP
+flower_program.py management HTTP-API AMQP METRICS
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-_, _, HTTP, AMQP = sys.argv
+_, _, HTTP, AMQP, _ = sys.argv
 os.environ["INTEROP_AMQP"] = AMQP
 
 from celery_tasks import app, at, double, stubborn, twice  # noqa: E402 - it reads the environment

@@ -175,7 +175,7 @@ func shovels() {
 	list("shovels", client.ListShovels)
 	list("shovels in a vhost", func() ([]hole.ShovelInfo, error) { return client.ListShovelsIn("/") })
 	one("shovel", func() (*hole.ShovelInfo, error) { return client.GetShovel("/", "s") }, func(found *hole.ShovelInfo) bool {
-		return found.Definition.SourcePrefetchCount == 10 && found.Definition.DestinationURI[0] == "amqp://mole:***@127.0.0.1:1"
+		return found.Definition.SourcePrefetchCount == 10 && found.Definition.DestinationURI[0] == "amqp://mole:secret@127.0.0.1:1"
 	})
 	for _, state := range list("shovels' states", func() ([]hole.ShovelStatus, error) { return client.ListShovelStatus("/") }) {
 		one("shovel's state", func() (hole.ShovelStatus, error) { return state, nil }, func(found hole.ShovelStatus) bool {
@@ -272,4 +272,5 @@ func main() {
 	healthChecks()
 	refusals()
 	takeDown()
+	terraform()
 }
