@@ -134,6 +134,7 @@ TELEGRAF = Language(
     {"TELEGRAF": f"{WORK}/telegraf/telegraf"},
     on_request=True,
 )
+KEDA = Language("KEDA", ("go",), ("golang-go",), (("sh", "setup.sh"),), on_request=True)
 
 LIBRARIES = (
     Library("amqp-client", "5.37.1", JAVA_LANGUAGE, (*JAVA, "interop.AmqpClient")),
@@ -153,6 +154,7 @@ TOOLS = (
     Library("Flower", "2.2.0", PYTHON, (str(INTERPRETER), "flower_program.py")),
     Library("Prometheus", "2.42.0", PROMETHEUS, (sys.executable, str(HERE / "python" / "prometheus_program.py"))),
     Library("Telegraf", "1.37.2", TELEGRAF, (sys.executable, str(HERE / "python" / "telegraf_program.py"))),
+    Library("KEDA", "2.21.0", KEDA, (f"{WORK}/keda/keda",)),
 )
 
 # On top of the libraries. What each of them has to do is in runner.TASKS.
