@@ -135,6 +135,14 @@ TELEGRAF = Language(
     on_request=True,
 )
 KEDA = Language("KEDA", ("go",), ("golang-go",), (("sh", "setup.sh"),), on_request=True)
+CONTAINERS = Language(
+    "testcontainers",
+    ("java", "mvn"),
+    ("default-jdk-headless", "maven"),
+    (("sh", "setup.sh"),),
+    {"PYTHONPATH": str(HERE / "python")},
+    on_request=True,
+)
 
 LIBRARIES = (
     Library("amqp-client", "5.37.1", JAVA_LANGUAGE, (*JAVA, "interop.AmqpClient")),
@@ -155,6 +163,14 @@ TOOLS = (
     Library("Prometheus", "2.42.0", PROMETHEUS, (sys.executable, str(HERE / "python" / "prometheus_program.py"))),
     Library("Telegraf", "1.37.2", TELEGRAF, (sys.executable, str(HERE / "python" / "telegraf_program.py"))),
     Library("KEDA", "2.21.0", KEDA, (f"{WORK}/keda/keda",)),
+    Library(
+        *("testcontainers-java", "2.0.5", CONTAINERS),
+        ("java", "-cp", f"{WORK}/testcontainers/classes:{WORK}/testcontainers/dependency/*", "interop.Containers"),
+    ),
+    Library(
+        *("testcontainers-python", "4.15.0", CONTAINERS),
+        (f"{WORK}/testcontainers/python/bin/python", str(HERE / "python" / "testcontainers_program.py")),
+    ),
 )
 
 # On top of the libraries. What each of them has to do is in runner.TASKS.

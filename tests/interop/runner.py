@@ -45,7 +45,16 @@ BEHAVIOURS = (
     "heartbeat",
 )
 # Of what asks the HTTP API: how many things it looks at.
-SAID_AT_LEAST = {"rabbit-hole": 159, "Hop": 76, "Flower": 8, "Prometheus": 110, "Telegraf": 9, "KEDA": 22}
+SAID_AT_LEAST = {
+    "rabbit-hole": 159,
+    "Hop": 76,
+    "Flower": 8,
+    "Prometheus": 110,
+    "Telegraf": 9,
+    "KEDA": 22,
+    "testcontainers-java": 17,
+    "testcontainers-python": 3,
+}
 TASKS = ("task", "retry", "dead-letter")
 EXCHANGE = "interop.parcels"
 # No fraction among the headers: pika cannot write one, and reads 0.5 as 0.
