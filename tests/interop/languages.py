@@ -135,6 +135,12 @@ TELEGRAF = Language(
     on_request=True,
 )
 KEDA = Language("KEDA", ("go",), ("golang-go",), (("sh", "setup.sh"),), on_request=True)
+SPRING = Language(
+    "Spring",
+    ("java", "mvn"),
+    ("default-jdk-headless", "maven"),
+    (("mvn", "-q", "-B", "compile", "dependency:copy-dependencies"),),
+)
 CONTAINERS = Language(
     "testcontainers",
     ("java", "mvn"),
@@ -161,6 +167,10 @@ TOOLS = (
     Library("Hop", "5.4.0", JAVA_LANGUAGE, (*JAVA, "interop.Hop")),
     Library("Flower", "2.2.0", PYTHON, (str(INTERPRETER), "flower_program.py")),
     Library("Prometheus", "2.42.0", PROMETHEUS, (sys.executable, str(HERE / "python" / "prometheus_program.py"))),
+    Library(
+        *("Spring Boot", "4.0.7", SPRING),
+        ("java", "-Xshare:auto", "-cp", f"{WORK}/spring/classes:{WORK}/spring/dependency/*", "interop.Health"),
+    ),
     Library("Telegraf", "1.37.2", TELEGRAF, (sys.executable, str(HERE / "python" / "telegraf_program.py"))),
     Library("KEDA", "2.21.0", KEDA, (f"{WORK}/keda/keda",)),
     Library(

@@ -50,6 +50,7 @@ SAID_AT_LEAST = {
     "Hop": 76,
     "Flower": 8,
     "Prometheus": 110,
+    "Spring Boot": 9,
     "Telegraf": 9,
     "KEDA": 22,
     "testcontainers-java": 17,
