@@ -141,6 +141,7 @@ SPRING = Language(
     ("default-jdk-headless", "maven"),
     (("mvn", "-q", "-B", "compile", "dependency:copy-dependencies"),),
 )
+DATADOG = Language("Datadog", (sys.executable,), (), (("sh", "setup.sh"),), on_request=True)
 CONTAINERS = Language(
     "testcontainers",
     ("java", "mvn"),
@@ -172,6 +173,10 @@ TOOLS = (
         ("java", "-Xshare:auto", "-cp", f"{WORK}/spring/classes:{WORK}/spring/dependency/*", "interop.Health"),
     ),
     Library("Telegraf", "1.37.2", TELEGRAF, (sys.executable, str(HERE / "python" / "telegraf_program.py"))),
+    Library(
+        *("Datadog", "38.7.0", DATADOG),
+        (f"{WORK}/datadog/bin/python", str(HERE / "python" / "datadog_program.py")),
+    ),
     Library("KEDA", "2.21.0", KEDA, (f"{WORK}/keda/keda",)),
     Library(
         *("testcontainers-java", "2.0.5", CONTAINERS),

@@ -52,6 +52,7 @@ SAID_AT_LEAST = {
     "Prometheus": 110,
     "Spring Boot": 9,
     "Telegraf": 9,
+    "Datadog": 8,
     "KEDA": 22,
     "testcontainers-java": 17,
     "testcontainers-python": 3,
