@@ -24,15 +24,14 @@ CHURN = (
     ("rabbitmq_queues_declared_total", "counter", "queues_declared", "Total number of queues declared"),
     ("rabbitmq_queues_created_total", "counter", "queues_created", "Total number of queues created"),
     ("rabbitmq_queues_deleted_total", "counter", "queues_deleted", "Total number of queues deleted"),
+)
+LOG_INS = (
     ("rabbitmq_auth_attempts_total", "counter", "attempts", "Total number of log-ins"),
-    (
-        "rabbitmq_auth_attempts_succeeded_total",
-        "counter",
-        "log_ins_succeeded",
-        "Log-ins that succeeded",
-    ),
+    ("rabbitmq_auth_attempts_succeeded_total", "counter", "log_ins_succeeded", "Log-ins that succeeded"),
     ("rabbitmq_auth_attempts_failed_total", "counter", "log_ins_failed", "Log-ins that failed"),
 )
+# Families of /metrics/detailed that tell of the node, and not of objects.
+NODE_FAMILIES = {"connection_churn_metrics": CHURN, "auth_attempt_metrics": LOG_INS, "node_metrics": NODE_GAUGES}
 GLOBAL = (
     ("rabbitmq_global_messages_received_total", "counter", "publish_in", "Messages received from publishers"),
     (
@@ -107,59 +106,6 @@ QUEUE_TOTALS = (
     ("rabbitmq_queue_messages_published_total", "counter", "publish", "Total number of messages published to queues"),
     ("rabbitmq_queue_consumers", "gauge", "consumers", "Consumers on queues"),
     ("flowmq_publishes_refused_total", "counter", "refused", "Publishes that a full queue refused"),
-)
-QUEUE_METRICS = {
-    "queue_coarse_metrics": (
-        ("queue_messages_ready", "gauge", ("messages_ready",), "Messages ready to be delivered to consumers"),
-        (
-            *("queue_messages_unacked", "gauge", ("messages_unacknowledged",)),
-            "Messages delivered to consumers but not yet acknowledged",
-        ),
-        ("queue_messages", "gauge", ("messages",), "Sum of ready and unacknowledged messages"),
-    ),
-    "queue_consumer_count": (("queue_consumers", "gauge", ("consumers",), "Consumers on a queue"),),
-    "queue_metrics": (
-        ("queue_messages_bytes", "gauge", ("message_bytes",), "Size in bytes of ready and unacked messages"),
-        ("queue_messages_paged_out", "gauge", ("messages_paged_out",), "Messages paged out to disk"),
-        (
-            *("queue_messages_published_total", "counter", ("message_stats", "publish")),
-            "Total number of messages published to a queue",
-        ),
-        ("queue_publishes_refused_total", "counter", ("publishes_refused",), "Publishes that the queue refused"),
-    ),
-    "queue_delivery_metrics": (
-        (
-            "queue_messages_delivered_ack_total",
-            "counter",
-            ("message_stats", "deliver"),
-            "Delivered, to be acknowledged",
-        ),
-        (
-            *("queue_messages_delivered_total", "counter", ("message_stats", "deliver_no_ack")),
-            "Delivered without acknowledgement",
-        ),
-        ("queue_get_ack_total", "counter", ("message_stats", "get"), "Taken by basic.get, to be acknowledged"),
-        ("queue_get_total", "counter", ("message_stats", "get_no_ack"), "Taken by basic.get without acknowledgement"),
-        ("queue_get_empty_total", "counter", ("message_stats", "get_empty"), "basic.get of an empty queue"),
-        ("queue_messages_redelivered_total", "counter", ("message_stats", "redeliver"), "Redelivered"),
-        ("queue_messages_acked_total", "counter", ("message_stats", "ack"), "Acknowledged"),
-    ),
-}
-EXCHANGE_METRICS = (
-    (
-        *("exchange_messages_published_total", "counter", ("message_stats", "publish_in")),
-        "Total number of messages published into an exchange",
-    ),
-    ("exchange_messages_routed_total", "counter", ("message_stats", "publish_out"), "Routed to queues"),
-    ("exchange_messages_confirmed_total", "counter", ("message_stats", "confirm"), "Confirmed"),
-    (
-        *("exchange_messages_unroutable_returned_total", "counter", ("message_stats", "return_unroutable")),
-        "Returned to the publisher as unroutable",
-    ),
-    (
-        *("exchange_messages_unroutable_dropped_total", "counter", ("message_stats", "drop_unroutable")),
-        "Dropped as unroutable",
-    ),
 )
 JOURNAL = (
     ("flowmq_journal_failed", "gauge", "failed", "1 once the disk has failed: nothing durable is taken any more"),

@@ -4,23 +4,25 @@ Names and labels are those of RabbitMQ's plugin, so that its dashboards show thi
 is called flowmq_*. Values are the broker's at the moment of the request.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from flowmq import __version__
+from flowmq.management.metric_families import families
 from flowmq.management.metric_tables import (
     CHANNEL_TOTALS,
     CHURN,
-    EXCHANGE_METRICS,
     GLOBAL,
     GLOBAL_BY_QUEUE_TYPE,
     JOURNAL,
+    LOG_INS,
+    NODE_FAMILIES,
     NODE_GAUGES,
-    QUEUE_METRICS,
     QUEUE_TOTALS,
 )
+from flowmq.management.metric_text import Lines, doubling, head, histogram, labels, line
 from flowmq.server.control.client import NoBroker
 
 if TYPE_CHECKING:
@@ -29,9 +31,6 @@ if TYPE_CHECKING:
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PER_OBJECT, AGGREGATED, DETAILED, MEMORY = "per-object", "aggregated", "detailed", "memory-breakdown"
 PROTOCOL, QUEUE_TYPE = 'protocol="amqp091"', 'queue_type="rabbit_classic_queue"'
-ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
-
-Lines = Iterator[str]
 
 
 def metrics_application(management: "Management") -> web.Application:
@@ -70,44 +69,6 @@ def answering(
     return handle
 
 
-# ----------------------------------------------------------------------------------------------------------- writing
-
-
-def labels(**values: object) -> str:
-    return ",".join(f'{name}="{str(value).translate(ESCAPES)}"' for name, value in values.items())
-
-
-def head(name: str, kind: str, help: str) -> str:
-    return f"# TYPE {name} {kind}\n# HELP {name} {help}\n"
-
-
-def line(name: str, labelled: str, value: float) -> str:
-    return f"{name}{{{labelled}}} {number(value)}\n" if labelled else f"{name} {number(value)}\n"
-
-
-def number(value: float) -> str:
-    return repr(value) if isinstance(value, float) else str(int(value))
-
-
-def histogram(name: str, labelled: str, help: str, buckets: Iterable[tuple[str, int]], total: float) -> Lines:
-    """Buckets as (upper bound, how many within it alone); the last one is +Inf."""
-    yield head(name, "histogram", help)
-    comma = "," if labelled else ""
-    running = 0
-    for bound, count in buckets:
-        running += count
-        yield f'{name}_bucket{{{labelled}{comma}le="{bound}"}} {running}\n'
-    yield line(f"{name}_count", labelled, running)
-    yield line(f"{name}_sum", labelled, total)
-
-
-def doubling(counts: list[int], first_us: int) -> Iterator[tuple[str, int]]:
-    """Buckets of microseconds that double, as bounds in seconds."""
-    for at, count in enumerate(counts[:-1]):
-        yield repr(first_us * 2**at / 1e6), count
-    yield "+Inf", counts[-1]
-
-
 # -------------------------------------------------------------------------------------------------------- of the node
 
 
@@ -122,8 +83,8 @@ async def of_node(management: "Management", endpoint: str, *, with_queue_sums: b
     total = totals["all"]
     found: list[str] = []
     found += identity(status, endpoint)
-    found += plain_metrics(NODE_GAUGES, {**status, **total, "uptime_seconds": status["uptime_ms"] / 1000})
-    found += plain_metrics(CHURN, {**status["churn"], **total, "attempts": attempts(status)})
+    for table in (NODE_GAUGES, CHURN, LOG_INS):
+        found += plain_metrics(table, node_values(status, total))
     found += global_metrics(total)
     found += alarms(status)
     if with_queue_sums:
@@ -140,8 +101,10 @@ async def of_node(management: "Management", endpoint: str, *, with_queue_sums: b
     return "".join(found)
 
 
-def attempts(status: dict[str, Any]) -> int:
-    return int(status["churn"]["log_ins_succeeded"] + status["churn"]["log_ins_failed"])
+def node_values(status: dict[str, Any], total: dict[str, int]) -> dict[str, Any]:
+    churn = status["churn"]
+    attempts = churn["log_ins_succeeded"] + churn["log_ins_failed"]
+    return {**status, **churn, **total, "uptime_seconds": status["uptime_ms"] / 1000, "attempts": attempts}
 
 
 def identity(status: dict[str, Any], endpoint: str) -> Lines:
@@ -269,97 +232,31 @@ def disk(journal: dict[str, Any] | None) -> Lines:
 
 async def per_object(management: "Management", request: web.Request) -> AsyncIterator[str]:
     yield await of_node(management, PER_OBJECT, with_queue_sums=False)
-    async for part in families(
-        management, ["queue_metrics", "exchange_metrics", "connection_metrics"], "rabbitmq_", None
-    ):
+    async for part in families(management.control, PER_OBJECT_FAMILIES, "rabbitmq_", None):
         yield part
 
 
 PER_OBJECT_FAMILIES = ("queue_metrics", "exchange_metrics", "connection_metrics")
 DEFAULT_FAMILIES = ("queue_coarse_metrics",)
+DETAILED_PREFIX = "rabbitmq_detailed_"
 
 
 async def detailed(management: "Management", request: web.Request) -> AsyncIterator[str]:
     """`family` and `vhost` may be given several times."""
-    status = await management.control.call("node.status")
+    control = management.control
+    status = await control.call("node.status")
     yield "".join(identity(status, DETAILED))
     wanted = request.query.getall("family", list(DEFAULT_FAMILIES))
     vhosts = request.query.getall("vhost", []) or None
-    async for part in families(management, wanted, "rabbitmq_detailed_", vhosts):
+    if of_the_node := [table for name, table in NODE_FAMILIES.items() if name in wanted]:
+        values = node_values(status, (await control.call("node.totals"))["all"])
+        for table in of_the_node:
+            renamed = [
+                (name.replace("rabbitmq_", DETAILED_PREFIX, 1), kind, key, help) for name, kind, key, help in table
+            ]
+            yield "".join(plain_metrics(renamed, values))
+    async for part in families(control, wanted, DETAILED_PREFIX, vhosts):
         yield part
-
-
-async def families(
-    management: "Management", wanted: Iterable[str], prefix: str, vhosts: list[str] | None
-) -> AsyncIterator[str]:
-    wanted = set(wanted)
-    queue_families = [family for family in QUEUE_METRICS if family in wanted or "queue_metrics" in wanted]
-    if queue_families:
-        metrics = [metric for family in queue_families for metric in QUEUE_METRICS[family]]
-        async for part in rows_of(management, "queue.list", metrics, prefix, queue_labels, vhosts, QUEUE_COLUMNS):
-            yield part
-    if "exchange_metrics" in wanted:
-        columns = ["name", "vhost", "message_stats"]
-        async for part in rows_of(
-            management, "exchange.list", EXCHANGE_METRICS, prefix, exchange_labels, vhosts, columns
-        ):
-            yield part
-    if wanted & {"connection_metrics", "connection_coarse_metrics"}:
-        columns = ["name", "vhost", "recv_oct", "send_oct", "channels"]
-        async for part in rows_of(
-            management, "connection.list", CONNECTION_METRICS, prefix, connection_labels, vhosts, columns
-        ):
-            yield part
-
-
-QUEUE_COLUMNS = [
-    *("name", "vhost", "messages", "messages_ready", "messages_unacknowledged", "message_bytes", "consumers"),
-    *("messages_paged_out", "message_stats", "publishes_refused", "dead_letters"),
-]
-CONNECTION_METRICS = (
-    ("connection_incoming_bytes_total", "counter", ("recv_oct",), "Total number of bytes received on a connection"),
-    ("connection_outgoing_bytes_total", "counter", ("send_oct",), "Total number of bytes sent on a connection"),
-    ("connection_channels", "gauge", ("channels",), "Channels on a connection"),
-)
-
-
-def queue_labels(row: dict[str, Any]) -> str:
-    return labels(vhost=row["vhost"], queue=row["name"])
-
-
-def exchange_labels(row: dict[str, Any]) -> str:
-    return labels(vhost=row["vhost"], exchange=row["name"])
-
-
-def connection_labels(row: dict[str, Any]) -> str:
-    return labels(vhost=row["vhost"], connection=row["name"])
-
-
-async def rows_of(
-    management: "Management",
-    command: str,
-    metrics: Iterable[tuple[str, str, tuple[str, ...], str]],
-    prefix: str,
-    labelled: Callable[[dict[str, Any]], str],
-    vhosts: list[str] | None,
-    columns: list[str],
-) -> AsyncIterator[str]:
-    """Every metric with all its objects: the format wants those together, so the values are gathered first."""
-    metrics = list(metrics)
-    values: list[list[str]] = [[] for _ in metrics]
-    async for rows in management.control.parts(command, vhosts=vhosts, columns=columns):
-        for row in rows:
-            shown = labelled(row)
-            for place, (name, _, path, _) in zip(values, metrics, strict=True):
-                place.append(line(prefix + name, shown, inside(row, path)))
-    for place, (name, kind, _, help) in zip(values, metrics, strict=True):
-        yield head(prefix + name, kind, help) + "".join(place)
-
-
-def inside(row: Any, path: tuple[str, ...]) -> Any:
-    for name in path:
-        row = row[name]
-    return row
 
 
 async def memory_breakdown(management: "Management", request: web.Request) -> AsyncIterator[str]:

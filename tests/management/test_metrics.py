@@ -143,5 +143,95 @@ def test_queues_one_by_one(managed: Broker, amqp: Channel, name: str) -> None:
     assert nowhere.get("rabbitmq_detailed_queue_messages_ready", {}) == {}
 
 
+# What RabbitMQ 3.10 has in its families; less what is about Erlang or its disk, and what no channel counts here.
+FAMILIES = {
+    "channel_metrics": (
+        *("channel_consumers", "channel_messages_unacked", "channel_messages_unconfirmed", "channel_prefetch"),
+        "consumer_prefetch",
+    ),
+    "channel_queue_metrics": (
+        *("channel_get_ack_total", "channel_get_total", "channel_get_empty_total"),
+        *("channel_messages_delivered_ack_total", "channel_messages_delivered_total"),
+    ),
+    "channel_exchange_metrics": (
+        *("channel_messages_published_total", "channel_messages_confirmed_total"),
+        *("channel_messages_unroutable_returned_total", "channel_messages_unroutable_dropped_total"),
+    ),
+    "queue_coarse_metrics": ("queue_messages", "queue_messages_ready", "queue_messages_unacked"),
+    "queue_consumer_count": ("queue_consumers",),
+    "exchange_metrics": ("exchange_messages_published_total", "exchange_messages_routed_total"),
+    "connection_coarse_metrics": ("connection_incoming_bytes_total", "connection_outgoing_bytes_total"),
+    "connection_metrics": ("connection_channels",),
+    "connection_churn_metrics": (
+        *("channels_closed_total", "channels_opened_total", "connections_closed_total", "connections_opened_total"),
+        *("queues_created_total", "queues_declared_total", "queues_deleted_total"),
+    ),
+    "auth_attempt_metrics": ("auth_attempts_total", "auth_attempts_succeeded_total", "auth_attempts_failed_total"),
+    "node_metrics": ("resident_memory_limit_bytes", "process_max_fds", "disk_space_available_limit_bytes"),
+}
+CLUSTER_FAMILIES = {
+    "vhost_status": "rabbitmq_cluster_vhost_status",
+    "exchange_names": "rabbitmq_cluster_exchange_name",
+    "exchange_bindings": "rabbitmq_cluster_exchange_bindings",
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_families(managed: Broker, amqp: Channel, name: str, family: str) -> None:
+    amqp.queue(name, exclusive=True)
+    found = scraped(managed, f"/metrics/detailed?family={family}")
+    assert {f"rabbitmq_detailed_{metric}" for metric in FAMILIES[family]} <= found.keys()
+    [identity] = found["rabbitmq_identity_info"]
+    assert ("rabbitmq_endpoint", "detailed") in identity
+
+
+@pytest.mark.parametrize("family", CLUSTER_FAMILIES)
+def test_families_of_the_cluster(managed: Broker, api: Api, family: str) -> None:
+    api.put("vhosts", "elsewhere")
+    everywhere = scraped(managed, f"/metrics/detailed?family={family}")[CLUSTER_FAMILIES[family]]
+    assert {dict(key)["vhost"] for key in everywhere} >= {"/", "elsewhere"}
+    one = scraped(managed, f"/metrics/detailed?family={family}&vhost=elsewhere")[CLUSTER_FAMILIES[family]]
+    assert {dict(key)["vhost"] for key in one} == {"elsewhere"}
+    api.delete("vhosts", "elsewhere")
+
+
+def test_exchanges_are_told_with_their_types_and_bindings(managed: Broker, amqp: Channel, name: str) -> None:
+    amqp.queue(name, exclusive=True)
+    for key in ("a", "b"):
+        amqp.call("queue.bind", queue=name, exchange="amq.topic", routing_key=f"{name}.{key}")
+    found = scraped(managed, "/metrics/detailed?family=exchange_names&family=exchange_bindings")
+    topic = frozenset({("vhost", "/"), ("exchange", "amq.topic"), ("type", "topic")})
+    assert found["rabbitmq_cluster_exchange_name"][topic] == 1
+    assert found["rabbitmq_cluster_exchange_bindings"][topic] >= 2
+
+
+def test_channels_one_by_one(managed: Broker, api: Api, amqp: Channel, name: str) -> None:
+    """`put` publishes through a channel of its own, which is found by how much it has published."""
+    amqp.queue(name, exclusive=True)
+    for _ in range(7):
+        amqp.put(name, b"x")
+    amqp.publish("", f"{name} nowhere", b"")
+    assert amqp.get(name, no_ack=False) is not None
+    assert amqp.get(name, no_ack=True) is not None
+    families = "&".join(f"family=channel_{kind}metrics" for kind in ("", "queue_", "exchange_"))
+    found = scraped(managed, f"/metrics/detailed?{families}")
+    published = found["rabbitmq_detailed_channel_messages_published_total"]
+    [putting] = [key for key, value in published.items() if value == 7]
+    assert found["rabbitmq_detailed_channel_messages_confirmed_total"][putting] == 7
+    connection = dict(putting)["channel"].rpartition(" (")[0]
+    own = f"{connection} ({amqp.number})"
+    assert api.get("channels", own)["message_stats"]["publish"] == 1
+    for metric, expected in {
+        "messages_published_total": 1,
+        "messages_unroutable_dropped_total": 1,
+        "messages_unacked": 1,
+        "get_ack_total": 1,
+        "get_total": 1,
+        "messages_delivered_total": 0,
+        "consumers": 0,
+    }.items():
+        assert found[f"rabbitmq_detailed_channel_{metric}"][frozenset({("vhost", "/"), ("channel", own)})] == expected
+
+
 def test_memory(managed: Broker) -> None:
     assert "rabbitmq_memory_messages_bytes" in scraped(managed, "/metrics/memory-breakdown")
