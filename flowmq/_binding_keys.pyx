@@ -5,6 +5,7 @@
 
 from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.object cimport PyObject
+from cpython.pyport cimport PY_SSIZE_T_MAX
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memchr, memcmp, memcpy, memset
@@ -42,6 +43,16 @@ cdef void remove_target(Targets *targets, PyObject *target) noexcept nogil:
             targets.count -= 1
             targets.items[position] = targets.items[targets.count]
             return
+
+
+cdef void remove_all_of_target(Targets *targets, PyObject *target) noexcept nogil:
+    cdef Py_ssize_t position
+    cdef Py_ssize_t kept = 0
+    for position in range(targets.count):
+        if targets.items[position] != target:
+            targets.items[kept] = targets.items[position]
+            kept += 1
+    targets.count = kept
 
 
 cdef int gather_targets(Gathering *gathering, Targets *targets) except -1:
@@ -182,19 +193,28 @@ cdef void drop_unused(NodeTable *table, Node *node) noexcept nogil:
         node = parent
 
 
-cdef void free_nodes(NodeTable *table) noexcept nogil:
+cdef bint free_some_nodes(NodeTable *table, Py_ssize_t count) noexcept nogil:
+    # Of a table that is not used any more, so many and some more; are there others left?
     global nodes_alive
-    cdef uint64_t bucket
     cdef Node *node
     cdef Node *next_node
-    for bucket in range(table.buckets_count):
-        node = table.buckets[bucket]
+    while table.buckets_count and count > 0:
+        table.buckets_count -= 1
+        count -= 1
+        node = table.buckets[table.buckets_count]
         while node != NULL:
             next_node = node.next
             free(node.targets.items)
             free(node)
             nodes_alive -= 1
+            count -= 1
             node = next_node
+    return table.buckets_count > 0
+
+
+cdef void free_nodes(NodeTable *table) noexcept nogil:
+    while free_some_nodes(table, PY_SSIZE_T_MAX):
+        pass
     free(table.buckets)
     free(table.root.targets.items)
 
@@ -215,6 +235,10 @@ cdef class FanoutTable(Table):
     cdef int remove(self, PyObject *target, bytes key, bytes match) except -1:
         remove_target(&self.targets, target)
         return 0
+
+    cdef bint remove_all(self, PyObject *target) except? True:
+        remove_all_of_target(&self.targets, target)
+        return True
 
     cdef int match(self, Gathering *gathering, const uint8_t *key, Py_ssize_t key_bytes) except -1:
         return gather_targets(gathering, &self.targets)
@@ -241,6 +265,9 @@ cdef class DirectTable(Table):
         if node == NULL:
             node = make_node(&self.nodes, &self.nodes.root, WORD, octets, key_bytes, hash_octets(octets, key_bytes))
         return add_target(&node.targets, target)
+
+    cdef bint free_some(self, Py_ssize_t count) noexcept:
+        return free_some_nodes(&self.nodes, count)
 
     cdef int remove(self, PyObject *target, bytes key, bytes match) except -1:
         cdef Node *node = self.find(octets_of(key), PyBytes_GET_SIZE(key))
@@ -352,6 +379,9 @@ cdef class TopicTable(Table):
     cdef int add(self, PyObject *target, bytes key, bytes match) except -1:
         cdef Node *node = self.walk(key, True)
         return add_target(&node.targets, target)
+
+    cdef bint free_some(self, Py_ssize_t count) noexcept:
+        return free_some_nodes(&self.nodes, count)
 
     cdef int remove(self, PyObject *target, bytes key, bytes match) except -1:
         cdef Node *node = self.walk(key, False)

@@ -170,6 +170,14 @@ cdef class ChoosingTable(Table):
                 self.drop(at)
         return 0
 
+    cdef bint remove_all(self, PyObject *target) except? True:
+        cdef Py_ssize_t at = self.place_of(target)
+        try:
+            self.weigh(at, 0)
+        finally:
+            self.drop(at)
+        return True
+
     cdef Py_ssize_t place_of(self, PyObject *target) except -1:
         # Where it is, or belongs.
         cdef tuple order = order_of(target)

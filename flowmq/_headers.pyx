@@ -365,6 +365,18 @@ cdef class HeadersTable(Table):
                 return 0
         return 0
 
+    cdef bint remove_all(self, PyObject *target) except? True:
+        cdef Py_ssize_t position
+        cdef Py_ssize_t kept = 0
+        for position in range(self.rules_count):
+            if self.rules[position].target == target:
+                free(self.rules[position])
+            else:
+                self.rules[kept] = self.rules[position]
+                kept += 1
+        self.rules_count = kept
+        return True
+
     cdef int match(self, Gathering *gathering, const uint8_t *key, Py_ssize_t key_bytes) except -1:
         cdef Py_ssize_t position
         if not gathering.headers_read:

@@ -77,6 +77,19 @@ cdef struct Gathering:
 
 cdef int widen(Gathering *gathering) except -1
 
+# Targets that are gone, and of whose bindings a table still has some: nothing matches those any more. So few that each
+# route can look through them; whoever finds no place removes all bindings at once.
+cdef enum:
+    LEAVING_MAX = 16
+
+cdef PyObject *leaving[LEAVING_MAX]
+cdef Py_ssize_t leaving_count
+
+# False when there is no place.
+cdef bint begin_leaving(PyObject *target) noexcept nogil
+cdef void end_leaving(PyObject *target) noexcept nogil
+cdef bint is_leaving(PyObject *target) noexcept nogil
+
 cdef inline bint note(Gathering *gathering, PyObject *target) noexcept nogil:
     # True when this route sees the target for the first time.
     cdef uint64_t at = hash_address(target) & gathering.seen_mask
@@ -89,6 +102,8 @@ cdef inline bint note(Gathering *gathering, PyObject *target) noexcept nogil:
     return True
 
 cdef inline int gather(Gathering *gathering, PyObject *target) except -1:
+    if leaving_count and is_leaving(target):
+        return 0
     gathering.matches += 1
     if gathering.count == gathering.capacity:
         widen(gathering)
@@ -102,7 +117,12 @@ cdef class Table:
     cdef bint by_key                # the routing key decides
     cdef bint by_message            # the message's properties or chance decide
     cdef bint by_first_key          # of several routing keys (CC, BCC) the publisher's own decides alone
+    cdef bint is_over               # its exchange is deleted: nothing is asked of it any more but to free itself
     cdef int add(self, PyObject *target, bytes key, bytes match) except -1
     # Only for what was added.
     cdef int remove(self, PyObject *target, bytes key, bytes match) except -1
+    # Every binding to a target at once. False when they have to be removed one by one.
+    cdef bint remove_all(self, PyObject *target) except? True
+    # Some of what a table consists of that is over; is there more? Whatever is left goes with the table.
+    cdef bint free_some(self, Py_ssize_t count) noexcept
     cdef int match(self, Gathering *gathering, const uint8_t *key, Py_ssize_t key_bytes) except -1

@@ -38,6 +38,36 @@ cdef int widen(Gathering *gathering) except -1:
     return 0
 
 
+leaving_count = 0
+
+
+cdef bint begin_leaving(PyObject *target) noexcept nogil:
+    global leaving_count
+    if leaving_count == LEAVING_MAX:
+        return False
+    leaving[leaving_count] = target
+    leaving_count += 1
+    return True
+
+
+cdef void end_leaving(PyObject *target) noexcept nogil:
+    # A target may leave several tables.
+    global leaving_count
+    cdef Py_ssize_t position = 0
+    while leaving[position] != target:
+        position += 1
+    leaving_count -= 1
+    leaving[position] = leaving[leaving_count]
+
+
+cdef bint is_leaving(PyObject *target) noexcept nogil:
+    cdef Py_ssize_t position
+    for position in range(leaving_count):
+        if leaving[position] == target:
+            return True
+    return False
+
+
 cdef class Table:
 
     cdef int add(self, PyObject *target, bytes key, bytes match) except -1:
@@ -45,6 +75,12 @@ cdef class Table:
 
     cdef int remove(self, PyObject *target, bytes key, bytes match) except -1:
         raise NotImplementedError("Table.remove")
+
+    cdef bint remove_all(self, PyObject *target) except? True:
+        return False
+
+    cdef bint free_some(self, Py_ssize_t count) noexcept:
+        return False
 
     cdef int match(self, Gathering *gathering, const uint8_t *key, Py_ssize_t key_bytes) except -1:
         raise NotImplementedError("Table.match")

@@ -68,7 +68,7 @@ cdef class Exchange:
     cdef int match(self, Gathering *gathering, const uint8_t *key, Py_ssize_t key_bytes, list keys) except -1
     cdef int match_keys(self, Gathering *gathering, list keys) except -1
     cdef int link(self, Exchange other) except -1
-    cdef int unlink(self, Exchange other) except -1
+    cdef int unlink(self, Exchange other, Py_ssize_t links) except -1
     cdef int remove_binding(self, object target, tuple binding) except -1
     # Bindings here or a link from here changed: every answer given so far, here and upstream, is out of date.
     cdef int change(self, bint links) except -1

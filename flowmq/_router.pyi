@@ -1,4 +1,4 @@
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from flowmq._queue import Queue
 from flowmq._rules import Deduplication
@@ -45,6 +45,8 @@ class Exchange:
     def bindings(self) -> list[tuple[Queue | Exchange, bytes, bytes]]: ...
     # Drops every binding to that target; returns how many.
     def unbind_target(self, target: Queue | Exchange) -> int: ...
+    # The same of a target that is not to be bound again, step by step.
+    def let_go(self, target: Queue | Exchange) -> Iterator[None]: ...
     # Where a message goes; `headers` is its headers table, encoded like `match`, or `properties` all of its properties
     # as in a content header, flags first; the other keys are CC and BCC.
     def routes(
@@ -57,7 +59,8 @@ class Exchange:
     ) -> list[Queue]: ...
     # Drops its bindings, and the bindings and alternates that lead here. Its sources that must know (auto-delete) are
     # to be asked to unbind_target() first.
-    def delete(self) -> None: ...
+    # The steps let go of its bindings.
+    def delete(self) -> Iterator[None]: ...
 
 class DefaultExchange(Exchange):
     def __init__(self) -> None: ...

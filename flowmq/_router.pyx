@@ -10,7 +10,9 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
 from flowmq._frame cimport FLOWMQ_CONTRACT
-from flowmq._matching cimport gather, hash_octets, note, octets_of, resized, widen
+from flowmq._matching cimport (
+    begin_leaving, end_leaving, gather, hash_octets, note, octets_of, resized, widen
+)
 from flowmq._message cimport Properties, message_new, message_release, scan_properties
 from flowmq._rewrite cimport delay_of, is_not_to_be_kept
 
@@ -73,6 +75,9 @@ cdef class RouteSet:
 
 
 NOWHERE = RouteSet()
+
+cdef enum:
+    STEP_BINDINGS = 100         # that are let go of in one step
 
 
 # ------------------------------------------------------------------------------------------------------- cache
@@ -224,7 +229,7 @@ cdef class Exchange:
             check_alive(self, other.deleted)
             self.link(other)
         if self.alternate_ is not None:
-            self.unlink(self.alternate_)
+            self.unlink(self.alternate_, 1)
         self.alternate_ = other
         self.change(True)
 
@@ -290,14 +295,28 @@ cdef class Exchange:
 
     def unbind_target(self, target) -> int:
         """Remove every binding to a target; returns how many there were."""
+        count = len(all_of(self.bindings_.get(target)))
+        for _ in self.let_go(target):
+            pass
+        return count
+
+    def let_go(self, target):
+        """As unbind_target(), of a target that is not to be bound again: what is returned removes them step by step.
+
+        They match nothing from now on, and are not counted. To give the steps up is to take them all.
+        """
         there = self.bindings_.pop(target, None)
         if there is None:
-            return 0
-        bindings = all_of(there)
-        for binding in bindings:
-            self.remove_binding(target, binding)
+            return iter(())
+        bindings = there if isinstance(there, dict) else {there: None}
+        self.bindings_count -= len(bindings)
+        if isinstance(target, Exchange):
+            self.unlink(target, len(bindings))
+        steps = emptying(bindings, None if self.table.remove_all(<PyObject *>target) else self.table, target)
+        # It begins here: nothing that is asked of the exchange afterwards may still find them.
+        next(steps, None)
         self.change(isinstance(target, Exchange))
-        return len(bindings)
+        return steps
 
     def bindings(self) -> list:
         return [(target, key, match) for target, there in self.bindings_.items() for key, match in all_of(there)]
@@ -340,12 +359,17 @@ cdef class Exchange:
         return [<object>found.targets[position] for position in range(found.count)]
 
     def delete(self):
-        """Drop every binding from here, and every binding and alternate that leads here."""
+        """Drop every binding from here, and every binding and alternate that leads here.
+
+        What is returned lets go of the bindings from here step by step; whoever does not take the steps has them all
+        taken at once.
+        """
         cdef Exchange other
         cdef Exchange source
         self.deleted = True
-        self.table = TABLES[self.type]()
-        self.bindings_ = {}
+        bindings, self.bindings_ = self.bindings_, {}
+        table, self.table = self.table, TABLES[self.type]()
+        (<Table>table).is_over = True
         self.bindings_count = 0
         self.alternate_ = None
         for other in self.downstream:
@@ -356,6 +380,7 @@ cdef class Exchange:
             if source.alternate_ is self:
                 source.alternate = None
         self.change(True)
+        return emptying_all(bindings, table)
 
     # ---------------------------------------------------------------------------------------------------- changes
 
@@ -364,7 +389,7 @@ cdef class Exchange:
         self.table.remove(<PyObject *>target, key, match)
         self.bindings_count -= 1
         if isinstance(target, Exchange):
-            self.unlink(target)
+            self.unlink(target, 1)
         return 0
 
     cdef int link(self, Exchange other) except -1:
@@ -372,8 +397,8 @@ cdef class Exchange:
         other.upstream[self] = self.downstream[other]
         return 0
 
-    cdef int unlink(self, Exchange other) except -1:
-        count = self.downstream[other] - 1
+    cdef int unlink(self, Exchange other, Py_ssize_t links) except -1:
+        count = self.downstream[other] - links
         if count:
             self.downstream[other] = other.upstream[self] = count
         else:
@@ -498,6 +523,48 @@ cdef Message *message_with(bytes properties) except NULL:
     if message == NULL:
         raise MemoryError
     return message
+
+
+def emptying(dict bindings not None, Table table, target):
+    """Lets go of the bindings to one target, and takes them out of the table, if they are still there.
+
+    The first step takes what one step may take, or marks the target as leaving.
+    """
+    cdef bint is_marked = False
+    try:
+        if len(bindings) > STEP_BINDINGS:
+            is_marked = table is not None and begin_leaving(<PyObject *>target)
+            if is_marked or table is None:
+                yield
+        while bindings and (is_marked or table is None):
+            remove_some(bindings, table, <PyObject *>target, STEP_BINDINGS)
+            yield
+    finally:
+        remove_some(bindings, table, <PyObject *>target, len(bindings))
+        if is_marked:
+            end_leaving(<PyObject *>target)
+
+
+cdef int remove_some(dict bindings, Table table, PyObject *target, Py_ssize_t count) except -1:
+    for _ in range(min(count, len(bindings))):
+        (key, match), _ = bindings.popitem()
+        if table is not None and not table.is_over:
+            table.remove(target, key, match)
+    return 0
+
+
+def emptying_all(dict bindings not None, Table table not None):
+    """Lets go of a table that is not used any more, and of the bindings in it."""
+    cdef Py_ssize_t count = 0
+    while table.free_some(STEP_BINDINGS):
+        yield
+    while bindings:
+        target, there = bindings.popitem()
+        if isinstance(there, dict):
+            yield from emptying(there, None, target)
+        count += 1
+        if count % STEP_BINDINGS == 0:
+            yield
 
 
 cdef object all_of(object there):

@@ -27,9 +27,9 @@ from flowmq.broker.permissions import (
 )
 from flowmq.broker.policies import Policy
 from flowmq.broker.policy_keys import PolicyError
+from flowmq.broker.steps import all_at_once
 from flowmq.broker.users import ADMINISTRATOR, LOOPBACK_ONLY_USER, Users
 from flowmq.broker.vhost import VHost, no_one_to_tell
-from flowmq.broker.vhost_policies import all_at_once
 
 DEFAULT_VHOST = "/"
 DEFAULT_PASSWORD = "guest"

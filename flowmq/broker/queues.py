@@ -1,14 +1,18 @@
 """Queues as they were declared. Their messages and consumers are in flowmq._queue."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from flowmq._queue import Queue
+from flowmq._router import Exchange
 from flowmq.amqp.errors import AccessRefused, NotImplementedByBroker, PreconditionFailed, ResourceLocked
 from flowmq.amqp.tables import Table
 from flowmq.broker.arguments import QUEUE_ARGUMENTS, check_equivalent
 from flowmq.broker.exchanges import DeclaredExchange, check_flag
+from flowmq.broker.names import text
 from flowmq.broker.settings import PLAIN_QUEUE, QUORUM, QueueSettings
+
+STEP_TARGETS = 100  # of an exchange that is gone, in one step
 
 
 @dataclass(slots=True, eq=False)
@@ -88,3 +92,16 @@ class DeclaredQueue:
         """A quorum queue knows no limit that several consumers share."""
         if for_channel and self.settings.queue_type == QUORUM:
             raise NotImplementedByBroker(f"{self.where} does not support global qos")
+
+
+def forget_source(
+    queues: Mapping[str, DeclaredQueue], source: DeclaredExchange, targets: list[Queue | Exchange]
+) -> Iterator[None]:
+    """Those among the targets were bound to an exchange that is gone, step by step; some may still say so."""
+    while targets:
+        for target in targets[-STEP_TARGETS:]:
+            declared = queues.get(text(target.name)) if isinstance(target, Queue) else None
+            if declared is not None and declared.queue is target:
+                declared.sources -= {source}
+        del targets[-STEP_TARGETS:]
+        yield

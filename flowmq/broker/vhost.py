@@ -23,10 +23,11 @@ from flowmq.broker.leases import Leases
 from flowmq.broker.limits import Limits
 from flowmq.broker.memories import Memories
 from flowmq.broker.names import RESERVED_PREFIX, octets, text, without_line_breaks
-from flowmq.broker.queues import DeclaredQueue
+from flowmq.broker.queues import DeclaredQueue, forget_source
 from flowmq.broker.rules import VHostRules
 from flowmq.broker.settings import ExchangeSettings, queue_settings
-from flowmq.broker.vhost_policies import VHostPolicies, all_at_once
+from flowmq.broker.steps import all_at_once, begin_at_once
+from flowmq.broker.vhost_policies import VHostPolicies
 
 SERVER_NAMED_PREFIX = "amq.gen-"
 REPLY_TO = "amq.rabbitmq.reply-to"
@@ -64,6 +65,7 @@ class VHost:
         self.declared_exchanges: dict[str, DeclaredExchange] = {}
         self.alternates = Alternates()
         self.queues: dict[str, DeclaredQueue] = {}
+        self.begin = begin
         self.policies = VHostPolicies(self, begin)
         self.rules = VHostRules(self)
         self.settings_changed = self.rules.settings_changed  # made once for all queues
@@ -168,16 +170,16 @@ class VHost:
         """Take one exchange out of everything; returns those that had bindings to it."""
         del self.declared_exchanges[declared.name]
         del self.exchanges[octets(declared.name)]
-        for target in declared.exchange.targets():
-            if isinstance(target, Queue):
-                self.queues[text(target.name)].sources -= {declared}
+        begin_at_once(forget_source(self.queues, declared, declared.exchange.targets()), self.begin)
         # Some have it as their alternate only, and one of them may be it.
         upstream = [self.declared_exchanges.get(text(source.name)) for source in declared.exchange.sources()]
-        sources = [source for source in upstream if source and source.exchange.unbind_target(declared.exchange)]
+        sources = [source for source in upstream if source and source.exchange.has_target(declared.exchange)]
+        for source in sources:
+            begin_at_once(source.exchange.let_go(declared.exchange), self.begin)
         self.alternates.forget(declared)
         for other in self.alternates.of(declared.name):
             other.exchange.alternate = None
-        declared.exchange.delete()
+        begin_at_once(declared.exchange.delete(), self.begin)
         self.exchanges_gone.add(declared.exchange)
         self.memories.forget(EXCHANGE, declared.name)
         if declared.durable:
@@ -286,7 +288,7 @@ class VHost:
         self.default_exchange.remove(declared.queue)
         sources = list(declared.sources)
         for source in sources:
-            source.exchange.unbind_target(declared.queue)
+            begin_at_once(source.exchange.let_go(declared.queue), self.begin)
         dropped = declared.queue.delete()
         self.queues_gone.keep(declared.queue)
         self.queues_deleted += 1

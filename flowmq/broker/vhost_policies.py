@@ -10,7 +10,6 @@ the same name.
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from flowmq.amqp.tables import Table
@@ -26,6 +25,7 @@ from flowmq.broker.settings import (
     exchange_settings,
     queue_settings,
 )
+from flowmq.broker.steps import begin_at_once
 
 if TYPE_CHECKING:
     from flowmq.broker.exchanges import DeclaredExchange
@@ -33,16 +33,9 @@ if TYPE_CHECKING:
     from flowmq.broker.vhost import VHost
 
 SHARED_MAX = 1000
-AT_ONCE_STEPS = 8
 STEP_NAMES = 20  # to be compared, and perhaps changed
 MERGED_ARGUMENTS = frozenset(source.argument for source in QUEUE_SOURCES.values())
 log = logging.getLogger("flowmq")
-
-
-def all_at_once(work: Iterator[None]) -> None:
-    """For a broker without a server: there is nobody who would wait."""
-    for _ in work:
-        pass
 
 
 class VHostPolicies:
@@ -165,8 +158,8 @@ class VHostPolicies:
             return
         self._shared.clear()
         self.unfinished.append(self._apply(changed))
-        if len(self.unfinished) == 1 and sum(1 for _ in islice(self.finish(), AT_ONCE_STEPS)) == AT_ONCE_STEPS:
-            self.begin(self.finish())
+        if len(self.unfinished) == 1:
+            begin_at_once(self.finish(), self.begin)
 
     def finish(self) -> Iterator[None]:
         """Bit by bit, until no change is unfinished; whoever else does the same takes a part of it."""

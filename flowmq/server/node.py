@@ -82,6 +82,8 @@ class Node:
         self.sessions_by_user: dict[User, set[Session]] = {}
         self.tasks: set[asyncio.Task[None]] = set()
         self.turns = Turns(loop)
+        if store is not None:
+            store.begin = self.turns.begin
         self.uploads = Uploads(loop)
         users = Users(
             [configured_user(user) for user in settings.users],

@@ -127,11 +127,12 @@ def find_queue(queues: list[dict[str, Any]], wanted: str) -> dict[str, Any]:
 def decoded_definitions(replay: Replay) -> tuple[list[Any], list[dict[str, Any]]]:
     """[kind, name, value] each, deletions and replaced values applied; and what cannot be decoded."""
     current: dict[Any, Any] = {}
+    bindings_of: dict[Any, set[Any]] = {}
     complaints = []
     for kind, payload in replay.definitions():
         try:
             for change in definition_changes(kind, payload):
-                apply_change(current, change)
+                apply_change(current, bindings_of, change)
         except (ValueError, TypeError) as error:
             complaints.append({"what": "definition", "octets": len(payload), "reason": str(error)})
     return [readable(change) for change in current.values()], complaints
@@ -148,12 +149,20 @@ def definition_changes(kind: int, payload: bytes) -> list[Any]:
     return changes
 
 
-def apply_change(current: dict[Any, Any], change: list[Any]) -> None:
-    key = (repr(change[0]), repr(change[1]))
-    if change[2] is None:
-        current.pop(key, None)
-    else:
+def apply_change(current: dict[Any, Any], bindings_of: dict[Any, set[Any]], change: list[Any]) -> None:
+    """A queue or exchange that goes takes its bindings with it."""
+    kind, name, value = change
+    key = (repr(kind), repr(name))
+    if value is not None:
         current[key] = change
+        if kind == "binding" and isinstance(name, list) and len(name) == 6:
+            vhost, source, destination_kind, destination = name[:4]
+            for end in (["exchange", [vhost, source]], [destination_kind, [vhost, destination]]):
+                bindings_of.setdefault((repr(end[0]), repr(end[1])), set()).add(key)
+    else:
+        current.pop(key, None)
+        for binding in bindings_of.pop(key, ()):
+            current.pop(binding, None)
 
 
 def queue_names(definitions: list[Any]) -> dict[int, QueueName]:

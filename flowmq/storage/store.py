@@ -1,19 +1,15 @@
 """What the broker keeps on disk: the directory, the journal in it, and the definitions that the journal carries.
 
 Opening reads everything back; restore() puts it into a broker's model; start() begins to write. Definitions are records
-of one change each, `[kind, name, value]`; what they add up to is kept here, since the journal writes it anew when it
-frees the segment where it stood.
+of one change each, `[kind, name, value]`; what they add up to is in defined.py.
 """
 
 import logging
 import os
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import msgpack
 
 from flowmq._compaction import Compaction
 from flowmq._journal import Journal
@@ -27,26 +23,21 @@ from flowmq.broker.broker import FIRST, PROMISE, Broker
 from flowmq.broker.definitions import EXCHANGE, QUEUE, VHOST, Definitions
 from flowmq.broker.limits import USER_LIMITS, VHOST_LIMITS
 from flowmq.broker.memories import MemoryName
-from flowmq.broker.names import octets, text
 from flowmq.broker.parameters import GLOBAL_PARAMETER, PARAMETER
 from flowmq.broker.policies import OPERATOR_POLICY, POLICY, Policy
+from flowmq.broker.steps import all_at_once, begin_at_once
 from flowmq.broker.users import PERMISSION, TOPIC_PERMISSION, USER
+from flowmq.storage.defined import BINDING, Defined, Name, record_of
 from flowmq.storage.layout import DataDir
 
-BINDING, MEMORY = "binding", "memory"
-IN_A_VHOST = (QUEUE, EXCHANGE, BINDING, MEMORY, POLICY, OPERATOR_POLICY, PARAMETER)  # those whose names begin with one
+MEMORY = "memory"
+IN_A_VHOST = (QUEUE, EXCHANGE, MEMORY, POLICY, OPERATOR_POLICY, PARAMETER)  # those whose names begin with one
 # Batch numbers go on well above what was seen: what a torn tail left behind must never look like a continuation.
 BATCH_NUMBER_GAP = 1_000_000
 SEGMENT_NUMBER = slice(16, 24)  # in the header of a segment
 # From here on ids belong to queues that are not durable, and mean nothing after a restart.
 FIRST_PAGING_ID = 0x80000000
 log = logging.getLogger("flowmq")
-
-Key = tuple[str, tuple[Any, ...]]
-
-
-def pack(value: object) -> bytes:
-    return bytes(msgpack.packb(value))
 
 
 def number_inside(path: Path) -> int:
@@ -56,24 +47,23 @@ def number_inside(path: Path) -> int:
 
 
 class Store(Definitions):
-    """The durable side of a broker."""
+    """The durable side of a broker. `begin` has work done step by step; a Node has it done in turns."""
+
+    begin: Callable[[Iterator[None]], None] = staticmethod(all_at_once)
 
     def __init__(self, data_dir: DataDir, segment_bytes: int) -> None:
         self.data_dir = data_dir
-        self.items: dict[Key, Any] = {}
-        self.bindings_of: defaultdict[tuple[Any, ...], set[Key]] = defaultdict(set)  # (vhost, kind, name) of either end
+        self.defined = Defined()
         self.waited_for = 0
         self.orphans: list[tuple[Any, ...]] = []  # memories of nothing, to be given up
         self.replay = Replay()
         self.replay.read([(file.number, os.fspath(file.path)) for file in data_dir.segments()], trust=True)
         self._report()
         for record_type, payload in self.replay.definitions():
-            content = msgpack.unpackb(payload, use_list=True)
-            for kind, name, value in content if record_type == 8 else [content]:
-                self._apply(kind, decoded(name), value)
+            self.defined.read(record_type, payload)
         seen = (queue_id for queue_id in self.replay.queues() if queue_id < FIRST_PAGING_ID)
         self.next_queue_id = max([0, *seen, *self._ids()]) + 1
-        self.journal = Journal(os.fspath(data_dir.journal), segment_bytes, self.snapshot)
+        self.journal = Journal(os.fspath(data_dir.journal), segment_bytes, self.defined.snapshot)
         self.compaction = Compaction(self.journal)
         self._adopt()
         self.verification = Verification(self.journal)
@@ -119,35 +109,28 @@ class Store(Definitions):
             USER_LIMITS: partial(broker.limits.restore, USER_LIMITS),
         }
         for wanted, restore in restoring.items():
-            for (kind, name), value in self.items.items():
-                if kind == wanted:
-                    restore(*name, value)
+            for name, value in self.defined.all_of(wanted):
+                restore(*name, value)
 
     def restore(self, broker: Broker) -> int:
         """Declare again what was durable, and give queues their messages; returns how many. After restore_access()."""
         for host in broker.vhosts.values():
             host.memories.is_restoring = True
-        for (kind, name), value in self.items.items():
-            if kind in (POLICY, OPERATOR_POLICY):
-                vhost, policy = name
+        for kind in (POLICY, OPERATOR_POLICY):
+            for (vhost, policy), value in self.defined.all_of(kind):
                 broker.vhost(vhost).policies.restore(kind, policy, value)
-        for (kind, name), value in self.items.items():
-            if kind == EXCHANGE:
-                vhost, exchange = name
-                broker.vhost(vhost).restore_exchange(
-                    exchange, value["type"], value["auto_delete"], value["internal"], decode_table(value["arguments"])
-                )
+        for (vhost, exchange), value in self.defined.all_of(EXCHANGE):
+            broker.vhost(vhost).restore_exchange(
+                exchange, value["type"], value["auto_delete"], value["internal"], decode_table(value["arguments"])
+            )
         restoring = {QUEUE: self._restore_queue, MEMORY: self._restore_memory}
         messages = sum(
-            restoring[kind](broker, name, value)
-            for kind in restoring
-            for (item_kind, name), value in self.items.items()
-            if item_kind == kind
+            restore(broker, name, value)
+            for kind, restore in restoring.items()
+            for name, value in self.defined.all_of(kind)
         )
-        for kind, name in self.items:
-            if kind == BINDING:
-                vhost, source, destination_kind, destination, key, arguments = name
-                broker.vhost(vhost).restore_binding(source, destination_kind, destination, key, decode_table(arguments))
+        for vhost, source, destination_kind, destination, key, arguments in self.defined.all_bindings():
+            broker.vhost(vhost).restore_binding(source, destination_kind, destination, key, decode_table(arguments))
         return messages
 
     def _restore_queue(self, broker: Broker, name: tuple[Any, ...], value: dict[str, Any]) -> int:
@@ -224,8 +207,8 @@ class Store(Definitions):
 
     def _ids(self) -> Iterator[int]:
         """Of every queue there is."""
-        for (kind, _), value in self.items.items():
-            if kind in (QUEUE, MEMORY):
+        for kind in (QUEUE, MEMORY):
+            for _, value in self.defined.all_of(kind):
                 yield from ids_in(value)
 
     def _take_ids(self, queue: Queue) -> int:
@@ -245,11 +228,10 @@ class Store(Definitions):
         queue.page_with(self.journal)
 
     def queue_deleted(self, vhost: str, name: str) -> None:
-        value = self.items[QUEUE, (vhost, name)]
-        for queue_id in ids_in(value):
+        for queue_id in ids_in(self.defined.value(QUEUE, (vhost, name))):
             if self.journal.knows(queue_id):
                 self.journal.forget(queue_id)
-        self._delete_with_bindings(QUEUE, vhost, name)
+        self._delete(QUEUE, (vhost, name))
 
     def memory_made(self, vhost: str, kind: str, name: str, purpose: str, queue: Queue) -> None:
         value = {"id": self._take_ids(queue)}
@@ -257,10 +239,10 @@ class Store(Definitions):
         self._log(queue, value["id"])
 
     def memory_gone(self, vhost: str, kind: str, name: str, purpose: str) -> None:
-        value = self.items.get((MEMORY, (vhost, kind, name, purpose)))
-        if value is not None:
-            self.journal.forget(value["id"])
-            self._delete(MEMORY, (vhost, kind, name, purpose))
+        memory = (vhost, kind, name, purpose)
+        if self.defined.has(MEMORY, memory):
+            self.journal.forget(self.defined.value(MEMORY, memory)["id"])
+            self._delete(MEMORY, memory)
 
     def exchange_declared(
         self, vhost: str, name: str, *, type: str, auto_delete: bool, internal: bool, arguments: Table
@@ -274,7 +256,7 @@ class Store(Definitions):
         self._put(EXCHANGE, (vhost, name), value)
 
     def exchange_deleted(self, vhost: str, name: str) -> None:
-        self._delete_with_bindings(EXCHANGE, vhost, name)
+        self._change(EXCHANGE, (vhost, name), None)  # also one that is not kept, but may have bindings that are
 
     def bound(self, vhost: str, source: str, kind: str, destination: str, key: str, arguments: bytes) -> None:
         self._put(BINDING, (vhost, source, kind, destination, key, arguments), True)
@@ -290,13 +272,13 @@ class Store(Definitions):
 
     def vhost_emptied(self, vhost: str) -> None:
         """What the model does not know of goes too: without a broker it has no queues."""
-        left = [(kind, name) for kind, name in self.items if name[0] == vhost and kind in IN_A_VHOST]
-        for kind, name in left:
-            for queue_id in ids_in(self.items[kind, name]) if kind in (QUEUE, MEMORY) else ():
-                if not self.journal.knows(queue_id):
-                    self.journal.log(Queue(b""), queue_id)
-                self.journal.forget(queue_id)
-            self._delete(kind, name)
+        for kind, name in self.defined.in_vhost(vhost, IN_A_VHOST):
+            if kind in (QUEUE, MEMORY):
+                for queue_id in ids_in(self.defined.value(kind, name)):
+                    if not self.journal.knows(queue_id):
+                        self.journal.log(Queue(b""), queue_id)
+                    self.journal.forget(queue_id)
+            self._change(kind, name, None)
         self._delete(VHOST, (vhost,))
 
     def policy_set(self, policy: Policy) -> None:
@@ -305,55 +287,19 @@ class Store(Definitions):
     def policy_deleted(self, policy: Policy) -> None:
         self._delete(policy.kind, (policy.vhost, policy.name))
 
-    def snapshot(self) -> bytes:
-        """Everything defined, as the payload of one record."""
-        return pack([[kind, encoded(name), value] for (kind, name), value in self.items.items()])
-
-    def _put(self, kind: str, name: tuple[Any, ...], value: object) -> None:
+    def _put(self, kind: str, name: Name, value: object) -> None:
         self._change(kind, name, value)
 
-    def _delete(self, kind: str, name: tuple[Any, ...]) -> None:
-        if (kind, name) in self.items:
+    def _delete(self, kind: str, name: Name) -> None:
+        if self.defined.has(kind, name):
             self._change(kind, name, None)
 
-    def _delete_with_bindings(self, kind: str, vhost: str, name: str) -> None:
-        for binding_kind, binding in list(self.bindings_of.get((vhost, kind, name), ())):
-            self._delete(binding_kind, binding)
-        self._delete(kind, (vhost, name))
-
-    def _change(self, kind: str, name: tuple[Any, ...], value: object) -> None:
-        self.journal.define(pack([kind, encoded(name), value]))
-        self._apply(kind, name, value)
-
-    def _apply(self, kind: str, name: tuple[Any, ...], value: Any) -> None:
-        key = (kind, name)
-        if value is None:
-            self.items.pop(key, None)
-        else:
-            self.items[key] = value
-        if kind == BINDING:
-            vhost, source, destination_kind, destination = name[:4]
-            for end in ((vhost, EXCHANGE, source), (vhost, destination_kind, destination)):
-                self._note_binding(end, key, there=value is not None)
-
-    def _note_binding(self, end: tuple[Any, ...], key: Key, *, there: bool) -> None:
-        bindings = self.bindings_of[end]
-        (bindings.add if there else bindings.discard)(key)
-        if not bindings:
-            # Of queues and exchanges that come and go, the names are always new ones.
-            del self.bindings_of[end]
+    def _change(self, kind: str, name: Name, value: object) -> None:
+        record = record_of(kind, name, value)
+        self.journal.define(record)
+        begin_at_once(self.defined.apply(kind, name, None if value is None else record), self.begin)
 
 
 def ids_in(value: dict[str, Any]) -> range:
     """The ids of a queue, of which one with priorities has many."""
     return range(value["id"], value["id"] + value.get("lanes", 1))
-
-
-def encoded(name: tuple[Any, ...]) -> list[bytes]:
-    """Names are any octets: MessagePack's text is UTF-8 only."""
-    return [octets(part) if isinstance(part, str) else part for part in name]
-
-
-def decoded(name: list[bytes]) -> tuple[Any, ...]:
-    """All parts are text, but the arguments of a binding, its sixth."""
-    return tuple(part if at == 5 else text(part) for at, part in enumerate(name))

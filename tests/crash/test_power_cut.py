@@ -435,10 +435,9 @@ def find(path: Path) -> Found:
     """What a broker that starts there has. It drains its queues, but has nothing recorded: only for the judge."""
     found = Found()
     with DurablePlane(path, SEGMENT_BYTES) as plane:
-        for kind, key in plane.store.items:
-            if kind == "binding":
-                assert key[1] == FANOUT, key
-                found.bindings.add(key[3])
+        for key in plane.store.defined.all_bindings():
+            assert key[1] == FANOUT, key
+            found.bindings.add(key[3])
         vhost = plane.node.broker.vhosts["/"]
         found.exchanges = {exchange for exchange in (FANOUT, "sync") if exchange.encode() in vhost.exchanges}
         for name in sorted(vhost.queues):

@@ -87,6 +87,24 @@ def test_inspect_tells_what_is_in_a_journal(run: Run, data_dir: Path) -> None:
     assert files(data_dir) == before
 
 
+def test_a_queue_or_exchange_that_goes_takes_its_bindings_with_it(run: Run, tmp_path: Path) -> None:
+    def binding(queue: bytes, key: bytes, value: object = True) -> list[object]:
+        return ["binding", [b"/", b"x", "queue", queue, key, b""], value]
+
+    def left(*changes: list[object]) -> list[Any]:
+        directory = tmp_path / str(len(changes))
+        segment = Segment(1)
+        segment.batch(1, [write.definition(packed(*change)) for change in changes])
+        write.write_data_dir(directory, [segment])
+        return [name[3:5] for kind, name, _ in inspected(run, directory)["definitions"] if kind == "binding"]
+
+    made = [binding(b"q", b"1"), binding(b"q", b"2"), binding(b"other", b"3")]
+    gone = ["queue", [b"/", b"q"], None]
+    assert left(*made, gone) == [["other", "3"]]
+    assert left(*made, gone, binding(b"q", b"1")) == [["other", "3"], ["q", "1"]]
+    assert left(*made, gone, binding(b"q", b"1"), ["exchange", [b"/", b"x"], None]) == []
+
+
 def test_inspect_as_text(run: Run, data_dir: Path) -> None:
     code, output, errors = run("inspect", data_dir)
     assert (code, errors) == (0, "")

@@ -325,3 +325,93 @@ def test_an_exchange_knows_what_leads_to_it() -> None:
     other.alternate = None
     assert target.sources() == []
     stranger.delete()
+
+
+# --------------------------------------------------------------------------------------- what goes, step by step
+
+
+def keys_for(kind: str, count: int) -> list[tuple[bytes, bytes]]:
+    """Different bindings that the messages of routed() match."""
+    if kind == "x-consistent-hash":
+        return [(b"%d" % (number + 1), b"") for number in range(count)]
+    return [(b"k" if number == 0 else b"k%d" % number, table_fields({"a": number})) for number in range(count)]
+
+
+def routed(exchange: Exchange) -> list[str]:
+    return names(exchange.routes(b"k", table_fields({"a": 0})))
+
+
+@pytest.mark.parametrize("kind", ["direct", "topic", "fanout", "headers", "x-consistent-hash"])
+def test_a_target_that_is_let_go_gets_nothing_from_then_on(kind: str) -> None:
+    exchange, going, staying, lost = Exchange(b"x", kind), Queue(b"going"), Queue(b"staying"), Queue(b"lost")
+    alternate = Exchange(b"alternate", "fanout")
+    alternate.bind(lost, b"")
+    exchange.alternate = alternate
+    for key, match in keys_for(kind, 1000):
+        exchange.bind(going, key, match)
+    steps = exchange.let_go(going)
+    assert (routed(exchange), exchange.binding_count, exchange.targets()) == (["lost"], 0, [])
+    next(steps)
+    assert routed(exchange) == ["lost"]
+    key, match = keys_for(kind, 1)[0]
+    exchange.bind(staying, key, match)
+    before = exchange.generation
+    for _ in steps:
+        assert routed(exchange) == ["staying"]
+    assert (routed(exchange), exchange.generation, exchange.binding_count) == (["staying"], before, 1)
+    references = sys.getrefcount(going)
+    exchange.bind(going, key, match)
+    exchange.unbind_target(going)
+    assert sys.getrefcount(going) == references == 2
+    exchange.delete()  # it and its alternate know each other
+
+
+def test_more_targets_are_let_go_than_can_be_at_once() -> None:
+    exchange, staying = Exchange(b"x", "direct"), Queue(b"staying")
+    queues = [Queue(b"q%d" % number) for number in range(40)]
+    for queue in [staying, *queues]:
+        for key, _ in keys_for("direct", 300):
+            exchange.bind(queue, key)
+    waiting = [exchange.let_go(queue) for queue in queues]
+    while waiting:
+        assert routed(exchange) == ["staying"]
+        waiting = [steps for steps in waiting if next(steps, waiting) is not waiting]
+    assert (routed(exchange), exchange.binding_count) == (["staying"], 300)
+
+
+def test_steps_that_nobody_takes_are_taken() -> None:
+    exchange, nodes = Exchange(b"x", "topic"), live_nodes()
+    queue = Queue(b"q")
+    for key, _ in keys_for("topic", 1000):
+        exchange.bind(queue, key)
+    steps = exchange.let_go(queue)
+    next(steps)
+    assert live_nodes() > nodes
+    del steps, queue
+    assert live_nodes() == nodes
+    exchange.bind(Queue(b"another"), b"k")
+    assert routed(exchange) == ["another"]
+
+
+def test_an_exchange_is_deleted_while_it_lets_go_of_a_target() -> None:
+    exchange, going = Exchange(b"x", "topic"), Queue(b"going")
+    for queue in (going, Queue(b"other")):
+        for key, _ in keys_for("topic", 1000):
+            exchange.bind(queue, key)
+    steps = exchange.let_go(going)
+    next(steps)
+    rest = exchange.delete()
+    assert routed(exchange) == []
+    assert sum(1 for _ in rest) > 10
+    assert sum(1 for _ in steps) == 9  # one was taken
+
+
+def test_an_exchange_is_let_go_with_all_its_links() -> None:
+    source, target, queue = Exchange(b"source", "direct"), Exchange(b"target", "fanout"), Queue(b"q")
+    target.bind(queue, b"")
+    for key, _ in keys_for("direct", 500):
+        source.bind(target, key)
+    assert routed(source) == ["q"]
+    steps = source.let_go(target)
+    assert (routed(source), target.sources()) == ([], [])
+    assert sum(1 for _ in steps) == 5
