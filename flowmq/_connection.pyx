@@ -3,8 +3,8 @@
 from libc.limits cimport LONG_MAX
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy
-from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 
+from flowmq._clock cimport tell_time
 from flowmq._content cimport METHOD_FRAME
 from flowmq._frame cimport (
     FLOWMQ_CONTRACT, FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_HEARTBEAT, FRAME_METHOD, FRAME_OVERHEAD_BYTES,
@@ -16,7 +16,7 @@ from flowmq._held cimport held_message_bytes, hold_back_publish
 from flowmq._message cimport Message, message_bytes_alive
 from flowmq._journal cimport Journal
 from flowmq._peer cimport begin_turn, current_journal, flush_dirty
-from flowmq._order cimport queue_clock, queue_memory
+from flowmq._order cimport queue_memory
 from flowmq._queue cimport Outlet
 from flowmq._router cimport Exchange, RouteSet
 from flowmq._busy_poll cimport note_arrival, note_dealt_with
@@ -49,8 +49,6 @@ cdef enum:
 cdef const char *CLOSE_OK = b"\x01\x00\x00\x00\x00\x00\x04\x00\x0a\x00\x33\xce"
 cdef const uint8_t *BODY_TYPE = b"\x03"
 cdef uint64_t memory_limit_bytes = <uint64_t>-1
-# The time that a test says it is; 0: time goes on.
-cdef uint64_t stopped_ms = 0
 cdef ReadBuffer shared_buffer = ReadBuffer()
 log = logging.getLogger("flowmq")
 
@@ -59,28 +57,6 @@ def set_memory_limit(uint64_t limit_bytes):
     """Above so many octets of messages a publishing connection's session is told, once per read."""
     global memory_limit_bytes
     memory_limit_bytes = limit_bytes
-
-
-def set_clock():
-    """Tell queues the time, for those that act outside of a read."""
-    tell_time()
-
-
-def stop_clock(uint64_t now_ms):
-    """From now on it is that time, in milliseconds since 1970; 0 lets time go on. For tests."""
-    global stopped_ms
-    stopped_ms = now_ms
-    tell_time()
-
-
-cdef int tell_time() noexcept nogil:
-    cdef timespec now
-    if stopped_ms:
-        queue_clock(stopped_ms)
-        return 0
-    clock_gettime(CLOCK_REALTIME, &now)
-    queue_clock(<uint64_t>now.tv_sec * 1000 + <uint64_t>(now.tv_nsec // 1000000))
-    return 0
 
 
 cdef class Connection(Peer):

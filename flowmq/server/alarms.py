@@ -15,7 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flowmq._connection import set_clock, set_memory_limit
+from flowmq._clock import set_clock
+from flowmq._connection import set_memory_limit
 from flowmq._held import held_bytes, held_publishes, release_held, set_holding
 from flowmq._message import live_output_bytes
 from flowmq._peer import flush, set_sparing

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from flowmq._channel import Channel
-from flowmq._connection import Connection, set_clock
+from flowmq._clock import set_clock
+from flowmq._connection import Connection
 from flowmq._dead_letters import bury_next, is_anyone_unburied, set_burial_scheduler
 from flowmq._order import deal_with_due, forget_due, told_ms
 from flowmq._peer import disk_progressed, due_timer_ended, flush, set_due_timer, set_journal

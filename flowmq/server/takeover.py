@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from flowmq._connection import set_clock
+from flowmq._clock import set_clock
 from flowmq.amqp.constants import HEARTBEAT
 
 if TYPE_CHECKING:

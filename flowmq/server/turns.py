@@ -5,7 +5,7 @@ from asyncio import AbstractEventLoop
 from collections import deque
 from collections.abc import Iterator
 
-from flowmq._connection import set_clock
+from flowmq._clock import set_clock
 from flowmq._peer import flush
 
 TURN_SECONDS = 0.002

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from flowmq._connection import stop_clock
+from flowmq._clock import stop_clock
 from flowmq._dead_letters import is_anyone_unburied, set_burials_in_turn
 from flowmq._order import deal_with_due, set_window
 from flowmq._peer import disk_progressed, flush

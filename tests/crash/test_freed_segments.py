@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flowmq._connection import stop_clock
+from flowmq._clock import stop_clock
 from flowmq._order import deal_with_due, set_window
 from flowmq._peer import flush
 from tests.crash.power_cut import DurablePlane

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flowmq._connection import stop_clock
+from flowmq._clock import stop_clock
 from flowmq._order import deal_with_due
 from flowmq._peer import flush
 from flowmq._queue import Queue

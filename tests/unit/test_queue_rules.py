@@ -17,7 +17,7 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from flowmq._connection import stop_clock
+from flowmq._clock import stop_clock
 from flowmq._order import deal_with_due, set_window
 from flowmq._peer import flush
 from tests.crash.power_cut import DurablePlane

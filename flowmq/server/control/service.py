@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from flowmq._connection import set_clock
+from flowmq._clock import set_clock
 from flowmq._peer import flush
 from flowmq.server.control import commands, frames, place
 from flowmq.server.control.registry import (
