@@ -1,14 +1,16 @@
 # See _busy_poll.pxd for what this module is and is not.
 
-from libc.stdint cimport uint64_t
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 cdef enum:
     GAPS_AVERAGED = 8
     GAP_FACTOR_MAX = 20         # one long silence must not count for more than that, or nothing short would again
+    LOOK_NS = 100000            # timers and whatever else the event loop has are kept waiting for so long
 
 cdef uint64_t awake_ns = 0
 cdef object call_soon = None
+cdef object look = None
+cdef bint loop_wanted = False
 cdef bint is_awake = False
 cdef uint64_t arrivals = 0
 cdef uint64_t arrivals_seen = 0
@@ -16,10 +18,14 @@ cdef uint64_t last_ns = 0
 cdef uint64_t average_gap_ns = 0
 
 
-def set_busy_poll(schedule, uint64_t nanoseconds):
-    """Silences that are usually shorter than this are not slept through; 0: all are. `schedule` is call_soon."""
-    global average_gap_ns, awake_ns, call_soon, is_awake
+def set_busy_poll(schedule, uint64_t nanoseconds, look_for=None):
+    """Silences that are usually shorter than this are not slept through; 0: all are. `schedule` is call_soon.
+
+    `look_for(nanoseconds)` looks for something to read, as much shorter than that as it likes: see Sockets.look().
+    """
+    global average_gap_ns, awake_ns, call_soon, is_awake, look
     call_soon = schedule
+    look = look_for
     awake_ns = nanoseconds
     average_gap_ns = GAP_FACTOR_MAX * nanoseconds
     is_awake = False
@@ -53,7 +59,23 @@ def look_again():
     elif now_ns() - last_ns >= awake_ns:
         is_awake = False
         return
+    if look is not None:
+        look(LOOK_NS)
     call_soon(look_again)
+
+
+cdef void want_loop() noexcept nogil:
+    global loop_wanted
+    loop_wanted = True
+
+
+cdef void want_no_loop() noexcept nogil:
+    global loop_wanted
+    loop_wanted = False
+
+
+cdef bint is_loop_wanted() noexcept nogil:
+    return loop_wanted
 
 
 cdef uint64_t now_ns() noexcept nogil:

@@ -11,6 +11,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from flowmq._channel cimport Channel
 from flowmq._frame cimport ReadBuffer
 from flowmq._peer cimport Peer
+from flowmq._sockets cimport SocketTransport
 
 cdef enum Stage:
     PROTOCOL_HEADER = 0
@@ -21,6 +22,7 @@ cdef enum Stage:
 cdef class Connection(Peer):
     cdef readonly object session
     cdef readonly object transport
+    cdef SocketTransport socket     # the same, when that is what it is
     cdef object loop
     cdef ReadBuffer buffer
     cdef readonly dict channels     # number -> Channel
@@ -76,7 +78,9 @@ cdef class Connection(Peer):
     cdef int listen_for_close_ok(self, const uint8_t *start, const uint8_t *end) except -1
     cdef Channel find_channel(self, uint16_t number)
     cdef int wake_consumers(self) except -1
+    cdef int write_objects(self) except -1
     cdef int hold_back(self) except -1
+    cdef int soon(self, callback) except -1
     cdef int hold_for_room(self) except -1
     cdef int go_on(self) except -1
     cdef int adapt_read_bytes(self) except -1

@@ -19,7 +19,7 @@ from flowmq._peer cimport begin_turn, current_journal, flush_dirty
 from flowmq._order cimport queue_memory
 from flowmq._queue cimport Outlet
 from flowmq._router cimport Exchange, RouteSet
-from flowmq._busy_poll cimport note_arrival, note_dealt_with
+from flowmq._busy_poll cimport note_arrival, note_dealt_with, want_loop
 
 import logging
 
@@ -84,41 +84,48 @@ cdef class Connection(Peer):
 
     def connection_made(self, transport):
         self.transport = transport
+        if isinstance(transport, SocketTransport):
+            self.socket = transport
         self.is_reading = True
         begin_turn()
         self.session.connected(transport)
         flush_dirty()
 
     def get_buffer(self, size_hint):
-        # The frame of a large body is read as a whole: it is one message, however many reads that takes.
-        self.buffer.limit = READ_BUFFER_BYTES if self.in_body and self.body_left > READ_BYTES_USUAL else self.read_bytes
-        return self.buffer
+        return self.window()
 
     def buffer_updated(self, Py_ssize_t count):
-        cdef const uint8_t *start = <const uint8_t *>self.buffer.data + self.buffer.offset
-        cdef const uint8_t *end = start + count
         # What get_buffer() offered: how much may be read next is about to change.
         cdef bint is_full = count == self.buffer.limit
-        self.received_bytes += count
-        self.reads += 1
         note_arrival()
         tell_time()
         begin_turn()
         try:
-            if self.unfinished_bytes + count < self.needed_bytes:
-                self.append_unfinished(start, count)
-                return
-            if self.unfinished_bytes:
-                start -= self.unfinished_bytes
-                memcpy(<void *>start, self.unfinished, self.unfinished_bytes)
-                self.forget_unfinished()
-            self.needed_bytes = 0
-            self.read(start, end)
+            self.received(count)
         finally:
             flush_dirty()
             if is_full:
                 self.end_turn()
             note_dealt_with()
+
+    cdef ReadBuffer window(self):
+        # The frame of a large body is read as a whole: it is one message, however many reads that takes.
+        self.buffer.limit = READ_BUFFER_BYTES if self.in_body and self.body_left > READ_BYTES_USUAL else self.read_bytes
+        return self.buffer
+
+    cdef int received(self, Py_ssize_t count) except -1:
+        cdef const uint8_t *start = <const uint8_t *>self.buffer.data + self.buffer.offset
+        cdef const uint8_t *end = start + count
+        self.received_bytes += count
+        self.reads += 1
+        if self.unfinished_bytes + count < self.needed_bytes:
+            return self.append_unfinished(start, count)
+        if self.unfinished_bytes:
+            start -= self.unfinished_bytes
+            memcpy(<void *>start, self.unfinished, self.unfinished_bytes)
+            self.forget_unfinished()
+        self.needed_bytes = 0
+        return self.read(start, end)
 
     def eof_received(self):
         return False
@@ -135,13 +142,13 @@ cdef class Connection(Peer):
         self.apply_reading()
         self.mark_dirty()
         if self.held_for_room:
-            self.loop.call_soon(self.look_for_room)
+            self.soon(self.look_for_room)
         if self.starved:
             self.refill()
 
     def connection_lost(self, error):
         self.closing = True
-        self.transport = None
+        self.transport = self.socket = None
         self.count_left(0)
         tell_time()
         begin_turn()
@@ -188,7 +195,7 @@ cdef class Connection(Peer):
         """One read can ask for more than memory should hold, or others should wait for: the rest of it is for later."""
         self.held_for_room = True
         self.apply_reading()
-        self.loop.call_soon(self.look_for_room)
+        self.soon(self.look_for_room)
         return 0
 
     def look_for_room(self):
@@ -297,18 +304,27 @@ cdef class Connection(Peer):
             return self.forget_output()
         self.sent_bytes += self.waiting_bytes()
         self.writes += 1
-        octets = output_take(&self.output)
-        if self.parts is None:
-            self.transport.write(octets)
+        if self.parts is None and self.socket is not None:
+            self.socket.write_output(&self.output)
         else:
-            parts = self.parts
-            self.forget_output()
-            parts.append(octets)
-            self.transport.writelines(parts)
+            self.write_objects()
         if self.starved and not self.paused and not self.refill_scheduled:
             # There is room again and nobody will say so: the transport only tells when it had been full.
             self.refill_scheduled = True
-            self.loop.call_soon(self.refill)
+            self.soon(self.refill)
+        return 0
+
+    cdef int write_objects(self) except -1:
+        cdef list parts = self.parts
+        octets = output_take(&self.output)
+        if parts is None:
+            self.transport.write(octets)
+            return 0
+        self.forget_output()
+        parts.append(octets)
+        if self.socket is not None:
+            return self.socket.write_parts(parts)
+        self.transport.writelines(parts)
         return 0
 
     cdef int hold_back(self) except -1:
@@ -344,6 +360,11 @@ cdef class Connection(Peer):
             self.wake_consumers()
         finally:
             flush_dirty()
+
+    cdef int soon(self, callback) except -1:
+        self.loop.call_soon(callback)
+        want_loop()
+        return 0
 
     cdef int wake_consumers(self) except -1:
         cdef Channel channel
@@ -402,7 +423,7 @@ cdef class Connection(Peer):
         if self.is_reading and self.transport is not None:
             self.between_turns = True
             self.apply_reading()
-            self.loop.call_soon(self.begin_next_turn)
+            self.soon(self.begin_next_turn)
         return 0
 
     def disk_has_caught_up(self, failed):
@@ -581,6 +602,7 @@ cdef class Connection(Peer):
         if channel is not None and not channel.closing and channel.expecting != METHOD_FRAME:
             channel.refuse_method()
         self.cold_methods += 1
+        want_loop()
         self.session.method(number, self.method >> 16, self.method & 0xFFFF, (<const char *>payload)[4:payload_bytes])
         return 0
 

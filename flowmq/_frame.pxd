@@ -95,6 +95,8 @@ cdef struct OutputBuffer:
 cdef int output_grow(OutputBuffer *output, Py_ssize_t more) except -1
 cdef object output_take(OutputBuffer *output)
 cdef void output_clear(OutputBuffer *output) noexcept
+# The same, of what was written straight from the buffer.
+cdef void output_sent(OutputBuffer *output) noexcept
 # Memory of all output buffers, and of what was taken from them as far as somebody tells how much came or went (< 0).
 cdef Py_ssize_t output_bytes_alive() noexcept nogil
 cdef void count_taken_output(Py_ssize_t change) noexcept nogil

@@ -104,14 +104,23 @@ cdef object output_take(OutputBuffer *output):
     output.data = NULL
     output.used = 0
     count_output(output, 0)
-    # Follows a growing need at once and a shrinking one slowly, so that a steady flow allocates once per write.
-    output.usual_bytes = min(max(used + (used >> 3), output.usual_bytes - (output.usual_bytes >> 3)),
-                             <Py_ssize_t>OUTPUT_USUAL_BYTES_MAX)
+    note_usual(output, used)
     if used != len(<bytes>storage):
         _PyBytes_Resize(&storage, used)
     taken = <object>storage
     Py_DECREF(taken)
     return taken
+
+
+cdef void note_usual(OutputBuffer *output, Py_ssize_t used) noexcept:
+    # Follows a growing need at once and a shrinking one slowly, so that a steady flow allocates once per write.
+    output.usual_bytes = min(max(used + (used >> 3), output.usual_bytes - (output.usual_bytes >> 3)),
+                             <Py_ssize_t>OUTPUT_USUAL_BYTES_MAX)
+
+
+cdef void output_sent(OutputBuffer *output) noexcept:
+    note_usual(output, output.used)
+    output_clear(output)
 
 
 cdef void output_clear(OutputBuffer *output) noexcept:

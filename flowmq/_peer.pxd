@@ -10,7 +10,7 @@
 
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
-from flowmq._frame cimport FRAME_OVERHEAD_BYTES, OutputBuffer
+from flowmq._frame cimport FRAME_OVERHEAD_BYTES, OutputBuffer, ReadBuffer
 from flowmq._journal cimport Journal
 from flowmq._message cimport Message, message_image_bytes
 from flowmq._queue cimport Outlet
@@ -61,6 +61,9 @@ cdef class Peer:
     cdef int mark_gathering(self) except -1
     # Writes everything gathered to the transport.
     cdef int flush(self) except -1
+    # What a socket's transport calls, within a turn: where the next octets go, and how many have come there.
+    cdef ReadBuffer window(self)
+    cdef int received(self, Py_ssize_t count) except -1
     # While `holding`: a publish of a channel of this connection. Takes over the reference to the message.
     cdef int hold_publish(self, Outlet channel, Message *message, Exchange exchange, RouteSet routes,
                           uint64_t expires_at_ms, bint mandatory, uint64_t sequence) except -1

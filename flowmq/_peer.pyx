@@ -2,8 +2,8 @@
 
 from cpython.buffer cimport PyBuffer_FillInfo
 from libc.string cimport memcpy
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
+from flowmq._busy_poll cimport now_ns, want_loop
 from flowmq._frame cimport (
     FLOWMQ_CONTRACT, FRAME_BODY, FRAME_END, FRAME_OVERHEAD_BYTES, FRAME_PREFIX_BYTES, count_taken_output, output_clear,
     output_reserve, output_take, put_frame_prefix, store_short,
@@ -145,8 +145,10 @@ cdef bint begin_gathering() except -1:
         return False
     gathering = True
     gathering_ends_ns = now_ns() + GATHERING_NS
-    turns_seen = turns
+    # Not this one: it may have been all that the event loop did before it calls.
+    turns_seen = turns - 1
     schedule_flush(look_at_gathering)
+    want_loop()
     return True
 
 
@@ -160,12 +162,6 @@ def look_at_gathering():
     gathering = False
     begin_turn()
     end_turn(False)
-
-
-cdef uint64_t now_ns() noexcept nogil:
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return <uint64_t>now.tv_sec * 1000000000 + <uint64_t>now.tv_nsec
 
 
 cdef int write_gathered() except -1:
@@ -199,6 +195,7 @@ cdef int see_to_flush() except -1:
     if not flush_scheduled and schedule_flush is not None:
         flush_scheduled = True
         schedule_flush(flush)
+        want_loop()
     return 0
 
 
@@ -224,6 +221,12 @@ cdef class Peer:
 
     cdef int flush(self) except -1:
         raise NotImplementedError("Peer.flush")
+
+    cdef ReadBuffer window(self):
+        raise NotImplementedError("Peer.window")
+
+    cdef int received(self, Py_ssize_t count) except -1:
+        raise NotImplementedError("Peer.received")
 
     cdef int hold_publish(self, Outlet channel, Message *message, Exchange exchange, RouteSet routes,
                           uint64_t expires_at_ms, bint mandatory, uint64_t sequence) except -1:

@@ -128,6 +128,10 @@ class Arrival:
         return False
 
     async def _connect(self) -> None:
+        if not self.way.uses_tls and self.way.websocket is None:
+            self.is_in = True
+            self.node.sockets.begin(self.socket, self.session().connection, self.peer)
+            return
         if not self.way.uses_tls:
             await self.loop.connect_accepted_socket(lambda: Welcome(self), self.socket)
             return

@@ -1,7 +1,7 @@
 """Where clients come in: the listening sockets of all kinds, opened at the start and closed at the end.
 
-A listener whose clients speak AMQP at once makes a session for each. At the others they have something to do first:
-see arrivals.py.
+Where clients speak AMQP at once each gets a session when it is accepted. Elsewhere they have something to do first: see
+arrivals.py.
 """
 
 import asyncio
@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from flowmq._connection import Connection
 from flowmq.server import tls
 from flowmq.server.arrivals import Arrival, Way
 from flowmq.server.config import Settings, parse_address
@@ -25,7 +24,7 @@ from flowmq.server.session import Session
 if TYPE_CHECKING:
     from flowmq.server.node import Node
 
-ACCEPTS_PER_TURN = 100
+ACCEPTS_PER_TURN = 25  # with a session for each they take some 5 milliseconds
 TLS_HANDSHAKES_AT_ONCE = 1000  # who comes on top of them waits for its turn; each takes some 50 KiB
 OUT_OF_FILES_SECONDS = 1.0  # no new client is accepted for so long when there is no room for another
 NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -69,7 +68,6 @@ class Listeners:
     def __init__(self, node: "Node") -> None:
         self.node = node
         self.loop = node.loop
-        self.servers: list[asyncio.Server] = []
         self.doors: list[Door] = []
         self.context = self.new_context(node.settings)
         self.handshakes = asyncio.Semaphore(TLS_HANDSHAKES_AT_ONCE)
@@ -86,23 +84,11 @@ class Listeners:
 
     async def _open(self, way: Way, text: str) -> None:
         host, port = parse_address(text)
-        backlog = self.node.settings.amqp.backlog
-        if way.is_plain:
-            server = await self.loop.create_server(self._connection, host, port, backlog=backlog)
-            self.servers.append(server)
-            names = [listening.getsockname() for listening in server.sockets]
-        else:
-            doors = [Door(self, way, listening) for listening in await bound_sockets(self.loop, host, port)]
-            self.doors += doors
-            names = [door.open(backlog) for door in doors]
-        for name in names:
+        doors = [Door(self, way, listening) for listening in await bound_sockets(self.loop, host, port)]
+        self.doors += doors
+        for name in [door.open(self.node.settings.amqp.backlog) for door in doors]:
             self.node.note_listener(PROTOCOLS.get(way.title, way.title), name)
             log.info("%s listener started on %s", way.title, address(name))
-
-    def _connection(self) -> Connection:
-        """For a client that speaks AMQP at once."""
-        amqp = self.node.settings.amqp
-        return Session(self.node, Entry(amqp.handshake_timeout, amqp.mechanisms)).connection
 
     def new_context(self, settings: Settings) -> ssl.SSLContext | None:
         """What these settings and their files make, without using it yet. Where nobody listens, none."""
@@ -118,8 +104,6 @@ class Listeners:
 
     def close(self) -> None:
         """Nobody new gets in, and those who are on the way in must go."""
-        for server in self.servers:
-            server.close()
         for door in self.doors:
             door.close()
 
@@ -180,16 +164,25 @@ class Door:
 
     def _accept_some(self) -> None:
         for accepted, peer in self._accepted():
-            accepted.setblocking(False)
-            through = self.listeners
-            arrival = Arrival(through.node, self.way, through.context, through.handshakes, accepted, peer)
-            wait_seconds = seconds_to_turn(through.node, accepted.fileno())
-            if wait_seconds is None:
-                arrival.turn_away()
-                continue
-            task = self.loop.create_task(arrival.come_in(wait_seconds))
-            self.arriving.add(task)
-            task.add_done_callback(self.arriving.discard)
+            (self._begin if self.way.is_plain else self._let_arrive)(accepted, peer)
+
+    def _begin(self, accepted: socket.socket, peer: Any) -> None:
+        """It speaks AMQP at once."""
+        node = self.listeners.node
+        session = Session(node, Entry(node.settings.amqp.handshake_timeout, self.way.mechanisms))
+        node.sockets.begin(accepted, session.connection, peer)
+
+    def _let_arrive(self, accepted: socket.socket, peer: Any) -> None:
+        through = self.listeners
+        accepted.setblocking(False)
+        arrival = Arrival(through.node, self.way, through.context, through.handshakes, accepted, peer)
+        wait_seconds = seconds_to_turn(through.node, accepted.fileno())
+        if wait_seconds is None:
+            arrival.turn_away()
+            return
+        task = self.loop.create_task(arrival.come_in(wait_seconds))
+        self.arriving.add(task)
+        task.add_done_callback(self.arriving.discard)
 
     def _accepted(self) -> Iterator[tuple[socket.socket, Any]]:
         for _ in range(ACCEPTS_PER_TURN):

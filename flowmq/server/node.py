@@ -11,9 +11,10 @@ from flowmq._clock import set_clock
 from flowmq._connection import Connection
 from flowmq._dead_letters import bury_next, is_anyone_unburied, set_burial_scheduler
 from flowmq._order import deal_with_due, forget_due, told_ms
-from flowmq._peer import disk_progressed, due_timer_ended, flush, set_due_timer, set_journal
+from flowmq._peer import due_timer_ended, flush, set_due_timer, set_journal
 from flowmq._queue import Consumer
 from flowmq._rules import are_timeouts_used
+from flowmq._sockets import Sockets
 from flowmq.broker.broker import Broker
 from flowmq.broker.limits import CHANNELS, CONNECTIONS, QUEUES, USER_LIMITS, VHOST_LIMITS, Limits, Values
 from flowmq.broker.users import User, Users
@@ -79,6 +80,7 @@ class Node:
         self.listeners: list[dict[str, Any]] = []  # where it listens, for those who look
         self.loop = loop
         self.store = store
+        self.sockets = Sockets(loop)
         self.sessions: set[Session] = set()
         self.sessions_by_user: dict[User, set[Session]] = {}
         self.tasks: set[asyncio.Task[None]] = set()
@@ -138,7 +140,7 @@ class Node:
         self._import_definitions()
         self.broker.make_first()
         set_journal(self.store.journal)
-        self.loop.add_reader(self.store.journal.wake_fd, disk_progressed)
+        self.sockets.watch_journal(self.store.journal.wake_fd)
         queues = sum(1 for _ in self.broker.queues())
         log.info("restored %d durable queues with %d messages", queues, messages)
         self._maintain()
@@ -153,6 +155,7 @@ class Node:
 
     def stop_store(self) -> bool:
         """Write what there is and close. False when the disk had failed, or something on it does not check."""
+        self.sockets.close()
         self.authenticator.close()
         for task in self.tasks:
             task.cancel()
@@ -162,7 +165,7 @@ class Node:
         for timer in (self.maintenance_timer, self.verification_timer):
             if timer is not None:
                 timer.cancel()
-        self.loop.remove_reader(self.store.journal.wake_fd)
+        self.sockets.forget_journal(self.store.journal.wake_fd)
         if self.due_timer is not None:
             self.due_timer.cancel()
         set_due_timer(None)

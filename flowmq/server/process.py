@@ -78,14 +78,14 @@ class Process:
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         open_files.allow_many()
         set_flush_scheduler(loop.call_soon)
-        if cores() > 1:  # on a single core the client would wait for our looking
-            set_busy_poll(loop.call_soon, self.settings.amqp.busy_poll_us * 1000)
         try:
             with self.notifier.recovering(), storage_errors(Path(self.settings.storage.data_dir)):
                 self.node = node = self._new_node(loop)
                 node.start_store()
         except (DefinitionsRefused, AccessError) as error:
             raise CannotStart(str(error)) from error
+        if cores() > 1:  # on a single core the client would wait for our looking
+            set_busy_poll(loop.call_soon, self.settings.amqp.busy_poll_us * 1000, node.sockets.look)
         collector = Collector(loop)
         collector.start()
         node.alarms.process.collect = collector.look_at_all

@@ -285,23 +285,13 @@ def states(disk: Disk, random: Random) -> Iterator[State]:
 # ------------------------------------------------------------------------------------ the broker on such a directory
 
 
-class DiskLoop(Loop):
-    """A loop that lets itself be told of descriptors, and leaves it to the test when they are readable."""
-
-    def add_reader(self, descriptor: int, callback: Callable[[], None]) -> None:
-        """The test calls disk_progressed() itself."""
-
-    def remove_reader(self, descriptor: int) -> None:
-        """As above."""
-
-
 class DurablePlane(Plane):
     """A broker with a store. `prepare` gets the store when everything is read back and nothing is written yet."""
 
     def __init__(self, path: Path, segment_bytes: int, prepare: Callable[[Store], None] | None = None) -> None:
         super().__init__()
         self.ended: bool | None = None
-        self.loop: DiskLoop = DiskLoop()
+        self.loop = Loop()
         set_flush_scheduler(self.loop.call_soon)
         self.store = Store(DataDir.open_or_create(path), segment_bytes)
         self.node = Node(self.node.settings, self.loop, self.store)  # type: ignore[arg-type]

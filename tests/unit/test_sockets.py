@@ -1,0 +1,372 @@
+"""Connections on real sockets: reads and writes cut anywhere, pauses, and all the ways in which a socket ends.
+
+The event loop is the tests' own: a round is what `turn` does, so that nothing here depends on who is faster.
+"""
+
+import random
+import select
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from flowmq._peer import flush
+from flowmq.server.entry import Entry
+from flowmq.server.session import Session
+from tests.support import codec
+from tests.support.codec import Method
+from tests.unit.support_plane import Plane, decode, handshake_octets, publish_frames
+
+SMALL = 4608  # octets of a socket's buffer, the least that Linux has
+HEARTBEAT = b"\x08\x00\x00\x00\x00\x00\x00\xce"
+NO_LINGER = struct.pack("ii", 1, 0)  # close() resets the connection
+
+
+class Client:
+    """One end of a connection over TCP; the other is the broker's."""
+
+    def __init__(self, house: "House", **buffers: int) -> None:
+        self.house = house
+        self.socket = socket.socket()
+        house.stack.enter_context(self.socket)
+        if "receive" in buffers:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffers["receive"])
+        self.socket.connect(house.listening.getsockname())
+        self.socket.setblocking(False)
+        accepted, peer = house.listening.accept()
+        if "send" in buffers:
+            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffers["send"])
+        self.session = Session(house.plane.node, Entry(handshake_seconds=10.0, mechanisms=["PLAIN"]))
+        self.connection = self.session.connection
+        house.sockets.begin(accepted, self.connection, peer)
+        self.accepted = accepted
+        self.unsent = b""
+        self.received = b""
+        self.has_ended = False
+
+    def send(self, octets: bytes) -> None:
+        self.unsent += octets
+        self.push()
+
+    def push(self) -> None:
+        while self.unsent:
+            try:
+                count = self.socket.send(self.unsent)
+            except BlockingIOError:
+                return
+            self.unsent = self.unsent[count:]
+
+    def pull(self, count: int = 1 << 20) -> bool:
+        """Read once, at most so many octets. False when there is nothing."""
+        try:
+            octets = self.socket.recv(count)
+        except BlockingIOError:
+            return False
+        self.received += octets
+        self.has_ended = self.has_ended or not octets
+        return bool(octets)
+
+    def until(self, is_done: Callable[[], Any], count: int = 1 << 20) -> None:
+        """Turn by turn, reading and sending what there is to."""
+        while not is_done():
+            self.push()
+            self.pull(count)
+            self.house.turn()
+
+    def methods(self, count: int) -> list[Method]:
+        """The next so many, whole."""
+        found: list[Method] = []
+        while len(found) < count:
+            self.pull()
+            self.house.turn()
+            end = whole(self.received)
+            if end:
+                octets, self.received = self.received[:end], self.received[end:]
+                found += decode(octets)
+        assert len(found) == count, [str(method) for method in found]
+        return found
+
+    def open(self) -> "Client":
+        self.send(handshake_octets() + codec.method_frame(1, "channel.open"))
+        assert [method.name for method in self.methods(4)][-1] == "channel.open-ok"
+        return self
+
+    def call(self, name: str, **fields: Any) -> Method:
+        self.send(codec.method_frame(1, name, **fields))
+        (method,) = self.methods(1)
+        assert method.name == f"{name}-ok"
+        return method
+
+    def reset(self) -> None:
+        """As a process that is killed with something unread, or a machine that has forgotten the connection."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+        self.socket.close()
+
+
+def whole(octets: bytes) -> int:
+    """Where the last whole method ends, its content included; 0: not one is."""
+    at = end = 0
+    missing = 0
+    while len(octets) - at >= 8:
+        kind, _, size = struct.unpack_from(">BHI", octets, at)
+        if len(octets) - at < size + 8:
+            break
+        if kind == codec.METHOD and struct.unpack_from(">HH", octets, at + 7) in [(60, 50), (60, 60), (60, 71)]:
+            missing = 1  # its header
+        elif kind == codec.HEADER:
+            missing = struct.unpack_from(">Q", octets, at + 11)[0]
+        elif kind == codec.BODY:
+            missing -= size
+        at += size + 8
+        if missing == 0:
+            end = at
+    return end
+
+
+class House:
+    def __init__(self, stack: ExitStack, **limits: Any) -> None:
+        self.stack = stack
+        self.plane = stack.enter_context(Plane(**limits))
+        self.sockets = self.plane.node.sockets
+        self.listening = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=512))
+        self.errors: list[dict[str, Any]] = []
+        self.plane.loop.call_exception_handler = self.errors.append  # type: ignore[attr-defined]
+
+    def turn(self) -> None:
+        self.sockets.on_readable()  # type: ignore[attr-defined]
+        self.plane.loop.run()
+
+    def is_asked(self, seconds: float = 0.0) -> bool:
+        """Would an event loop call now?"""
+        return bool(select.select([self.sockets.fileno()], [], [], seconds)[0])
+
+    def settle(self) -> None:
+        self.plane.loop.run()
+        while self.is_asked():
+            self.turn()
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as opened:
+        yield opened
+
+
+@pytest.fixture
+def house(stack: ExitStack) -> House:
+    made = House(stack)
+    stack.callback(made.settle)
+    return made
+
+
+def test_questions_are_answered(house: House) -> None:
+    client = Client(house).open()
+    assert client.call("queue.declare", queue="q").queue == "q"
+    assert client.connection.reads
+    assert client.connection.writes
+    assert client.connection.sent_bytes > 0
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_fits_into_one_write_everything_arrives_in_order(stack: ExitStack, seed: int) -> None:
+    """Bodies of all sizes, those too that are sent from where they lie, to a client that reads a little at a time."""
+    house = House(stack, outgoing_bytes_max=3_000_000)
+    draw = random.Random(seed)
+    publisher, consumer = Client(house).open(), Client(house, receive=SMALL, send=SMALL).open()
+    publisher.call("queue.declare", queue="q")
+    consumer.call("basic.consume", queue="q", consumer_tag="c", no_ack=True)
+    sizes = [draw.choice([0, 1, 100, 5_000, 32_768, 40_000, 200_000]) for _ in range(60)]
+    bodies = [draw.randbytes(size) for size in sizes]
+    for body in bodies:
+        publisher.send(publish_frames(1, "q", body))
+    publisher.until(lambda: not publisher.unsent)
+    house.settle()
+    assert consumer.connection.outgoing_bytes, "nothing had to wait: the test tests nothing"
+    octets = sum(sizes)
+    consumer.until(lambda: len(consumer.received) >= octets and whole(consumer.received) == len(consumer.received),
+                   draw.choice([700, 5_000, 100_000]))  # fmt: skip
+    assert [method.body for method in decode(consumer.received)] == bodies
+    assert consumer.connection.outgoing_bytes == 0
+    assert not house.is_asked()
+
+
+def test_a_client_that_does_not_read_is_told_nothing_more_and_goes_on_when_it_does(stack: ExitStack) -> None:
+    house = House(stack, outgoing_bytes_max=100_000)
+    publisher, consumer = Client(house).open(), Client(house, receive=SMALL, send=SMALL).open()
+    publisher.call("queue.declare", queue="q")
+    consumer.call("basic.consume", queue="q", consumer_tag="c", no_ack=True)
+    for number in range(2000):
+        publisher.send(publish_frames(1, "q", b"%08d" % number + b"x" * 1000))
+    publisher.until(lambda: not publisher.unsent)
+    house.settle()
+    assert house.plane.queue("q").message_count > 1000
+    assert consumer.connection.paused
+    assert consumer.connection.outgoing_bytes < 800_000
+    consumer.until(lambda: len(consumer.received) >= 2000 * 1008 and whole(consumer.received) == len(consumer.received))
+    assert [method.body[:8] for method in decode(consumer.received)] == [b"%08d" % number for number in range(2000)]
+    assert not consumer.connection.paused
+
+
+def test_who_is_not_read_costs_nothing_and_is_read_again(house: House) -> None:
+    client = Client(house).open()
+    client.connection.stop_reading()
+    client.send(codec.method_frame(1, "basic.qos", prefetch_count=1))
+    house.settle()
+    assert not house.is_asked(), "an event loop would spin"
+    client.connection.resume_reading()
+    assert [method.name for method in client.methods(1)] == ["basic.qos-ok"]
+
+
+@pytest.mark.parametrize("is_reset", [False, True])
+def test_the_end_of_who_is_not_read_is_seen_when_it_is_read_again(house: House, is_reset: bool) -> None:
+    client = Client(house).open()
+    client.connection.stop_reading()
+    if is_reset:
+        client.reset()
+    else:
+        client.socket.shutdown(socket.SHUT_RDWR)
+    house.settle()
+    assert not house.is_asked(), "an event loop would spin"
+    assert client.connection.transport is not None
+    client.connection.resume_reading()
+    house.settle()
+    assert client.connection.transport is None
+    assert client.accepted.fileno() == -1
+
+
+def test_what_was_sent_before_the_end_is_read(house: House) -> None:
+    client = Client(house).open()
+    client.call("queue.declare", queue="q")
+    client.send(publish_frames(1, "q", b"last words"))
+    client.socket.close()
+    house.settle()
+    assert client.connection.transport is None
+    assert house.plane.queue("q").message_count == 1
+
+
+def test_what_was_sent_before_a_reset_is_read_although_its_answers_cannot_be_written(house: House) -> None:
+    """Publishes that arrived are not lost because a confirm finds nobody."""
+    client = Client(house).open()
+    client.call("queue.declare", queue="q")
+    client.send(publish_frames(1, "q", b"last words"))
+    assert select.select([client.accepted], [], [], 10)[0]
+    client.reset()
+    gone = select.poll()
+    gone.register(client.accepted, 0)
+    assert gone.poll(10_000), "the reset has not come"
+    client.connection.send_octets(HEARTBEAT)
+    flush()
+    assert client.connection.transport is not None
+    house.settle()
+    assert client.connection.transport is None
+    assert house.plane.queue("q").message_count == 1
+
+
+def test_closed_by_the_client_with_much_still_to_be_written(stack: ExitStack) -> None:
+    house = House(stack, outgoing_bytes_max=1_000_000)
+    client = Client(house, receive=SMALL, send=SMALL).open()
+    client.call("queue.declare", queue="q")
+    client.call("basic.consume", queue="q", consumer_tag="c", no_ack=True)
+    client.send(publish_frames(1, "q", b"x" * 400_000) + codec.method_frame(0, "connection.close", reply_code=200))
+    client.until(lambda: client.has_ended)
+    assert [method.name for method in decode(client.received)] == ["basic.deliver", "connection.close-ok"]
+    assert client.connection.transport is None
+    assert client.accepted.fileno() == -1
+    assert len(house.sockets) == 0
+
+
+def test_aborted_with_much_still_to_be_written(stack: ExitStack) -> None:
+    house = House(stack, outgoing_bytes_max=1_000_000)
+    client = Client(house, receive=SMALL, send=SMALL).open()
+    client.call("queue.declare", queue="q")
+    client.call("basic.consume", queue="q", consumer_tag="c", no_ack=True)
+    client.send(publish_frames(1, "q", b"x" * 400_000))
+    house.settle()
+    assert client.connection.outgoing_bytes
+    client.session.abort()
+    house.settle()
+    assert client.connection.transport is None
+    assert client.accepted.fileno() == -1
+
+
+def test_reset_says_so(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    client = Client(house).open()
+    caplog.set_level("INFO", "flowmq")
+    client.reset()
+    house.settle()
+    assert client.connection.transport is None
+    assert "Connection reset by peer" in caplog.text
+
+
+def test_an_error_of_ours_ends_one_connection_alone(house: House) -> None:
+    client, other = Client(house).open(), Client(house).open()
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("ours")
+
+    client.session.method = fail  # type: ignore[method-assign]
+    client.session.failed = fail  # type: ignore[method-assign]
+    client.send(codec.method_frame(1, "basic.qos", prefetch_count=1))
+    house.settle()
+    assert [str(found["exception"]) for found in house.errors] == ["ours"]
+    assert client.connection.transport is None
+    other.call("basic.qos", prefetch_count=1)
+
+
+def test_more_sockets_than_a_round_can_tell_of(house: House) -> None:
+    clients = [Client(house).open() for _ in range(300)]
+    for client in clients:
+        client.send(codec.method_frame(1, "basic.qos", prefetch_count=1))
+    house.settle()
+    for client in clients:
+        assert [method.name for method in client.methods(1)] == ["basic.qos-ok"]
+
+
+def test_a_flood_is_one_read_of_each_round(house: House) -> None:
+    """Whoever sends more than a read takes is read once before all others are."""
+    flooding, quiet = Client(house).open(), Client(house).open()
+    flooding.call("queue.declare", queue="q")
+    flooding.send(publish_frames(1, "q", b"x" * 1000) * 2000)
+    quiet.send(codec.method_frame(1, "basic.qos", prefetch_count=1))
+    assert select.select([quiet.accepted], [], [], 10)[0]
+    reads = flooding.connection.reads
+    house.turn()
+    assert flooding.connection.reads <= reads + 1
+    assert quiet.pull()
+    flooding.until(lambda: not flooding.unsent)
+    house.settle()
+    assert house.plane.queue("q").message_count == 2000
+
+
+def test_a_look_deals_with_what_comes_and_ends_in_silence(house: House) -> None:
+    client = Client(house).open()
+    client.send(codec.method_frame(1, "basic.qos", prefetch_count=1))
+    assert select.select([client.accepted], [], [], 10)[0]
+    house.sockets.look(10**9)
+    house.plane.loop.run()
+    assert client.pull()
+    assert [method.name for method in decode(client.received)] == ["basic.qos-ok"]
+    house.sockets.look(10**9)  # returns long before: else the test is over its time
+
+
+def test_names_of_both_ends(house: House) -> None:
+    client = Client(house)
+    transport = client.connection.transport
+    assert transport is not None
+    assert transport.get_extra_info("peername") == client.socket.getsockname()
+    assert transport.get_extra_info("sockname") == client.socket.getpeername()
+    assert transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    assert transport.get_extra_info("ssl_object") is None
+    assert transport.get_extra_info("ssl_object", 1) == 1
+
+
+def test_a_socket_that_cannot_be_used_is_an_ended_connection(house: House) -> None:
+    session = Session(house.plane.node, Entry(handshake_seconds=10.0, mechanisms=["PLAIN"]))
+    unusable = socket.socket(socket.AF_UNIX)  # has no TCP_NODELAY
+    house.sockets.begin(unusable, session.connection, "?")
+    house.plane.loop.run()
+    assert unusable.fileno() == -1
+    assert session not in house.plane.node.sessions
