@@ -46,7 +46,7 @@ class AMQPSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     heartbeat: Annotated[int, Meta(ge=0, le=65535)] = 60
     handshake_timeout: Annotated[float, Meta(gt=0, le=86400)] = 10.0
     backlog: Annotated[int, Meta(ge=1, le=2147483647)] = 1024
-    busy_poll_us: Annotated[int, Meta(ge=0, le=10000)] = 50
+    busy_poll_us: Annotated[int, Meta(ge=-1, le=10000)] = -1
     proxy_protocol_from: list[str] = field(default_factory=list)
     mechanisms: list[Mechanism] = field(default_factory=PASSWORD_MECHANISMS.copy)
     anonymous_user: str = ""

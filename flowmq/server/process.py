@@ -31,6 +31,7 @@ from flowmq.storage.layout import DataDir, StorageError, storage_errors
 from flowmq.storage.store import Store
 
 DRAIN_SECONDS = 10.0
+BUSY_POLL_US = 50
 SHUTDOWN_TEXT = "broker forced connection closure with reason 'shutdown'"
 EXIT_OK = 0
 EXIT_CANNOT_START = 1
@@ -84,8 +85,7 @@ class Process:
                 node.start_store()
         except (DefinitionsRefused, AccessError) as error:
             raise CannotStart(str(error)) from error
-        if cores() > 1:  # on a single core the client would wait for our looking
-            set_busy_poll(loop.call_soon, self.settings.amqp.busy_poll_us * 1000, node.sockets.look)
+        set_busy_poll(loop.call_soon, busy_poll_us(self.settings) * 1000, node.sockets.look)
         collector = Collector(loop)
         collector.start()
         node.alarms.process.collect = collector.look_at_all
@@ -208,9 +208,12 @@ def advise(node: Node) -> None:
         )
 
 
-def cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def busy_poll_us(settings: Settings) -> int:
+    """On a single core a client would wait for our looking, unless somebody says that it has another one."""
+    if settings.amqp.busy_poll_us >= 0:
+        return settings.amqp.busy_poll_us
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return BUSY_POLL_US if cores > 1 else 0
 
 
 def is_loopback_name(host: str) -> bool:
