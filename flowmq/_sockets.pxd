@@ -4,6 +4,10 @@
 # each of them once, and ends with the writes that came of it: one turn for all, and two system calls for a message
 # that comes alone. While things come in quick succession a round follows a round without the event loop in between.
 #
+# Who publishes message by message and waits for nothing is read so soon by a broker that does not sleep that each
+# message is a read, and a write to its consumer: as much work for either end as ten messages. Then a round rests for
+# some microseconds before it looks. As soon as anybody else sends something, or a rest gathers little, it does not.
+#
 # What lies above a plain socket (TLS, WebSocket) stays with the event loop's transports. Frames are the connection's.
 
 from libc.stdint cimport uint32_t, uint64_t
@@ -46,6 +50,7 @@ cdef class SocketTransport:
     cdef Py_ssize_t pending_bytes
     cdef Py_ssize_t high_bytes
     cdef Py_ssize_t low_bytes
+    cdef uint32_t unanswered_reads  # since something was written last
 
     # Both take what they are given: at once as far as the socket does, later the rest.
     cdef int write_output(self, OutputBuffer *output) except -1
@@ -67,7 +72,13 @@ cdef class Sockets:
     cdef int epoll
     cdef set transports
     cdef Py_ssize_t unflushed_bytes     # read in this round and not followed by the writes yet
+    cdef Py_ssize_t round_bytes         # read in this round, or the last one
+    cdef bint round_streams             # all of it came from clients that send on and on and are answered nothing
+    cdef int streaming_rounds           # in a row; below 0: after a rest that did not help
+    cdef Py_ssize_t usual_bytes         # of a round without a rest before it
+    cdef readonly bint resting          # before a round, so that there is more to read
     cdef epoll_event events[EVENTS_PER_ROUND]
 
+    cdef void note_round(self) noexcept
     cdef int deal_with(self, int count) except -1
     cdef int failed(self, SocketTransport transport, error) except -1

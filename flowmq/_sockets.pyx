@@ -3,6 +3,7 @@
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.string cimport memset
+from posix.time cimport nanosleep, timespec
 
 from flowmq._busy_poll cimport is_loop_wanted, note_arrival, note_dealt_with, now_ns, want_no_loop
 from flowmq._clock cimport tell_time
@@ -40,6 +41,10 @@ cdef extern from "<sys/socket.h>" nogil:
     Py_ssize_t send(int descriptor, const void *data, size_t count, int flags)
     Py_ssize_t sendmsg(int descriptor, const msghdr *message, int flags)
 
+cdef extern from "<sys/prctl.h>" nogil:
+    int PR_SET_TIMERSLACK
+    int prctl(int option, unsigned long value)
+
 cdef extern from "<unistd.h>" nogil:
     int close_descriptor "close"(int descriptor)
 
@@ -51,6 +56,12 @@ cdef enum:
     # Read by so many octets, a round writes before it goes on: answers are not to wait for all that many clients send.
     UNFLUSHED_BYTES_MAX = 131072
     SILENT_SPIN_NS = 20000      # without anything to read; then the event loop gets its turn
+    REST_NS = 50000
+    STREAMING_READS = 16        # of a client, with nothing written to it in between
+    STREAMING_ROUNDS = 8        # before the first rest
+    REST_BYTES_MAX = 2048       # a round that reads more has enough to do
+    REST_FACTOR_MIN = 4         # so much more must be there after a rest, or it does not help
+    RESTLESS_ROUNDS = 1000      # after that
 
 
 cdef class SocketTransport:
@@ -127,6 +138,10 @@ cdef class SocketTransport:
         cdef Py_ssize_t count = recv(self.descriptor, window.data + window.offset, window.limit, MSG_DONTWAIT)
         if count > 0:
             self.sockets.unflushed_bytes += count
+            self.sockets.round_bytes += count
+            self.unanswered_reads += 1
+            if self.unanswered_reads < STREAMING_READS:
+                self.sockets.round_streams = False
             return self.peer.received(count)
         if count == 0:
             self.close()
@@ -157,6 +172,7 @@ cdef class SocketTransport:
 
     cdef int write_output(self, OutputBuffer *output) except -1:
         cdef Py_ssize_t count = 0
+        self.unanswered_reads = 0
         if self.closing or self.broken is not None:
             output_clear(output)
             return 0
@@ -176,6 +192,7 @@ cdef class SocketTransport:
 
     cdef int write_parts(self, list parts) except -1:
         cdef bint is_first = self.pending_bytes == 0
+        self.unanswered_reads = 0
         if self.closing or self.broken is not None:
             return 0
         for part in parts:
@@ -295,6 +312,8 @@ cdef class Sockets:
         self.epoll = epoll_create1(EPOLL_CLOEXEC)
         if self.epoll < 0:
             raise os_error(errno)
+        # A rest is to take as long as it says, not as much again.
+        prctl(PR_SET_TIMERSLACK, 1000)
         loop.add_reader(self.epoll, self.on_readable)
 
     def __dealloc__(self):
@@ -351,6 +370,8 @@ cdef class Sockets:
         want_no_loop()
         while True:
             with nogil:
+                if self.resting:
+                    rest()
                 count = epoll_wait(self.epoll, self.events, EVENTS_PER_ROUND, 0)
                 while count == 0 and now < silence_ends:
                     count = epoll_wait(self.epoll, self.events, EVENTS_PER_ROUND, 0)
@@ -358,6 +379,7 @@ cdef class Sockets:
             if count <= 0:
                 return
             self.deal_with(count)
+            self.note_round()
             now = now_ns()
             if now >= ends or is_loop_wanted():
                 return
@@ -369,7 +391,8 @@ cdef class Sockets:
         note_arrival()
         tell_time()
         begin_turn()
-        self.unflushed_bytes = 0
+        self.unflushed_bytes = self.round_bytes = 0
+        self.round_streams = True
         try:
             for at in range(count):
                 if self.events[at].data.ptr == NULL:
@@ -389,6 +412,22 @@ cdef class Sockets:
             note_dealt_with()
         return 0
 
+    cdef void note_round(self) noexcept:
+        """After a round that nothing was waited for: is a rest before the next one worth it?"""
+        if self.round_bytes == 0:
+            return
+        if self.resting:
+            if self.round_streams and self.round_bytes >= REST_FACTOR_MIN * self.usual_bytes:
+                return
+            self.streaming_rounds = -RESTLESS_ROUNDS if self.round_streams else 0
+            self.resting = False
+        elif self.round_streams:
+            self.streaming_rounds += 1
+            self.resting = self.streaming_rounds >= STREAMING_ROUNDS and self.usual_bytes < REST_BYTES_MAX
+            self.usual_bytes += (self.round_bytes - self.usual_bytes) // 4
+        else:
+            self.streaming_rounds = 0
+
     cdef int failed(self, SocketTransport transport, error) except -1:
         """An error of ours: one connection's, not all of theirs."""
         self.loop.call_exception_handler(
@@ -401,6 +440,14 @@ cdef int control(int epoll, int operation, int descriptor, epoll_event *event) e
     if epoll_ctl(epoll, operation, descriptor, event) < 0:
         raise os_error(errno)
     return 0
+
+
+cdef void rest() noexcept nogil:
+    cdef timespec duration
+    duration.tv_sec = 0
+    duration.tv_nsec = REST_NS
+    # An error ends it early, which does no harm.
+    nanosleep(&duration, NULL)
 
 
 cdef bint is_for_later(int error) noexcept nogil:

@@ -352,6 +352,64 @@ def test_a_look_deals_with_what_comes_and_ends_in_silence(house: House) -> None:
     house.sockets.look(10**9)  # returns long before: else the test is over its time
 
 
+def stream(client: Client, reads: int, each: bytes) -> None:
+    """So many reads of a broker that does not sleep."""
+    for _ in range(reads):
+        client.send(each)
+        assert select.select([client.accepted], [], [], 10)[0]
+        client.house.sockets.look(10**9)
+
+
+RESTLESS = 500  # reads, after a rest that did not help
+ENOUGH_READS = 50  # for a client to be seen as one that only sends
+ONE = publish_frames(1, "q", b"one")
+
+
+def resting(house: House) -> Client:
+    """A client that is read after a rest, and has sent a lot meanwhile each time."""
+    client = Client(house).open()
+    client.call("queue.declare", queue="q")
+    while not house.sockets.resting:
+        stream(client, 1, ONE)
+    stream(client, ENOUGH_READS, ONE * 10)
+    assert house.sockets.resting
+    return client
+
+
+def test_rests_end_when_they_gather_little(house: House) -> None:
+    client = resting(house)
+    stream(client, 1, ONE)
+    assert not house.sockets.resting
+    stream(client, RESTLESS, ONE)
+    assert not house.sockets.resting, "and do not begin again at once"
+
+
+def test_rests_end_when_somebody_asks(house: House) -> None:
+    other = Client(house).open()
+    client = resting(house)
+    client.send(ONE * 10)
+    stream(other, 1, codec.method_frame(1, "basic.qos", prefetch_count=1))
+    assert not house.sockets.resting
+    assert [method.name for method in other.methods(1)] == ["basic.qos-ok"]
+
+
+def test_who_sends_much_at_once_is_not_waited_for(house: House) -> None:
+    client = Client(house).open()
+    client.call("queue.declare", queue="q")
+    for _ in range(2 * ENOUGH_READS):
+        stream(client, 1, ONE * 100)
+        assert not house.sockets.resting
+
+
+def test_nor_is_who_gets_confirms(house: House) -> None:
+    client = Client(house).open()
+    client.call("queue.declare", queue="q")
+    client.call("confirm.select")
+    for _ in range(2 * ENOUGH_READS):
+        stream(client, 1, ONE)
+        assert not house.sockets.resting
+
+
 def test_names_of_both_ends(house: House) -> None:
     client = Client(house)
     transport = client.connection.transport
