@@ -158,7 +158,9 @@ cdef class Connection(Peer):
             flush_dirty()
             self.forget_output()
             self.owing = None
-            self.body_channel = None
+            self.body_channel = self.last_channel = None
+            # Both name each other: a collector would come for them late.
+            self.session = None
 
     # ------------------------------------------------------------------------------------- called by the session
 

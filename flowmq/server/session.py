@@ -354,6 +354,9 @@ class Session:
     def _close_transport(self) -> None:
         if self.connection.transport is not None:
             self.connection.transport.close()
+            if self.connection.outgoing_bytes:
+                # It may be one that never reads it.
+                self.abort_later(CLOSE_OK_SECONDS_MAX)
 
     def _release(self, then: Callable[[], None] = nothing_more) -> None:
         """Give everything back that this connection holds: deliveries, consumers, exclusive queues."""

@@ -3,6 +3,7 @@
 The event loop is the tests' own: a round is what `turn` does, so that nothing here depends on who is faster.
 """
 
+import gc
 import random
 import select
 import socket
@@ -13,12 +14,15 @@ from typing import Any
 
 import pytest
 
+from flowmq._channel import Channel
+from flowmq._connection import Connection
 from flowmq._peer import flush
+from flowmq._sockets import SocketTransport
 from flowmq.server.entry import Entry
 from flowmq.server.session import Session
 from tests.support import codec
 from tests.support.codec import Method
-from tests.unit.support_plane import Plane, decode, handshake_octets, publish_frames
+from tests.unit.support_plane import Plane, Timer, decode, handshake_octets, publish_frames
 
 SMALL = 4608  # octets of a socket's buffer, the least that Linux has
 HEARTBEAT = b"\x08\x00\x00\x00\x00\x00\x00\xce"
@@ -278,6 +282,26 @@ def test_closed_by_the_client_with_much_still_to_be_written(stack: ExitStack) ->
     assert len(house.sockets) == 0
 
 
+def test_a_client_that_closes_and_never_reads_what_is_left_has_its_time(
+    stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = House(stack, outgoing_bytes_max=1_000_000)
+    client = Client(house, receive=SMALL, send=SMALL).open()
+    client.call("queue.declare", queue="q")
+    client.call("basic.consume", queue="q", consumer_tag="c", no_ack=True)
+    asked: list[tuple[float, Callable[[], None]]] = []
+    monkeypatch.setattr(house.plane.loop, "call_later", lambda *what: asked.append(what) or Timer())
+    client.send(publish_frames(1, "q", b"x" * 400_000) + codec.method_frame(0, "connection.close", reply_code=200))
+    house.settle()
+    assert client.connection.outgoing_bytes
+    ((seconds, give_up),) = asked
+    assert 10 <= seconds <= 60
+    give_up()
+    house.settle()
+    assert client.connection.transport is None
+    assert client.accepted.fileno() == -1
+
+
 def test_aborted_with_much_still_to_be_written(stack: ExitStack) -> None:
     house = House(stack, outgoing_bytes_max=1_000_000)
     client = Client(house, receive=SMALL, send=SMALL).open()
@@ -290,6 +314,45 @@ def test_aborted_with_much_still_to_be_written(stack: ExitStack) -> None:
     house.settle()
     assert client.connection.transport is None
     assert client.accepted.fileno() == -1
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def alive() -> list[str]:
+    """What there is of connections, garbage that nobody has collected included."""
+    kinds = (Session, Connection, Channel, SocketTransport)
+    return sorted(type(found).__name__ for found in gc.get_objects() if isinstance(found, kinds))
+
+
+@pytest.mark.usefixtures("no_collector")
+@pytest.mark.parametrize("by", ["itself", "a reset", "the client's farewell", "the broker"])
+def test_nothing_of_an_ended_connection_waits_for_a_collector(house: House, by: str) -> None:
+    before = alive()
+    client = Client(house).open()
+    client.call("queue.declare", queue="q", exclusive=True)
+    client.call("basic.consume", queue="q", consumer_tag="c")
+    client.send(publish_frames(1, "q", b"unacknowledged"))
+    house.settle()
+    assert alive() != before
+    match by:
+        case "itself":
+            client.socket.close()
+        case "a reset":
+            client.reset()
+        case "the client's farewell":
+            client.send(codec.method_frame(0, "connection.close", reply_code=200))
+        case "the broker":
+            client.session.abort()
+    house.settle()
+    assert client.connection.transport is None
+    del client.session, client.connection
+    assert alive() == before
 
 
 def test_reset_says_so(house: House, caplog: pytest.LogCaptureFixture) -> None:
