@@ -27,7 +27,7 @@ _load = pytest.importorskip("bench._load", reason="build it: FLOWMQ_BENCH=1 pyth
 
 BODY_BYTES = 40
 COST_US_MAX = 0.1  # of one message that is published and delivered
-COST_ROUNDS = 5
+COST_ROUNDS = 60
 COUNT = 4
 MOMENT = 0.002
 ACK, NACK, DELIVER, RETURN = (60, 80), (60, 120), (60, 60), (60, 50)
@@ -380,10 +380,14 @@ def test_confirms_have_latencies_of_their_own(lay: Callable[..., Table]) -> None
 
 def test_it_costs_less_than_what_it_measures() -> None:
     """Processor time of this thread for publishing a message of 16 octets and for reading its delivery."""
-    publishing_us, reading_us = (
-        min(cost() for _ in range(COST_ROUNDS)) for cost in (cost_of_publishing_us, cost_of_reading_us)
-    )
-    assert publishing_us + reading_us < COST_US_MAX
+    publishing_us = reading_us = float("inf")
+    # What else the machine does only adds to it: the least counts.
+    for _ in range(COST_ROUNDS):
+        publishing_us = min(publishing_us, cost_of_publishing_us())
+        reading_us = min(reading_us, cost_of_reading_us())
+        if publishing_us + reading_us < COST_US_MAX:
+            return
+    raise AssertionError(f"{publishing_us} + {reading_us} us")
 
 
 def cost_of_publishing_us() -> float:
