@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from flowmq.management import api, openapi
+from flowmq.management.listing import in_columns
 from flowmq.management.login import LogIns, TooMany
 from flowmq.management.sampler import Sampler
 from flowmq.management.web import ROUTES, Call, Refused, Route, refusal, refused, response
@@ -48,7 +49,7 @@ class Management:
             if is_of_another_page(request):
                 return refusal(403, "forbidden", "what a page from elsewhere asks for is not done")
             if one.tag is None:
-                return response(await one.handler(Call(self, request, NOBODY)))
+                return await answered(one, Call(self, request, NOBODY))
             address = request.remote or ""
             try:
                 caller = await self.log_ins.caller(request.headers.get("Authorization", ""), address)
@@ -59,9 +60,14 @@ class Management:
                 return refusal(401, "not_authorized", "Login failed", headers)
             if not caller.may(one.tag):
                 return refusal(401, "not_authorised", TAG_REASONS.get(one.tag, "Not management user"))
-            return response(await one.handler(Call(self, request, caller)))
+            return await answered(one, Call(self, request, caller))
 
         return handle
+
+
+async def answered(one: Route, call: Call) -> web.StreamResponse:
+    value = await one.handler(call)
+    return response(in_columns(call, value) if one.verb == "GET" else value)
 
 
 def is_of_another_page(request: web.Request) -> bool:

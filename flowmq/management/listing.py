@@ -167,6 +167,16 @@ def only(row: dict[str, Any], columns: Iterable[str]) -> dict[str, Any]:
     return kept
 
 
+def in_columns(call: Call, value: Any) -> Any:
+    """What is no list of the broker's, such as one object, has columns to choose from, too."""
+    columns = [column for column in call.query("columns").split(",") if column]
+    if not columns or call.query("page"):  # the rows of a page have been cut down already
+        return value
+    if isinstance(value, list):
+        return [only(row, columns) if isinstance(row, dict) else row for row in value]
+    return only(value, columns) if isinstance(value, dict) else value
+
+
 # ------------------------------------------------------------------------------------------------------------- rates
 
 

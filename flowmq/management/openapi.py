@@ -21,8 +21,9 @@ def parameters(one: Route) -> list[dict[str, Any]]:
     for name, pattern in re.findall(r"\{(\w+)(?::([^{}]*))?\}", one.path):
         schema = {"type": "integer", "minimum": 0} if pattern else {"type": "string", "minLength": 1}
         found.append({"name": name, "in": "path", "required": True, "schema": schema})
-    if one.verb == "GET" and one.handler.__name__.startswith("list_"):
-        found += [{"name": name, "in": "query", "schema": {"type": "string"}} for name in LISTS]
+    if one.verb == "GET":
+        names = LISTS if one.handler.__name__.startswith("list_") else ("columns",)
+        found += [{"name": name, "in": "query", "schema": {"type": "string"}} for name in names]
     return found
 
 

@@ -1,6 +1,7 @@
 """The HTTP API: RabbitMQ's keys, status codes and texts, and what users may do by their tags."""
 
 import base64
+import json
 import os
 import signal
 from typing import Any
@@ -331,3 +332,25 @@ def test_a_management_process_that_dies_is_replaced_and_messages_do_not_notice(o
         assert api.get("queues", "/", name)["messages"] == 1
     broker.log.wait_for("the management process ended with code -9")
     broker.stop()
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("overview?columns=product_name", {"product_name": "FlowMQ"}),
+        ("exchanges/%2F/amq.topic?columns=name,type", {"name": "amq.topic", "type": "topic"}),
+        ("queues/%2F/{queue}?columns=name,message_stats.publish", {"name": "{queue}", "message_stats": {"publish": 1}}),
+        ("queues/%2F/{queue}?columns=nothing.of.this.kind", {}),
+        ("vhosts/%2F?columns=name", {"name": "/"}),
+        ("whoami?columns=name", {"name": "guest"}),
+        ("permissions/%2F/guest?columns=read,write", {"read": ".*", "write": ".*"}),
+        ("nodes?columns=running", [{"running": True}]),
+        ("health/checks/alarms?columns=status", {"status": "ok"}),
+    ],
+)
+def test_columns_of_single_objects(api: Api, amqp: Channel, name: str, path: str, expected: Any) -> None:
+    """As RabbitMQ does, which shows all of message_stats for a part of it."""
+    amqp.queue(name, exclusive=True)
+    amqp.put(name, b"x")
+    answer = api.ask_encoded("GET", path.format(queue=name), None)
+    assert answer.json == json.loads(json.dumps(expected).replace("{queue}", name))
