@@ -17,6 +17,7 @@ from flowmq._heaps cimport Entry
 from flowmq._queue cimport Consumer, Queue
 from flowmq._returns cimport Returns
 from flowmq._router cimport Exchange, RouteSet
+from flowmq._settlement cimport Settlement
 from flowmq._transaction cimport Outcome, Transaction
 
 cdef struct Awaited:
@@ -52,7 +53,6 @@ cdef class Channel(ContentReceiver):
 
     cdef readonly UnackedWindow window
     cdef readonly uint64_t next_delivery_tag
-    cdef uint64_t unacked_of_consumers      # without those of basic.get
 
     cdef readonly ConfirmLedger ledger      # None outside confirm mode
     cdef AwaitedConfirms awaited    # None until something has to wait for the disk
@@ -60,6 +60,7 @@ cdef class Channel(ContentReceiver):
     cdef set overdue                # tags of deliveries that were taken back; None: none
 
     cdef Transaction transaction    # None outside tx mode
+    cdef Settlement settlement      # of many deliveries, the last one; None: there was none
 
     # Hot methods: `arguments` is a method frame's payload behind class and method. They raise AMQPError.
     cdef int basic_ack(self, const uint8_t *arguments, const uint8_t *end) except -1
@@ -79,9 +80,10 @@ cdef class Channel(ContentReceiver):
     cdef int return_message(self, Message *message) except -1
     cdef int settle(self, uint64_t delivery_tag, bint multiple, Outcome outcome) except -1
     cdef int settle_all(self, uint64_t up_to, Outcome outcome) except -1
-    cdef int settle_entry(self, Unacked *entry, Outcome outcome, bint wake) except -1
+    cdef int settle_one(self, Unacked *entry, Outcome outcome) except -1
+    cdef int begin_settlement(self, uint64_t up_to, Outcome outcome) except -1
     cdef bint is_reply(self) noexcept
     cdef int owe(self) except -1
     cdef int remember(self, Entry *entry, Queue queue, Consumer consumer) except -1
-    cdef list find_overdue(self)
+    cdef list find_overdue(self, Py_ssize_t limit)
     cdef Transaction staged(self)

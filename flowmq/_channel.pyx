@@ -2,6 +2,7 @@
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
+from cpython.pyport cimport PY_SSIZE_T_MAX
 from cpython.ref cimport Py_INCREF
 from libc.stdint cimport uint16_t
 from libc.stdlib cimport free, malloc
@@ -9,7 +10,6 @@ from libc.string cimport memcmp, memcpy, memset
 
 from flowmq._content cimport METHOD_FRAME
 from flowmq._dead_letters cimport anyone_died, bury_all, bury_some
-from flowmq._delivery cimport release_unacked
 from flowmq._frame cimport (
     FLOWMQ_CONTRACT, FRAME_METHOD, FRAME_PREFIX_BYTES, load_long_long, output_reserve, put_frame_prefix, store_long,
     store_long_long, store_short,
@@ -21,6 +21,7 @@ from flowmq._queue cimport publish_refused
 from flowmq._returns cimport Returns
 from flowmq._rewrite cimport exchange_of
 from flowmq._rules cimport Deduplication, unlimited
+from flowmq._settlement cimport Settlement, put_off_settlement, settle_delivery
 from flowmq._transaction cimport ACKED, DROPPED, FAILED, REQUEUED, StagedPublish
 
 from flowmq._frame import check_contract
@@ -37,8 +38,18 @@ cdef enum:
 cdef uint64_t unacked_max = 0
 cdef uint32_t deliveries_since_look = 0
 
+cdef Py_ssize_t settled_at_once = 2000      # of one settlement, before anybody else has a turn
+
 cdef bytes REPLY_KEY_PREFIX = b"amq.rabbitmq.reply-to."
 cdef bytes RETURN_PREFIX = b"\x01\x00\x00\x00\x00\x00\x00" + b"\x00\x3c\x00\x32" + b"\x01\x38" + b"\x08NO_ROUTE"
+
+
+def set_settled_at_once(Py_ssize_t count) -> int:
+    """Returns what it was. For tests, which are short of deliveries."""
+    global settled_at_once
+    before = settled_at_once
+    settled_at_once = count
+    return before
 
 
 # ----------------------------------------------------------------------------------------------------- channel
@@ -246,7 +257,7 @@ cdef class Channel(ContentReceiver):
     cdef bint is_open(self, Consumer consumer) noexcept:
         global deliveries_since_look, unacked_max
         if not consumer.no_ack:
-            if self.global_prefetch_count and self.unacked_of_consumers >= self.global_prefetch_count:
+            if self.global_prefetch_count and self.window.of_consumers >= self.global_prefetch_count:
                 return False
             deliveries_since_look += 1
             if deliveries_since_look >= DELIVERIES_PER_LOOK or consumer.unacked >= unacked_max:
@@ -273,7 +284,7 @@ cdef class Channel(ContentReceiver):
             message_release(message)
         else:
             self.remember(entry, consumer.queue, consumer)
-            self.unacked_of_consumers += 1
+            self.window.of_consumers += 1
         self.next_delivery_tag += 1
         self.peer.delivered()
         return 0
@@ -371,93 +382,64 @@ cdef class Channel(ContentReceiver):
             raise PreconditionFailed(f"unknown delivery tag {delivery_tag}")
         if self.transaction is not None:
             return self.transaction.stage_settlement(&entry, outcome)
-        self.settle_entry(&entry, outcome, True)
+        return self.settle_one(&entry, outcome)
+
+    cdef int settle_one(self, Unacked *entry, Outcome outcome) except -1:
+        cdef Queue queue = <Queue>entry.queue
+        cdef Consumer consumer = None if entry.consumer == NULL else <Consumer>entry.consumer
+        settle_delivery(self.window, entry, outcome)
+        if self.global_prefetch_count:
+            self.wake_consumers()
+        elif consumer is not None:
+            queue.wake(consumer)
+        if outcome == REQUEUED or outcome == FAILED:
+            queue.dispatch()
         return bury_some(0) if anyone_died() else 0
 
     cdef int settle_all(self, uint64_t up_to, Outcome outcome) except -1:
         cdef Unacked entry
-        cdef Consumer waiting = None
-        cdef Consumer consumer
-        cdef dict touched = None
+        if self.transaction is None:
+            return self.begin_settlement(up_to, outcome)
         while self.window.take_oldest(up_to, &entry):
-            if self.transaction is not None:
-                self.transaction.stage_settlement(&entry, outcome)
-                continue
-            if outcome == REQUEUED or outcome == FAILED:
-                # Deliveries begin again only when all have come back, or the first would be out of order.
-                if touched is None:
-                    touched = {}
-                touched[<Queue>entry.queue] = None
-            elif entry.consumer != NULL and entry.consumer != <PyObject *>waiting:
-                consumer = <Consumer>entry.consumer
-                if waiting is not None:
-                    waiting.queue.wake(waiting)
-                waiting = consumer
-            self.settle_entry(&entry, outcome, False)
-        if waiting is not None:
-            waiting.queue.wake(waiting)
-        if touched is not None:
-            self.wake_consumers()
-            for queue in touched:
-                (<Queue>queue).dispatch()
-        elif self.global_prefetch_count and self.transaction is None:
-            self.wake_consumers()
-        if anyone_died():
-            bury_some(0)
+            self.transaction.stage_settlement(&entry, outcome)
         return 0
 
-    cdef int settle_entry(self, Unacked *entry, Outcome outcome, bint wake) except -1:
-        """Settle one delivery; its consumer can take another when `wake`. Gives up the entry."""
-        cdef Queue queue = <Queue>entry.queue
-        cdef Consumer consumer = None
-        cdef Entry settled
-        if entry.consumer != NULL:
-            consumer = <Consumer>entry.consumer
-            consumer.unacked -= 1
-            self.unacked_of_consumers -= 1
-        if outcome == ACKED:
-            queue.settle(entry.sequence, entry.message)
-        else:
-            settled.message = entry.message
-            settled.sequence = entry.sequence
-            settled.delivery_count = entry.delivery_count
-            settled.expires_at_ms = entry.expires_at_ms
-            message_retain(entry.message)
-            if outcome == DROPPED:
-                queue.reject(&settled)
-            else:
-                queue.requeue(&settled, outcome == FAILED)
-        release_unacked(entry)
-        if wake:
-            if self.global_prefetch_count:
-                self.wake_consumers()
-            elif consumer is not None:
-                queue.wake(consumer)
-            if outcome == REQUEUED or outcome == FAILED:
-                queue.dispatch()
+    cdef int begin_settlement(self, uint64_t up_to, Outcome outcome) except -1:
+        if self.settlement is None:
+            self.settlement = Settlement()
+        self.settlement.begin(self.window, up_to, outcome)
+        if self.settle_more(settled_at_once) and not put_off_settlement(self):
+            self.settle_more(PY_SSIZE_T_MAX)
         return 0
+
+    def settle_more(self, Py_ssize_t limit) -> bool:
+        """So many more deliveries of a settlement of very many; are there still others?"""
+        if self.settlement is None or not self.settlement.is_going_on:
+            return False
+        if self.settlement.step(limit):
+            if anyone_died():
+                bury_some(0)
+            return True
+        # Deliveries begin again only when all have come back, or the first would be out of order.
+        if self.global_prefetch_count or self.settlement.touched is not None:
+            self.wake_consumers()
+        self.settlement.end()
+        if anyone_died():
+            bury_some(0)
+        return False
 
     def recover(self):
         """basic.recover with requeue: everything unacknowledged goes back to its place, transaction or not."""
-        cdef Unacked entry
-        cdef dict touched = {}
-        # Deliveries begin again only when all have come back, or the first would be out of order. What is delivered
-        # again meanwhile has a newer tag.
-        while self.window.take_oldest(self.next_delivery_tag - 1, &entry):
-            touched[<Queue>entry.queue] = None
-            self.settle_entry(&entry, REQUEUED, False)
-        self.wake_consumers()
-        for queue in touched:
-            (<Queue>queue).dispatch()
-        bury_some(0)
-        return 0
+        # What is delivered again meanwhile has a newer tag.
+        self.begin_settlement(self.next_delivery_tag - 1, REQUEUED)
 
-    def return_overdue(self):
-        """What a consumer has held for longer than it may goes back to its queue. The tags, and how long each was held.
+    def return_overdue(self, Py_ssize_t limit) -> list:
+        """What a consumer has held for longer than it may goes back to its queue, the oldest first.
 
-        A settlement that comes for one of them afterwards counts for nothing, and is no error.
+        The tags of so many at most, and how long each was held, in milliseconds. A settlement that comes for one of
+        them afterwards counts for nothing, and is no error.
         """
-        cdef list overdue = self.find_overdue()
+        cdef list overdue = self.find_overdue(limit)
         cdef Unacked entry
         cdef dict touched = {}
         for delivery_tag, _ in overdue:
@@ -466,7 +448,7 @@ cdef class Channel(ContentReceiver):
             self.overdue.add(delivery_tag)
             self.window.take(delivery_tag, &entry)
             touched[<Queue>entry.queue] = None
-            self.settle_entry(&entry, REQUEUED, False)
+            settle_delivery(self.window, &entry, REQUEUED)
         if touched:
             self.wake_consumers()
             for queue in touched:
@@ -474,13 +456,15 @@ cdef class Channel(ContentReceiver):
             bury_some(0)
         return overdue
 
-    cdef list find_overdue(self):
+    cdef list find_overdue(self, Py_ssize_t limit):
         cdef list overdue = []
         cdef uint64_t position
         cdef uint64_t timeout_ms
         cdef uint32_t held_ms
         cdef Unacked *entry
         cdef Queue queue
+        if self.settlement is not None and self.settlement.is_going_on:
+            return overdue
         for position in range(self.window.head, self.window.tail):
             entry = &self.window.ring[position & self.window.mask]
             if entry.message == NULL or entry.consumer == NULL:
@@ -492,6 +476,8 @@ cdef class Channel(ContentReceiver):
             held_ms = <uint32_t>queue_now() - entry.delivered_at_ms
             if held_ms >= timeout_ms:
                 overdue.append((entry.delivery_tag, held_ms))
+                if len(overdue) == limit:
+                    break
         return overdue
 
     # ------------------------------------------------------------------------------------- confirms and tx
@@ -535,7 +521,7 @@ cdef class Channel(ContentReceiver):
                 exchange = self.vhost.exchanges.get(exchange_of(publish.message))
                 self.reached_nobody(publish.message, exchange, publish.mandatory)
         for at in range(staged.settlements_count):
-            self.settle_entry(&staged.settlements[at].entry, staged.settlements[at].outcome, False)
+            settle_delivery(self.window, &staged.settlements[at].entry, staged.settlements[at].outcome)
         if staged.settlements_count:
             staged.settlements_count = 0
             journal = current_journal()
@@ -641,9 +627,10 @@ cdef class Channel(ContentReceiver):
         for consumer in self.consumers.values():
             consumer.queue.remove_consumer(consumer)
         self.consumers.clear()
+        # What the client has settled is settled, although it is not there any more.
+        self.settle_more(PY_SSIZE_T_MAX)
         returns.add(self.window)
         self.window = UnackedWindow()
-        self.unacked_of_consumers = 0
         self.exchange = None
         self.memo_routes = None
         self.memo_names_bytes = self.memo_valid_bytes = 0

@@ -32,6 +32,7 @@ cdef class UnackedWindow:
     cdef uint64_t head          # positions only grow: entry n is ring[n & mask]
     cdef uint64_t tail
     cdef readonly uint64_t count            # entries, holes not counted
+    cdef uint64_t of_consumers              # entries, and what was taken out and is not settled, but for basic.get
 
     # The slot for a new newest entry; the caller fills it (and gives it its references) before anything else happens.
     cdef Unacked *push(self) except NULL
@@ -40,6 +41,8 @@ cdef class UnackedWindow:
     cdef bint contains(self, uint64_t delivery_tag) noexcept
     # Moves the oldest entry out if its tag is not above `up_to`. False when there is none.
     cdef bint take_oldest(self, uint64_t up_to, Unacked *settled) noexcept
+    # Is there one whose tag is not above `up_to`?
+    cdef bint has_up_to(self, uint64_t up_to) noexcept
     # Puts entries back that take() or take_oldest() gave, in any order.
     cdef int restore(self, Unacked *entries, Py_ssize_t count) except -1
 

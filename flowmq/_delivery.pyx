@@ -119,6 +119,9 @@ cdef class UnackedWindow:
         self.skip_holes()
         return True
 
+    cdef bint has_up_to(self, uint64_t up_to) noexcept:
+        return self.head != self.tail and self.ring[self.head & self.mask].delivery_tag <= up_to
+
     cdef void skip_holes(self) noexcept:
         while self.head != self.tail and self.ring[self.head & self.mask].message == NULL:
             self.head += 1

@@ -30,6 +30,7 @@ LAYERS = [
             "_memories",
             "_tally",
             "_returns",
+            "_settlement",
         ),
         *("_matching", "_binding_keys", "_headers", "_hashing", "_router"),
     },

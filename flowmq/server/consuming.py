@@ -3,7 +3,7 @@
 import logging
 import secrets
 from base64 import urlsafe_b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from flowmq._channel import Channel
@@ -37,6 +37,8 @@ from flowmq.server.asking import access_of, answer, readable_queue, vhost_of
 if TYPE_CHECKING:
     from flowmq.server.session import Session
 
+SETTLED_MESSAGES = 200  # in one step
+OVERDUE_MESSAGES = 20  # the same; each is told in the log
 log = logging.getLogger("flowmq")
 
 # ------------------------------------------------------------------------------------------------------------ basic
@@ -160,14 +162,28 @@ HANDLERS: dict[type[Method], Callable[["Session", Channel, Any], None]] = {
 }
 
 
-def return_overdue(session: "Session") -> None:
-    """Messages that consumers of this connection have held for too long go back to their queues."""
+def return_overdue(session: "Session") -> Iterator[None]:
+    """Messages that consumers of this connection have held for too long go back to their queues, a few in each step."""
     for channel in list(session.connection.channels.values()):
-        for delivery_tag, held_ms in channel.return_overdue() if channel.unacked_count else ():
-            log.warning(
-                "connection %s: channel %d: delivery %d was not settled within %d ms, it is back in its queue",
-                session.name,
-                channel.number,
-                delivery_tag,
-                held_ms,
-            )
+        while channel.unacked_count and (overdue := channel.return_overdue(OVERDUE_MESSAGES)):
+            for delivery_tag, held_ms in overdue:
+                log.warning(
+                    "connection %s: channel %d: delivery %d was not settled within %d ms, it is back in its queue",
+                    session.name,
+                    channel.number,
+                    delivery_tag,
+                    held_ms,
+                )
+            yield
+
+
+def go_on_settling(session: "Session", channel: Channel) -> None:
+    """One method settles more than can be done at once. Nothing else on that connection is dealt with meanwhile."""
+    session.wait()
+    session.node.turns.begin(settle_rest(session, channel))
+
+
+def settle_rest(session: "Session", channel: Channel) -> Iterator[None]:
+    while channel.settle_more(SETTLED_MESSAGES):
+        yield
+    session.go_on()

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from flowmq._channel import Channel
 from flowmq._clock import set_clock
@@ -14,16 +14,18 @@ from flowmq._order import deal_with_due, forget_due, told_ms
 from flowmq._peer import due_timer_ended, flush, set_due_timer, set_journal
 from flowmq._queue import Consumer
 from flowmq._rules import are_timeouts_used
+from flowmq._settlement import set_settlement_scheduler
 from flowmq._sockets import Sockets
 from flowmq.broker.broker import Broker
 from flowmq.broker.limits import CHANNELS, CONNECTIONS, QUEUES, USER_LIMITS, VHOST_LIMITS, Limits, Values
+from flowmq.broker.steps import begin_at_once
 from flowmq.broker.users import User, Users
 from flowmq.broker.vhost import VHost
 from flowmq.server.alarms import Alarms
 from flowmq.server.authentication import Authenticator, configured_user
 from flowmq.server.churn import Churn
 from flowmq.server.config import LimitsSettings, Settings
-from flowmq.server.consuming import return_overdue
+from flowmq.server.consuming import go_on_settling, return_overdue
 from flowmq.server.definitions import Uploads, finish_interrupted, import_at_start
 from flowmq.server.lag import LoopLag
 from flowmq.server.memory import memory_limit
@@ -122,6 +124,7 @@ class Node:
         set_clock()
         set_due_timer(self._look_at_due)
         set_burial_scheduler(self._bury_soon)
+        set_settlement_scheduler(self._go_on_settling)
         self.due_timer: asyncio.TimerHandle | None = None
         self.housekeeping_timer = loop.call_later(HOUSEKEEPING_SECONDS, self._keep_house)
         self.overdue_next_ms = 0
@@ -170,6 +173,7 @@ class Node:
             self.due_timer.cancel()
         set_due_timer(None)
         set_burial_scheduler(None)
+        set_settlement_scheduler(None)
         self.turns.finish()
         flush()
         forget_due()
@@ -333,6 +337,10 @@ class Node:
         if more:
             self._bury_soon()
 
+    def _go_on_settling(self, channel: Channel) -> None:
+        assert isinstance(channel.peer, Connection)
+        go_on_settling(cast("Session", channel.peer.session), channel)
+
     def _cancel_consumers_of_damaged(self) -> None:
         """Who consumes a queue that has stopped is told, as if it had been deleted."""
         queues = (declared for vhost in self.broker.vhosts.values() for declared in vhost.queues.values())
@@ -350,7 +358,7 @@ class Node:
         if are_timeouts_used() and told_ms() >= self.overdue_next_ms:
             self.overdue_next_ms = told_ms() + OVERDUE_MS
             for session in list(self.sessions):
-                return_overdue(session)
+                begin_at_once(return_overdue(session), self.turns.begin)
         self.alarms.look_at_memory()
         if self.store is not None and self.store.journal.damaged and told_ms() >= self.damage_next_ms:
             self.damage_next_ms = told_ms() + DAMAGE_MS
