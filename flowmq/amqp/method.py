@@ -7,6 +7,7 @@ The methods themselves stand in methods.py.
 
 import dataclasses
 from collections.abc import Callable
+from functools import lru_cache
 from operator import attrgetter
 from typing import Annotated, Any, ClassVar, NamedTuple, Self, TypeVar, dataclass_transform, get_args, get_origin
 
@@ -17,6 +18,9 @@ from flowmq.amqp.tables import Table, encode_table, read_table
 from flowmq.amqp.wire import Reader, Truncated
 
 BITS_OF_OCTET = 8
+CONNECTION_CLASS = 10
+REMEMBERED_METHODS = 512
+REMEMBERED_BYTES_MAX = 64
 
 
 class Wire(NamedTuple):
@@ -55,9 +59,11 @@ class Method:
     IDS: ClassVar[bytes]  # class and method, in front of the arguments
     READERS: ClassVar[tuple[ReadPart, ...]]
     WRITERS: ClassVar[tuple[WritePart, ...]]
+    ENCODED: ClassVar[bytes | None]  # what all of them are, when there is nothing to be told apart by
+    REMEMBERED: ClassVar[bool]  # is one that came before given out again? Not what holds a table, or a secret
 
     def encode(self) -> bytes:
-        return self.IDS + b"".join([write(self) for write in self.WRITERS])
+        return self.ENCODED or self.IDS + b"".join([write(self) for write in self.WRITERS])
 
     @classmethod
     def decode(cls, arguments: bytes) -> Self:
@@ -88,7 +94,15 @@ def decode_method(class_id: int, method_id: int, arguments: bytes) -> Method:
     kind = METHODS.get((class_id, method_id))
     if kind is None:
         raise CommandInvalid(f"unknown method {{{class_id},{method_id}}}", class_id=class_id, method_id=method_id)
+    if kind.REMEMBERED and len(arguments) <= REMEMBERED_BYTES_MAX:
+        return _decoded(class_id, method_id, arguments)
     return kind.decode(arguments)
+
+
+@lru_cache(maxsize=REMEMBERED_METHODS)
+def _decoded(class_id: int, method_id: int, arguments: bytes) -> Method:
+    """Clients say the same again and again: open and close a channel, set a prefetch."""
+    return METHODS[class_id, method_id].decode(arguments)
 
 
 def undecodable(octets: bytes, class_id: int = 0, method_id: int = 0) -> FrameError:
@@ -145,6 +159,11 @@ def method(
         parts = _layout(fields.__annotations__)
         declared.READERS = tuple(_reader(part, declared.FIELDS) for part in parts)
         declared.WRITERS = tuple(_writer(part) for part in parts)
+        declared.ENCODED = None
+        if not declared.FIELDS:
+            declared.ENCODED = declared().encode()
+        holds_table = any(part.wire is not None and part.wire.read is read_table for part in parts)
+        declared.REMEMBERED = class_id != CONNECTION_CLASS and not holds_table
         METHODS[class_id, method_id] = declared
         return declared
 

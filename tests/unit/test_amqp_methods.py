@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from flowmq.amqp import methods
 from flowmq.amqp.errors import AMQPError, CommandInvalid, FrameError, MalformedSyntax
-from flowmq.amqp.methods import METHODS, BasicAck, QueueBind, QueueDeclare, decode_method
+from flowmq.amqp.methods import METHODS, BasicAck, ConnectionSecureOk, QueueBind, QueueDeclare, decode_method
 from tests.support import codec
 from tests.support.codec import LAYOUTS, Layout
 
@@ -192,3 +192,12 @@ def test_methods_are_values() -> None:
 
 def test_no_two_methods_share_their_default_arguments() -> None:
     assert QueueDeclare("a").arguments is not QueueDeclare("b").arguments
+
+
+def test_what_was_said_before_is_not_taken_apart_again_but_secrets_and_tables_are_not_kept() -> None:
+    assert decode_method(20, 10, b"\0") is decode_method(20, 10, b"\0")
+    answer = ConnectionSecureOk(b"a secret").encode()[4:]
+    assert decode_method(10, 21, answer) == decode_method(10, 21, answer)
+    assert decode_method(10, 21, answer) is not decode_method(10, 21, answer)
+    declaration = QueueDeclare("q").encode()[4:]
+    assert decode_method(50, 10, declaration) is not decode_method(50, 10, declaration)
