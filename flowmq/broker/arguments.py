@@ -163,6 +163,15 @@ def queue_type(arguments: Mapping[str, object]) -> str:
     return str(arguments.get(QUEUE_TYPE, CLASSIC))
 
 
+def with_type(arguments: Table, kind: str, *, durable: bool, exclusive: bool, auto_delete: bool) -> Table:
+    """Of a declaration that names no type, where it is to be this one; what cannot be of it is a classic queue."""
+    if kind == CLASSIC or QUEUE_TYPE in arguments or not durable or exclusive or auto_delete:
+        return arguments
+    typed = arguments.copy()
+    typed[QUEUE_TYPE] = kind
+    return typed
+
+
 def check_queue_arguments(where: str, arguments: Table) -> None:
     """`where` is "queue 'Q' in vhost 'V'"."""
     check_exchange_name(where, arguments, DEAD_LETTER_EXCHANGE)

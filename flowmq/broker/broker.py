@@ -27,6 +27,7 @@ from flowmq.broker.permissions import (
 )
 from flowmq.broker.policies import Policy
 from flowmq.broker.policy_keys import PolicyError
+from flowmq.broker.settings import CLASSIC, QUORUM
 from flowmq.broker.steps import all_at_once
 from flowmq.broker.users import ADMINISTRATOR, LOOPBACK_ONLY_USER, Users
 from flowmq.broker.vhost import VHost, no_one_to_tell
@@ -93,10 +94,14 @@ class Broker:
 
     # -------------------------------------------------------------------------------------------- virtual hosts
 
-    def create_vhost(self, name: str, *, description: str = "", tags: Iterable[str] = ()) -> VHost:
+    def create_vhost(
+        self, name: str, *, description: str = "", tags: Iterable[str] = (), default_queue_type: str = CLASSIC
+    ) -> VHost:
         self.check_new_vhost(name)
         check_description(description)
+        check_default_queue_type(default_queue_type)
         vhost = self._add_vhost(name, description=description, tags=checked_tags(tags))
+        vhost.default_queue_type = default_queue_type
         self._record(vhost)
         return vhost
 
@@ -107,10 +112,15 @@ class Broker:
         if name in self._going:
             raise AccessError(f"vhost '{name}' is still being deleted")
 
-    def describe_vhost(self, name: str, *, description: str, tags: Iterable[str]) -> None:
+    def describe_vhost(
+        self, name: str, *, description: str, tags: Iterable[str], default_queue_type: str | None = None
+    ) -> None:
+        """Without a type that one stays; it counts for queues that are declared from now on."""
         vhost = self.existing_vhost(name)
         check_description(description)
+        check_default_queue_type(default_queue_type or CLASSIC)
         vhost.description, vhost.tags = description, checked_tags(tags)
+        vhost.default_queue_type = default_queue_type or vhost.default_queue_type
         self._record(vhost)
 
     def delete_vhost(self, name: str) -> Iterator[None]:
@@ -153,7 +163,10 @@ class Broker:
         return vhost
 
     def _record(self, vhost: VHost) -> None:
-        self.definitions.put(VHOST, (vhost.name,), {"description": vhost.description, "tags": list(vhost.tags)})
+        value: dict[str, Any] = {"description": vhost.description, "tags": list(vhost.tags)}
+        if vhost.default_queue_type != CLASSIC:
+            value["default_queue_type"] = vhost.default_queue_type
+        self.definitions.put(VHOST, (vhost.name,), value)
 
     # -------------------------------------------------------------------------------------------- permissions
 
@@ -176,7 +189,8 @@ class Broker:
     # --------------------------------------------------------------------------------------- first and later starts
 
     def restore_vhost(self, name: str, value: dict[str, Any]) -> None:
-        self._add_vhost(name, description=value["description"], tags=tuple(value["tags"]))
+        vhost = self._add_vhost(name, description=value["description"], tags=tuple(value["tags"]))
+        vhost.default_queue_type = value.get("default_queue_type", CLASSIC)
 
     def restore_promise(self, number: str, part: str, value: str) -> None:
         self.promises.setdefault(number, {})[part] = value
@@ -232,6 +246,11 @@ class Broker:
         """Queues whose time is over because nobody has used them."""
         for vhost in self.vhosts.values():
             vhost.delete_unused(now_ms)
+
+
+def check_default_queue_type(kind: str) -> None:
+    if kind not in (CLASSIC, QUORUM):
+        raise AccessError(f"default_queue_type '{kind}': only '{CLASSIC}' and '{QUORUM}' are supported")
 
 
 def check_no_configured_policy(vhost: VHost) -> None:

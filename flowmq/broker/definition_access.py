@@ -24,6 +24,8 @@ from flowmq.broker.limits import USER_LIMITS
 from flowmq.broker.passwords import NO_PASSWORD, Password, from_hash
 from flowmq.broker.permissions import Permission, TopicPermission, check_description, checked_tags
 from flowmq.broker.policy_keys import is_list_of_texts
+from flowmq.broker.settings import CLASSIC, QUORUM
+from flowmq.broker.vhost import VHost
 
 if TYPE_CHECKING:
     from flowmq.broker.broker import Broker
@@ -51,7 +53,8 @@ class VHostEntry(Entry):
         self.description = metadata.get("description", self.description)
         tags = metadata.get("tags", self.tags)
         self.tags = None if tags is None else words(tags)
-        self.default_queue_type = metadata.get("default_queue_type") or self.default_queue_type
+        kind = metadata.get("default_queue_type") or self.default_queue_type
+        self.default_queue_type = None if kind in ("", "undefined") else kind
 
     @property
     def key(self) -> Key:
@@ -75,15 +78,25 @@ class VHostEntry(Entry):
         vhost = broker.vhosts.get(self.name)
         if vhost is None:
             return None
-        return type(self)(name=vhost.name, description=vhost.description, tags=list(vhost.tags))
+        return self.of(vhost)
+
+    @classmethod
+    def of(cls, vhost: VHost) -> Self:
+        kind = vhost.default_queue_type
+        return cls(name=vhost.name, description=vhost.description, tags=list(vhost.tags), default_queue_type=kind)
 
     def differs(self, found: Self) -> list[str]:
-        names = ("description", "tags")
+        names = ("description", "tags", *(["default_queue_type"] if self.supported_queue_type else []))
         return [name for name in names if getattr(self, name) not in (None, getattr(found, name))]
+
+    @property
+    def supported_queue_type(self) -> str | None:
+        """Nothing: that of the virtual host stays as it is."""
+        return self.default_queue_type if self.default_queue_type in (CLASSIC, QUORUM) else None
 
     def warnings(self) -> list[str]:
         asked = (
-            ("default_queue_type", self.default_queue_type not in (None, "", "undefined", "classic")),
+            ("default_queue_type", self.default_queue_type != self.supported_queue_type),
             ("tracing", self.tracing),
             ("protected_from_deletion", self.protected_from_deletion),
         )
@@ -92,11 +105,17 @@ class VHostEntry(Entry):
     def apply(self, broker: "Broker") -> None:
         host = broker.vhosts.get(self.name)
         if host is None:
-            broker.create_vhost(self.name, description=self.description or "", tags=self.tags or ())
+            broker.create_vhost(
+                self.name,
+                description=self.description or "",
+                tags=self.tags or (),
+                default_queue_type=self.supported_queue_type or CLASSIC,
+            )
         else:
             description = host.description if self.description is None else self.description
             tags = host.tags if self.tags is None else self.tags
-            broker.describe_vhost(self.name, description=description, tags=tags)
+            kind = self.supported_queue_type
+            broker.describe_vhost(self.name, description=description, tags=tags, default_queue_type=kind)
 
     def remove(self, broker: "Broker") -> Iterator[None] | None:
         return broker.delete_vhost(self.name)
@@ -105,7 +124,8 @@ class VHostEntry(Entry):
         check_no_configured_policy(broker.vhosts[self.name])
 
     def as_entry(self, *, with_vhost: bool = True) -> dict[str, Any]:
-        said = {"description": self.description, "tags": self.tags}
+        kind = None if self.default_queue_type == CLASSIC else self.default_queue_type
+        said = {"description": self.description, "tags": self.tags, "default_queue_type": kind}
         given = {name: value for name, value in said.items() if value is not None}
         return {"name": self.name, **given, "metadata": given}
 

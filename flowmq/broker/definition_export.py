@@ -68,7 +68,7 @@ def entries_of(broker: "Broker", vhost: str | None = None, *, durable_only: bool
     yield from (found for user in users if (found := UserEntry(name=user.name).found(broker)) is not None)
     hosts = list(broker.vhosts.values())
     for host in hosts:
-        yield VHostEntry(name=host.name, description=host.description, tags=list(host.tags))
+        yield VHostEntry.of(host)
     for user in users:
         yield from permissions_of(user)
     for name, value in list(broker.parameters.globals.items()):

@@ -25,7 +25,7 @@ from flowmq.broker.memories import Memories
 from flowmq.broker.names import RESERVED_PREFIX, octets, text, without_line_breaks
 from flowmq.broker.queues import DeclaredQueue, forget_source
 from flowmq.broker.rules import VHostRules
-from flowmq.broker.settings import ExchangeSettings, queue_settings
+from flowmq.broker.settings import CLASSIC, ExchangeSettings, queue_settings
 from flowmq.broker.steps import all_at_once, begin_at_once
 from flowmq.broker.vhost_policies import VHostPolicies
 
@@ -56,7 +56,7 @@ class VHost:
     ) -> None:
         self.name = name
         self.limits = limits or Limits()
-        self.description = ""
+        self.description, self.default_queue_type = "", CLASSIC
         self.tags: tuple[str, ...] = ()
         self.definitions = definitions or Definitions()
         self.consumer_cancelled = consumer_cancelled

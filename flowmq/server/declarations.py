@@ -29,10 +29,12 @@ from flowmq.amqp.methods import (
     QueueUnbindOk,
 )
 from flowmq.amqp.tables import Table
+from flowmq.broker.arguments import with_type
 from flowmq.broker.exchanges import PREDECLARED
 from flowmq.broker.names import octets, without_line_breaks
 from flowmq.broker.permissions import CONFIGURE, EXCHANGE, QUEUE, READ, WRITE
 from flowmq.broker.queues import DeclaredQueue
+from flowmq.broker.settings import CLASSIC
 from flowmq.broker.vhost import REPLY_TO, server_named
 from flowmq.server.asking import (
     MESSAGE_COUNT_MAX,
@@ -118,16 +120,19 @@ def queue_declare(session: "Session", channel: Channel, method: QueueDeclare) ->
         if method.queue:
             vhost.check_not_reserved_queue(name)
         check_declaration(session, QUEUE, name, DEAD_LETTER_EXCHANGE, method.arguments)
-        if method.exclusive and is_taken_over(session, channel, method, vhost.queues.get(name)):
+        existing = vhost.queues.get(name)
+        kind = vhost.default_queue_type
+        if kind != CLASSIC and existing is not None:  # the default may have been another one when it was declared
+            kind = existing.settings.queue_type
+        if method.exclusive and is_taken_over(session, channel, method, existing):
             return
+        flags = {"durable": method.durable, "exclusive": method.exclusive, "auto_delete": method.auto_delete}
         declared = vhost.declare_queue(
             name,
             session,
             named_by_server=not method.queue,
-            durable=method.durable,
-            exclusive=method.exclusive,
-            auto_delete=method.auto_delete,
-            arguments=method.arguments,
+            arguments=with_type(method.arguments, kind, **flags),
+            **flags,
         )
     session.last_queues[channel.number] = declared.name
     count = min(declared.queue.message_count, MESSAGE_COUNT_MAX)

@@ -94,6 +94,9 @@ def test_users_and_permissions(ctl: Ctl, api: Api, name: str) -> None:
     ctl("add_vhost", name, "--description", "d", "--tags", "a,b")
     ctl("add_vhost", name)
     assert {"name": name, "tags": ["a", "b"]} in ctl.rows("list_vhosts", "name", "tags")
+    ctl("update_vhost_metadata", name, "--description", "d", "--tags", "a,b", "--default-queue-type", "quorum")
+    assert api.get("vhosts", name)["default_queue_type"] == "quorum"
+    assert "only 'classic' and 'quorum'" in ctl.refused("update_vhost_metadata", name, "--default-queue-type", "stream")
     ctl("set_permissions", "-p", name, name, ".*", "", "^a")
     assert f"{name}\t.*\t\t^a\n" in ctl("-q", "-p", name, "list_permissions")
     ctl("set_topic_permissions", "-p", name, name, "amq.topic", "^w", "^r")

@@ -252,7 +252,7 @@ def vhost_row(call: Call, host: dict[str, Any], total: dict[str, Any], node: str
         "description": host["description"],
         "tags": host["tags"],
         "metadata": {"description": host["description"], "tags": host["tags"]},
-        "default_queue_type": "classic",
+        "default_queue_type": host["default_queue_type"],
         "tracing": False,
         "protected_from_deletion": False,
         "cluster_state": {node: "running"},
@@ -298,18 +298,22 @@ async def put_vhost(call: Call) -> Answer:
     name, given = call.path("vhost"), await call.body()
     if given.get("tracing") in (True, "true"):
         raise bad_request("tracing is not supported")
-    if given.get("default_queue_type") not in (None, "", "classic", "undefined"):
-        raise bad_request("default_queue_type: only classic is supported")
+    kind = text(given, "default_queue_type", "") or None
+    kind = None if kind == "undefined" else kind
     tags = tags_of(given) if given.get("tags") else []
     known = {host["name"]: host for host in await call.ask("vhost.list")}
     if name not in known:
-        await call.ask("vhost.add", name=name, description=text(given, "description", ""), tags=tags)
+        await call.ask(
+            "vhost.add", name=name, description=text(given, "description", ""), tags=tags, default_queue_type=kind
+        )
         if call.caller.is_kept:
             await call.ask("permission.set", vhost=name, user=call.caller.name, configure=".*", write=".*", read=".*")
         return changed(call, CREATED)
-    if "description" in given or "tags" in given:
+    if "description" in given or "tags" in given or kind:
+        if "description" not in given and "tags" not in given:
+            tags = known[name]["tags"]
         description = text(given, "description", known[name]["description"])
-        await call.ask("vhost.describe", name=name, description=description, tags=tags)
+        await call.ask("vhost.describe", name=name, description=description, tags=tags, default_queue_type=kind)
     return NO_CONTENT
 
 

@@ -15,6 +15,7 @@ NO_SUCH_USER = {"not_found": NO_USER}
 PRE_HASHED = click.option("--pre-hashed-password", is_flag=True, help="What is given is a hash, in base64.")
 DESCRIPTION = click.option("--description", default="", metavar="TEXT")
 TAGS = click.option("--tags", "given_tags", default="", metavar="TAG,TAG")
+QUEUE_TYPE = click.option("--default-queue-type", metavar="TYPE", help="classic or quorum")
 
 
 def secret(password: str | None) -> str:
@@ -99,21 +100,28 @@ def hash_password(asked: Asked, password: str | None) -> None:
 # -------------------------------------------------------------------------------------------------- virtual hosts
 
 
-@verb("add_vhost", "vhost-name", DESCRIPTION, TAGS, examples="add_vhost orders --description 'what customers want'")
-def add_vhost(asked: Asked, vhost_name: str, description: str, given_tags: str) -> None:
+@verb(
+    *("add_vhost", "vhost-name", DESCRIPTION, TAGS, QUEUE_TYPE),
+    examples="add_vhost orders --description 'what customers want'",
+)
+def add_vhost(asked: Asked, vhost_name: str, description: str, given_tags: str, default_queue_type: str | None) -> None:
     """Make a virtual host. One that is there already stays as it is."""
     asked.output.say(f'Adding vhost "{vhost_name}" ...')
     if vhost_name not in [row["name"] for row in asked.call("vhost.list")]:
         tag_list = [tag for tag in given_tags.split(",") if tag]
-        asked.call("vhost.add", name=vhost_name, description=description, tags=tag_list)
+        kind = default_queue_type
+        asked.call("vhost.add", name=vhost_name, description=description, tags=tag_list, default_queue_type=kind)
 
 
-@verb("update_vhost_metadata", "vhost-name", DESCRIPTION, TAGS)
-def update_vhost_metadata(asked: Asked, vhost_name: str, description: str, given_tags: str) -> None:
+@verb("update_vhost_metadata", "vhost-name", DESCRIPTION, TAGS, QUEUE_TYPE)
+def update_vhost_metadata(
+    asked: Asked, vhost_name: str, description: str, given_tags: str, default_queue_type: str | None
+) -> None:
     """Give a virtual host this description and these tags."""
     asked.output.say(f'Updating metadata of vhost "{vhost_name}" ...')
     tag_list = [tag for tag in given_tags.split(",") if tag]
-    asked.call("vhost.describe", name=vhost_name, description=description, tags=tag_list)
+    kind = default_queue_type
+    asked.call("vhost.describe", name=vhost_name, description=description, tags=tag_list, default_queue_type=kind)
 
 
 @verb("delete_vhost", "vhost-name", codes={"not_found": DATA})

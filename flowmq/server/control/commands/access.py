@@ -13,6 +13,7 @@ from msgspec import field
 from flowmq.broker.passwords import Password, from_hash
 from flowmq.broker.permissions import Permission, TopicPermission
 from flowmq.broker.scopes import TokenUser
+from flowmq.broker.settings import CLASSIC
 from flowmq.broker.users import User
 from flowmq.server.control.registry import Arguments, Nothing, bad_request, command
 
@@ -54,6 +55,7 @@ class Token(Arguments):
 class NewVHost(Named):
     description: str = ""
     tags: list[str] = field(default_factory=list)
+    default_queue_type: str | None = None  # classic, or as it is
 
 
 class Which(Arguments):
@@ -184,19 +186,23 @@ def admitted(node: "Node", name: str, found: User | str) -> dict[str, Any] | Non
 def list_vhosts(node: "Node", asked: Nothing) -> Iterator[dict[str, Any]]:
     """All virtual hosts."""
     for vhost in list(node.broker.vhosts.values()):
-        yield {"name": vhost.name, "description": vhost.description, "tags": list(vhost.tags)}
+        kind = vhost.default_queue_type
+        tags = list(vhost.tags)
+        yield {"name": vhost.name, "description": vhost.description, "tags": tags, "default_queue_type": kind}
 
 
 @command("vhost.add", NewVHost)
 def add_vhost(node: "Node", asked: NewVHost) -> None:
     """A new virtual host, in which nobody may do anything yet."""
-    node.broker.create_vhost(asked.name, description=asked.description, tags=asked.tags)
+    kind = asked.default_queue_type or CLASSIC
+    node.broker.create_vhost(asked.name, description=asked.description, tags=asked.tags, default_queue_type=kind)
 
 
 @command("vhost.describe", NewVHost)
 def describe_vhost(node: "Node", asked: NewVHost) -> None:
-    """Another description and other tags."""
-    node.broker.describe_vhost(asked.name, description=asked.description, tags=asked.tags)
+    """Another description, other tags, another type of queues for declarations that name none."""
+    kind = asked.default_queue_type
+    node.broker.describe_vhost(asked.name, description=asked.description, tags=asked.tags, default_queue_type=kind)
 
 
 @command("vhost.delete", Named)
