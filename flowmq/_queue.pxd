@@ -80,6 +80,7 @@ cdef class Queue(Order):
     cdef readonly bint deleted
     cdef readonly bint single_active        # one consumer at a time gets messages
     cdef readonly QueueRules rules          # None: none
+    cdef bint is_trimming                   # very many messages are too many, and go in turns
     cdef readonly bint paused               # nobody gets messages as a consumer: somebody has said so
     cdef uint32_t holds                     # for how many reasons nobody does
     cdef bint is_history                    # whatever comes here only has reached no queue, for whoever published it
@@ -133,7 +134,8 @@ cdef class Queue(Order):
     cdef bint is_refused(self, Message *message, uint64_t expires_at_ms, uint64_t *commit) except -1
     cdef uint64_t lifetime(self, Message *message, uint64_t expires_at_ms) noexcept
     cdef int note_refusal(self, Message *message) except -1
-    cdef int keep_limits(self) except -1
+    cdef bint keep_limits(self, Py_ssize_t limit) except? True
+    cdef Py_ssize_t too_many(self) noexcept
     cdef Consumer next_consumer(self)
     # False: it could not be sent, and is back in its place.
     cdef bint hand_out(self, Consumer consumer, Order lane, Entry *entry) except -1

@@ -1,5 +1,7 @@
 # See _queue.pxd for what this module is and is not.
 
+from cpython.pyport cimport PY_SSIZE_T_MAX
+
 from flowmq._frame cimport FLOWMQ_CONTRACT, FRAME_METHOD, put_frame_prefix, store_short
 from flowmq._heaps cimport count_return, failures_of
 from flowmq._message cimport message_release, message_retain
@@ -12,6 +14,10 @@ from flowmq._frame import check_contract
 from flowmq.amqp.errors import ResourceError
 
 check_contract(FLOWMQ_CONTRACT)
+
+cdef enum:
+    TRIMMED_AT_ONCE = 1000      # of the messages that are too many by new rules
+    TRIMMED_FOR_ONE = 2         # more of them for each that comes meanwhile
 
 # The consumers of every queue that has never had one; never added to.
 cdef list NONE_YET = []
@@ -235,11 +241,18 @@ cdef class Queue(Order):
             chosen.active = True
             self.wake(chosen)
 
-    def apply(self, QueueRules rules):
-        """From now on these rules hold; None: no rules. Messages that are too many by them go at once."""
+    def apply(self, QueueRules rules) -> bool:
+        """From now on these rules hold; None: no rules. Of the messages that are too many by them the first go at once;
+        when this is True, trim() has to be called for the others."""
         self.rules = rules
-        self.keep_limits()
+        self.is_trimming = True
+        return self.trim(TRIMMED_AT_ONCE)
+
+    def trim(self, Py_ssize_t limit) -> bool:
+        """Drop so many of the messages that are too many since apply(); are there more to be dropped?"""
+        self.is_trimming = self.is_trimming and self.keep_limits(limit)
         self.finish_burials()
+        return self.is_trimming
 
     def pause(self):
         """Consumers get nothing until resume(). What is published waits, and basic.get works as ever."""
@@ -351,7 +364,7 @@ cdef class Queue(Order):
         self.counts.published_bytes += message.body_bytes
         if lane.admit(&entry, commit):
             if self.rules is not None:
-                self.keep_limits()
+                self.keep_limits(self.too_many())
             return False
         message_retain(message)
         if self.own_totals.ready == 0:
@@ -366,7 +379,7 @@ cdef class Queue(Order):
             return False
         lane.place(&entry)
         if self.rules is not None:
-            self.keep_limits()
+            self.keep_limits(self.too_many())
         return False
 
     cdef uint64_t lifetime(self, Message *message, uint64_t expires_at_ms) noexcept:
@@ -409,19 +422,26 @@ cdef class Queue(Order):
         self.refusals[exchange, reason] = self.refusals.get((exchange, reason), 0) + 1
         return 0
 
-    cdef int keep_limits(self) except -1:
-        """Too many messages are dropped from the head, the least important first."""
+    cdef Py_ssize_t too_many(self) noexcept:
+        # While trim() drops those that are too many, only a few have to go for each message that comes.
+        return TRIMMED_FOR_ONE if self.is_trimming else PY_SSIZE_T_MAX
+
+    cdef bint keep_limits(self, Py_ssize_t limit) except? True:
+        """Too many messages are dropped from the head, the least important first. True when it is more than `limit`."""
         cdef Entry entry
         cdef Order lane
         if self.rules is None or not self.rules.limited or self.rules.overflow != DROP_HEAD:
-            return 0
+            return False
         while self.own_totals.ready > self.rules.length_max or self.own_totals.ready_bytes > self.rules.bytes_max:
+            if limit == 0:
+                return True
+            limit -= 1
             lane = self.take_least(&entry)
             if lane is None:
                 # It cannot be read yet: dispatch() comes here again when it can.
-                return 0
+                return False
             self.bury(lane, &entry, EXPIRED if is_expired(&entry, queue_now()) else OVER_LIMIT)
-        return 0
+        return False
 
     cdef int bury(self, Order lane, Entry *entry, Reason reason) except -1:
         self.buried[<int>reason] += 1
@@ -546,7 +566,7 @@ cdef class Queue(Order):
                 break
             self.hand_out(consumer, lane, &entry)
         if self.rules is not None:
-            self.keep_limits()
+            self.keep_limits(self.too_many())
         return 0
 
     cdef int hold(self) except -1:

@@ -1,11 +1,11 @@
 """From what a queue is to do to how its compiled part does it."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from flowmq._dead_letters import DeadLetters
+from flowmq._dead_letters import DeadLetters, bury_next, is_anyone_unburied
 from flowmq._order import told_ms
 from flowmq._queue import Queue
 from flowmq._router import Exchange
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PARKING_SUFFIX = ".dead"
 SHARED_MAX = 1000
+TRIMMED_MESSAGES, BURIED_MESSAGES = 100, 10  # in one step
 log = logging.getLogger("flowmq")
 
 
@@ -43,8 +44,9 @@ class VHostRules:
         else:
             park = partial(self.parking_queue, declared)
             rules = queue_rules(settings, vhost.exchanges, park, self.letter_lost, seen)
-        if rules is not None or declared.queue.rules is not None:
-            declared.queue.apply(rules)
+        has_any = rules is not None or declared.queue.rules is not None
+        if has_any and declared.queue.apply(rules):
+            vhost.begin(trimming(declared.queue))
 
     def _shared_rules(self, settings: QueueSettings) -> QueueRules | None:
         if settings not in self._shared:
@@ -76,6 +78,17 @@ class VHostRules:
                 self.vhost.name,
                 text(reason),
             )
+
+
+def trimming(queue: Queue) -> Iterator[None]:
+    """The messages go that are too many by new rules, and dead letters before there are more of them."""
+    more = True
+    while more:
+        if is_anyone_unburied():
+            bury_next(BURIED_MESSAGES)
+        else:
+            more = queue.trim(TRIMMED_MESSAGES)
+        yield
 
 
 def parks(settings: QueueSettings) -> bool:
