@@ -108,8 +108,7 @@ func terraform() {
 		{
 			name: "vhost",
 			put: func(changed bool) (*http.Response, error) {
-				if answer, err := client.PutVhost(managed, hole.VhostSettings{
-					Description: either(changed, "d", "e"), DefaultQueueType: either(changed, "quorum", "classic")}); err != nil {
+				if answer, err := client.PutVhost(managed, hole.VhostSettings{Description: either(changed, "d", "e")}); err != nil {
 					return answer, err
 				}
 				if answer, err := client.DeleteVhostLimits(managed, hole.VhostLimits{"max-connections", "max-queues"}); err != nil {
@@ -126,11 +125,10 @@ func terraform() {
 				if err != nil || len(limits) != 1 {
 					return nil, fmt.Errorf("%v: %v", limits, err)
 				}
-				return fields{"description": found.Description, "tracing": found.Tracing, "limits": limits[0].Value,
-					"type": found.DefaultQueueType}, nil
+				return fields{"description": found.Description, "tracing": found.Tracing, "limits": limits[0].Value}, nil
 			},
-			created: fields{"description": "d", "tracing": false, "limits": hole.VhostLimitsValues{"max-queues": 10}, "type": "quorum"},
-			changed: fields{"description": "e", "tracing": false, "limits": hole.VhostLimitsValues{"max-queues": 20}, "type": "classic"},
+			created: fields{"description": "d", "tracing": false, "limits": hole.VhostLimitsValues{"max-queues": 10}},
+			changed: fields{"description": "e", "tracing": false, "limits": hole.VhostLimitsValues{"max-queues": 20}},
 			remove:  func() (*http.Response, error) { return client.DeleteVhost(managed) },
 		},
 		{
