@@ -47,6 +47,7 @@ DUE_SECONDS = 0.003  # for what falls due or dies, before anything else gets a t
 DUE_MESSAGES = 100  # between two looks at the clock
 DUE_SECONDS_MIN, DUE_SECONDS_MAX = 0.001, 0.05  # between two looks at what falls due
 STEPS_SECONDS = 0.002
+QUIET_SECONDS = 0.25  # a client that says nothing for as long, when it is asked to go, is not waited for
 MAINTENANCE_SECONDS = 0.25
 MAINTENANCE_BUSY_SECONDS = 0.002
 VERIFICATION_SECONDS = 0.02
@@ -68,6 +69,11 @@ def default_limits(limits: LimitsSettings) -> dict[str, Values]:
         VHOST_LIMITS: {CONNECTIONS: limits.vhost_connections_max, QUEUES: limits.vhost_queues_max},
         USER_LIMITS: {CONNECTIONS: limits.user_connections_max, CHANNELS: limits.user_channels_max},
     }
+
+
+def has_sent_all(connection: Connection) -> bool:
+    """Has the client's socket taken it?"""
+    return connection.transport is None or not connection.transport.get_write_buffer_size()
 
 
 class Node:
@@ -292,13 +298,21 @@ class Node:
                 session.force(reason)
 
     async def drain(self, reason: str, seconds: float) -> None:
-        """Ask every client to go, and wait until all have gone or the time is over."""
+        """Ask every client to go, and wait until all have gone or the time is over.
+
+        Who has taken what it was sent and says nothing is not waited for: it finds the request when it looks.
+        """
         self.housekeeping_timer.cancel()
         self.empty = self.loop.create_future()
         for session in list(self.sessions):
             session.force(reason)
-        if self.sessions:
-            await asyncio.wait([self.empty], timeout=seconds)
+        ends = self.loop.time() + seconds
+        while self.sessions and self.loop.time() < ends:
+            received = {session: session.connection.received_bytes for session in self.sessions}
+            await asyncio.wait([self.empty], timeout=min(QUIET_SECONDS, ends - self.loop.time()))
+            for session in list(self.sessions):
+                if session.connection.received_bytes == received.get(session) and has_sent_all(session.connection):
+                    session.finish()
         for session in list(self.sessions):
             session.abort()
 

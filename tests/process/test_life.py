@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from flowmq.server.process import DRAIN_SECONDS
 from tests.support.broker import ROOT, STOP_SECONDS, Broker, children, command, environment
-from tests.support.wire import connect
+from tests.support.wire import Client, connect
 
 pytestmark = pytest.mark.flowmq_only
 SHUTDOWN = "CONNECTION_FORCED - broker forced connection closure with reason 'shutdown'"
 OwnBroker = Callable[..., Broker]
+UNREAD_MESSAGES, UNREAD_BYTES = 30, 1 << 20  # more than the sockets of both sides hold
 
 
 def test_sigterm_says_goodbye_to_clients_and_exits_with_zero(own_broker: OwnBroker) -> None:
@@ -38,28 +40,50 @@ def test_without_clients_it_ends_at_once(own_broker: OwnBroker, number: int) -> 
     broker.check_log()
 
 
-def test_no_new_connections_while_stopping(own_broker: OwnBroker) -> None:
-    broker = own_broker()
+def behind(broker: Broker) -> Client:
+    """A client that has not read all it was sent: its socket is full."""
     client = connect(broker.peer)
+    channel = client.channel()
+    queue = channel.queue(auto_delete=True)
+    channel.consume(queue, no_ack=True)
+    with connect(broker.peer) as publisher:
+        publisher.channel().put(queue, *[bytes(UNREAD_BYTES)] * UNREAD_MESSAGES)
+    return client
+
+
+def test_clients_that_say_nothing_are_not_waited_for_and_find_the_close(own_broker: OwnBroker) -> None:
+    broker = own_broker()
+    silent = [connect(broker.peer) for _ in range(3)]
     broker.terminate()
-    close = client.expect("connection.close")  # not answered: the broker is waiting for this client
-    assert close.reply_code == 320
+    assert broker.wait(DRAIN_SECONDS / 2) == 0
+    for client in silent:
+        close = client.expect("connection.close")
+        assert (close.reply_code, close.reply_text) == (320, SHUTDOWN)
+    broker.check_log()
+
+
+def test_a_client_that_is_behind_gets_all_it_was_sent(own_broker: OwnBroker) -> None:
+    broker = own_broker()
+    client = behind(broker)
+    broker.terminate()
+    broker.log.wait_for("SIGTERM received")
     with pytest.raises(OSError, match=r"refused|reset"):
         socket.create_connection(("127.0.0.1", broker.port), 5).recv(1)
-    client.send(0, "connection.close-ok")
-    client.drop()
+    client.expect_close(320, SHUTDOWN)
     assert broker.wait() == 0
+    broker.check_log()
 
 
 def test_second_sigterm_waits_for_nobody(own_broker: OwnBroker) -> None:
     broker = own_broker()
-    stubborn = [connect(broker.peer) for _ in range(3)]
+    clients = [behind(broker) for _ in range(3)]
     broker.terminate()
-    for client in stubborn:
-        client.expect("connection.close")
+    broker.log.wait_for("SIGTERM received")
     broker.terminate()
-    assert broker.wait(8) == 0  # well before the end of the time that clients are given
+    assert broker.wait(DRAIN_SECONDS * 0.8) == 0  # well before the end of the time that clients are given
     broker.check_log()
+    for client in clients:
+        client.drop()
 
 
 def test_clients_in_every_state_do_not_hold_up_the_end(own_broker: OwnBroker) -> None:
