@@ -509,7 +509,7 @@ class Campaign:
         return found
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)
 def test_what_was_promised_outlives_a_power_cut(tmp_path: Path) -> None:
     campaign = Campaign(memory_directory(tmp_path), SEED)
     campaign.run(LIVES, STEPS, CUTS)

@@ -144,6 +144,7 @@ async def test_a_wrong_password_that_becomes_the_right_one_gets_in(door: Authent
     assert await door.user("zoe", "newer", from_loopback=False) is users.by_name["zoe"]
 
 
+@pytest.mark.timeout(300)  # some hundred slow hashes
 async def test_too_many_for_one_user_are_refused_but_from_where_somebody_has_been(door: Authenticator) -> None:
     def ask(number: int, source: str) -> "asyncio.Future[object]":
         answer = asyncio.get_running_loop().create_future()
