@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 from flowmq.amqp.erlang import Atom, Term, term
 from flowmq.amqp.errors import PreconditionFailed
-from flowmq.amqp.tables import INTEGER_TYPE_NAMES, Table
+from flowmq.amqp.tables import INTEGER_TYPE_NAMES, Table, encode_table
 from flowmq.broker.publishing import EXPIRATION_MS_MAX
 from flowmq.broker.settings import CLASSIC, OVERFLOWS, QUORUM, RETRY_TYPES, UNLIMITED
 
@@ -283,3 +283,10 @@ def consumer_timeout_ms(arguments: Table) -> int | None:
     timeout = arguments.get("x-consumer-timeout")
     assert timeout is None or isinstance(timeout, int)
     return timeout
+
+
+def canonical(arguments: Table) -> bytes:
+    """A binding's arguments as octets that are the same for the same arguments in any order."""
+    ordered = Table({name: arguments[name] for name in sorted(arguments)})
+    ordered.types.update(arguments.types)
+    return encode_table(ordered)[4:]

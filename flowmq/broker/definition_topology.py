@@ -9,6 +9,7 @@ from flowmq.amqp.errors import PreconditionFailed
 from flowmq.amqp.tables import Table, decode_table
 from flowmq.broker.arguments import (
     QUEUE_TYPE,
+    canonical,
     check_exchange_arguments,
     check_queue_arguments,
     check_queue_type,
@@ -38,7 +39,6 @@ from flowmq.broker.exchanges import (
 from flowmq.broker.names import RESERVED_PREFIX, octets
 from flowmq.broker.queues import DeclaredQueue
 from flowmq.broker.settings import CLASSIC
-from flowmq.broker.vhost import canonical
 
 if TYPE_CHECKING:
     from flowmq._queue import Queue

@@ -4,7 +4,16 @@ AMQP says nothing of their encoding; UTF-8 is what everyone sends, and surrogate
 unharmed.
 """
 
+import secrets
+from base64 import urlsafe_b64encode
+
 RESERVED_PREFIX = "amq."
+SERVER_NAMED_PREFIX = "amq.gen-"
+
+
+def server_named() -> str:
+    """The name of a queue that a client did not name: nobody can guess it."""
+    return SERVER_NAMED_PREFIX + urlsafe_b64encode(secrets.token_bytes(16)).decode("ascii").rstrip("=")
 
 
 def octets(name: str) -> bytes:

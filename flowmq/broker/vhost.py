@@ -5,8 +5,6 @@ is whoever an exclusive queue belongs to, compared by identity only.
 """
 
 import logging
-import secrets
-from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 
 from flowmq._order import told_ms
@@ -14,29 +12,31 @@ from flowmq._queue import Consumer, Queue
 from flowmq._router import DefaultExchange, Exchange
 from flowmq._tally import ExchangeTally, QueueTally
 from flowmq.amqp.errors import AccessRefused, NotFound, PreconditionFailed
-from flowmq.amqp.tables import Table, encode_table
+from flowmq.amqp.tables import Table
 from flowmq.broker.alternates import Alternates
-from flowmq.broker.arguments import check_exchange_arguments, check_queue_arguments, check_queue_type, queue_type
+from flowmq.broker.arguments import (
+    canonical,
+    check_exchange_arguments,
+    check_queue_arguments,
+    check_queue_type,
+    queue_type,
+)
 from flowmq.broker.definitions import EXCHANGE, QUEUE, Definitions
 from flowmq.broker.exchanges import BINDING_CHECKS, EXCHANGE_TYPES, PREDECLARED, DeclaredExchange, new_exchange
 from flowmq.broker.leases import Leases
 from flowmq.broker.limits import Limits
 from flowmq.broker.memories import Memories
-from flowmq.broker.names import RESERVED_PREFIX, octets, text, without_line_breaks
+from flowmq.broker.names import RESERVED_PREFIX, octets, server_named, text, without_line_breaks
+from flowmq.broker.owners import Owners
 from flowmq.broker.queues import DeclaredQueue, forget_source
 from flowmq.broker.rules import VHostRules
 from flowmq.broker.settings import CLASSIC, ExchangeSettings, queue_settings
 from flowmq.broker.steps import all_at_once, begin_at_once
 from flowmq.broker.vhost_policies import VHostPolicies
 
-SERVER_NAMED_PREFIX = "amq.gen-"
 REPLY_TO = "amq.rabbitmq.reply-to"
 NO_ARGUMENTS = Table()  # of every queue that was declared without any
 log = logging.getLogger("flowmq")
-
-
-def server_named() -> str:
-    return SERVER_NAMED_PREFIX + urlsafe_b64encode(secrets.token_bytes(16)).decode("ascii").rstrip("=")
 
 
 def no_one_to_tell(consumer: Consumer) -> None:
@@ -70,6 +70,7 @@ class VHost:
         self.rules = VHostRules(self)
         self.settings_changed = self.rules.settings_changed  # made once for all queues
         self.leases = Leases()
+        self.owners = Owners()
         self.memories = Memories(name, self.definitions)
         # What those counted that are not there any more.
         self.queues_gone, self.exchanges_gone = QueueTally(), ExchangeTally()
@@ -186,11 +187,6 @@ class VHost:
             self.definitions.exchange_deleted(self.name, declared.name)
         return sources
 
-    def _bindings_gone(self, source: DeclaredExchange) -> None:
-        """An auto-delete exchange goes when the last binding from it goes."""
-        if source.is_left_over:
-            self.remove_exchange(source)
-
     def check_not_reserved_queue(self, name: str) -> None:
         """One that is there already may have such a name."""
         if name not in self.queues:
@@ -208,10 +204,18 @@ class VHost:
 
     def queue(self, name: str, owner: object) -> DeclaredQueue:
         """A queue that `owner` may use."""
-        declared = self.queues.get(name)
+        declared = self.existing_queue(name)
         if declared is None:
             raise NotFound(f"no queue '{name}' in vhost '{self.name}'")
         declared.check_access(owner)
+        return declared
+
+    def existing_queue(self, name: str) -> DeclaredQueue | None:
+        """One that its owner has left behind goes now."""
+        declared = self.queues.get(name)
+        if declared is not None and self.owners.has_left(declared):
+            self.delete_queue(declared)
+            return None
         return declared
 
     def declare_queue(
@@ -228,7 +232,7 @@ class VHost:
         name = without_line_breaks(name)
         arguments = Table() if arguments is None else arguments
         self.queues_declared += 1
-        existing = self.queues.get(name)
+        existing = self.existing_queue(name)
         if existing is not None:
             existing.check_access(owner)
             existing.check_equivalent(
@@ -244,7 +248,8 @@ class VHost:
         check_queue_arguments(where, arguments)
         check_queue_type(where, queue_type(arguments), durable=durable, exclusive=exclusive, auto_delete=auto_delete)
         declared = self.make_queue(name, durable and not exclusive, auto_delete, arguments)
-        declared.owner = owner if exclusive else None
+        if exclusive:
+            self.owners.begin(declared, owner)
         return self.add_queue(declared)
 
     def add_queue(self, declared: DeclaredQueue) -> DeclaredQueue:
@@ -293,13 +298,15 @@ class VHost:
         self.queues_gone.keep(declared.queue)
         self.queues_deleted += 1
         self.leases.end(declared)
+        self.owners.end(declared)
         self.memories.forget(QUEUE, declared.name)
         if declared.durable:
             self.definitions.queue_deleted(self.name, declared.name)
         for consumer in declared.queue.consumers:
             self.consumer_cancelled(consumer)
         for source in sources:
-            self._bindings_gone(source)
+            if source.is_left_over:
+                self.remove_exchange(source)
         return dropped
 
     def consumer_left(self, queue: Queue) -> None:
@@ -319,8 +326,7 @@ class VHost:
             self.delete_queue(declared)
 
     def owner_left(self, owner: object) -> None:
-        for declared in [queue for queue in self.queues.values() if queue.owner is owner]:
-            self.delete_queue(declared)
+        begin_at_once(self.owners.leave(owner, self.delete_queue), self.begin)
 
     # ------------------------------------------------------------------------------------------------- bindings
 
@@ -370,8 +376,8 @@ class VHost:
         return source.exchange.bind(target, octets(key), canonical(arguments))
 
     def _unbind(self, source: DeclaredExchange, target: Queue | Exchange, key: str, arguments: Table) -> None:
-        if source.exchange.unbind(target, octets(key), canonical(arguments)):
-            self._bindings_gone(source)
+        if source.exchange.unbind(target, octets(key), canonical(arguments)) and source.is_left_over:
+            self.remove_exchange(source)
 
     # ------------------------------------------------------------------------------------------- after a restart
 
@@ -391,10 +397,3 @@ class VHost:
         queue = self.queues[destination]
         self._bind(origin, queue.queue, key, arguments)
         queue.sources |= {origin}
-
-
-def canonical(arguments: Table) -> bytes:
-    """A binding's arguments as octets that are the same for the same arguments in any order."""
-    ordered = Table({name: arguments[name] for name in sorted(arguments)})
-    ordered.types.update(arguments.types)
-    return encode_table(ordered)[4:]

@@ -31,11 +31,11 @@ from flowmq.amqp.methods import (
 from flowmq.amqp.tables import Table
 from flowmq.broker.arguments import with_type
 from flowmq.broker.exchanges import PREDECLARED
-from flowmq.broker.names import octets, without_line_breaks
+from flowmq.broker.names import octets, server_named, without_line_breaks
 from flowmq.broker.permissions import CONFIGURE, EXCHANGE, QUEUE, READ, WRITE
 from flowmq.broker.queues import DeclaredQueue
 from flowmq.broker.settings import CLASSIC
-from flowmq.broker.vhost import REPLY_TO, server_named
+from flowmq.broker.vhost import REPLY_TO
 from flowmq.server.asking import (
     MESSAGE_COUNT_MAX,
     access_of,
@@ -120,7 +120,7 @@ def queue_declare(session: "Session", channel: Channel, method: QueueDeclare) ->
         if method.queue:
             vhost.check_not_reserved_queue(name)
         check_declaration(session, QUEUE, name, DEAD_LETTER_EXCHANGE, method.arguments)
-        existing = vhost.queues.get(name)
+        existing = vhost.existing_queue(name)
         kind = vhost.default_queue_type
         if kind != CLASSIC and existing is not None:  # the default may have been another one when it was declared
             kind = existing.settings.queue_type
@@ -189,7 +189,7 @@ def queue_unbind(session: "Session", channel: Channel, method: QueueUnbind) -> N
     vhost = vhost_of(session)
     key = method.routing_key if method.queue or method.routing_key else name
     check_binding(session, QUEUE, name, method.exchange, key)
-    if name in vhost.queues:
+    if vhost.existing_queue(name) is not None:
         declared = vhost.queue(name, session)
         vhost.unbind_queue(declared, method.exchange, key, method.arguments)
     answer(session, channel, method, QueueUnbindOk())
@@ -212,7 +212,7 @@ def queue_delete(session: "Session", channel: Channel, method: QueueDelete) -> N
     name = queue_name(session, channel, method.queue)
     access_of(session).check(CONFIGURE, QUEUE, name)
     dropped = 0
-    if name in vhost.queues:
+    if vhost.existing_queue(name) is not None:
         declared = vhost.queue(name, session)
         declared.check_deletable(if_unused=method.if_unused, if_empty=method.if_empty)
         dropped = vhost.delete_queue(declared)
