@@ -59,9 +59,11 @@ def look_again():
     elif now_ns() - last_ns >= awake_ns:
         is_awake = False
         return
-    if look is not None:
-        look(LOOK_NS)
-    call_soon(look_again)
+    try:
+        if look is not None:
+            look(LOOK_NS)
+    finally:
+        call_soon(look_again)
 
 
 cdef void want_loop() noexcept nogil:

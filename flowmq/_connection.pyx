@@ -128,6 +128,8 @@ cdef class Connection(Peer):
         return self.read(start, end)
 
     def eof_received(self):
+        tell_time()
+        self.session.client_left()
         return False
 
     def pause_writing(self):
@@ -502,8 +504,7 @@ cdef class Connection(Peer):
                 if not frame_declares(at):
                     self.hold()
                     return 0
-            self.number = 0
-            self.method = 0
+            self.number = self.method = 0
             number = load_short(at + 1)
             payload_bytes = load_long(at + 3)
             if payload_bytes > self.frame_payload_max or (
@@ -638,8 +639,7 @@ cdef class Connection(Peer):
         if self.position == end:
             return False
         if self.position[0] != FRAME_END:
-            self.number = 0
-            self.method = 0
+            self.number = self.method = 0
             raise self.frame_error(BODY_TYPE, (<const char *>octets)[:min(count, <uint64_t>SHOWN_OCTETS_MAX + 1)],
                                    f"{{invalid_frame_end_marker,{self.position[0]}}}")
         self.position += 1

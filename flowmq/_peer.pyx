@@ -166,27 +166,35 @@ def look_at_gathering():
 
 cdef int write_gathered() except -1:
     global gathering_count, gathering_peers
-    cdef Peer peer
     cdef list peers = gathering_peers
     gathering_peers = []
     gathering_count = 0
-    for peer in peers:
-        if peer.dirty == GATHERING:
-            peer.dirty = CLEAN
-            peer.flush()
-    return 0
+    return write_all(peers, GATHERING)
 
 
 cdef int write_dirty() except -1:
     # A write can tell a protocol at once that its transport is full; that dirties nobody, so one round is enough. Were
     # there more, the scheduled callback would take them.
     global dirty_peers
-    cdef Peer peer
     cdef list peers = dirty_peers
     dirty_peers = []
+    return write_all(peers, DIRTY)
+
+
+cdef int write_all(list peers, Dirty dirty) except -1:
+    """Those that are still in that state. An error of one keeps none of the others from it."""
+    cdef Peer peer
+    failed = None
     for peer in peers:
+        if peer.dirty != dirty:
+            continue
         peer.dirty = CLEAN
-        peer.flush()
+        try:
+            peer.flush()
+        except Exception as error:
+            failed = error
+    if failed is not None:
+        raise failed
     return 0
 
 

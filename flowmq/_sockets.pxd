@@ -41,8 +41,8 @@ cdef class SocketTransport:
     cdef tuple names                # of both ends: peername, sockname
     cdef uint32_t watched           # the events that its epoll looks for; 0: it does not know the socket
     cdef bint reading               # does the connection want to be read?
-    cdef bint closing               # nothing more is read, and nothing more is taken to be written
-    cdef bint ended                 # nor is what had been taken written any more
+    cdef bint closing               # nothing more is read, and once all is written it ends
+    cdef bint ended                 # nothing more is written either
     cdef bint full                  # more waits than the upper limit, and the connection was told so
     cdef object broken              # the error of a write; what was received before it is still read
     cdef object pending             # a deque of what waits to be written: bytes and memoryviews; None: nothing

@@ -144,6 +144,7 @@ cdef class SocketTransport:
                 self.sockets.round_streams = False
             return self.peer.received(count)
         if count == 0:
+            self.peer.eof_received()
             self.close()
         elif not is_for_later(errno):
             self.end(os_error(errno))
@@ -163,24 +164,27 @@ cdef class SocketTransport:
             operation = EPOLL_CTL_ADD
         elif wanted == 0:
             operation = EPOLL_CTL_DEL
-        self.watched = wanted
         event.events = wanted
         event.data.ptr = <void *>self
-        return control(self.sockets.epoll, operation, self.descriptor, &event)
+        if epoll_ctl(self.sockets.epoll, operation, self.descriptor, &event) < 0:
+            # There may be no memory for another one. Nobody would ever look at it again.
+            return self.end(os_error(errno))
+        self.watched = wanted
+        return 0
 
     # -------------------------------------------------------------------------------------------------- writing
 
     cdef int write_output(self, OutputBuffer *output) except -1:
         cdef Py_ssize_t count = 0
         self.unanswered_reads = 0
-        if self.closing or self.broken is not None:
+        if self.ended or self.broken is not None:
             output_clear(output)
             return 0
         if self.pending_bytes == 0:
             count = send(self.descriptor, output.data, output.used, MSG_DONTWAIT | MSG_NOSIGNAL)
             if count == output.used:
                 output_sent(output)
-                return 0
+                return self.end(None) if self.closing else 0
             if count < 0 and not is_for_later(errno):
                 output_clear(output)
                 return self.write_failed(errno)
@@ -193,7 +197,7 @@ cdef class SocketTransport:
     cdef int write_parts(self, list parts) except -1:
         cdef bint is_first = self.pending_bytes == 0
         self.unanswered_reads = 0
-        if self.closing or self.broken is not None:
+        if self.ended or self.broken is not None:
             return 0
         for part in parts:
             self.keep(part)
@@ -267,7 +271,8 @@ cdef class SocketTransport:
         elif not self.full and self.pending_bytes > self.high_bytes:
             self.full = True
             self.peer.pause_writing()
-        if self.closing and self.pending_bytes == 0:
+        # What the connection had kept while there was no room comes next, also after close().
+        if self.closing and self.pending_bytes == 0 and self.peer.waiting_bytes() == 0:
             return self.end(None)
         return self.watch()
 
@@ -338,8 +343,11 @@ cdef class Sockets:
             self.loop.call_soon(peer.connection_lost, error)
             return
         self.transports.add(transport)
-        peer.connection_made(transport)
-        transport.watch()
+        try:
+            peer.connection_made(transport)
+            transport.watch()
+        except Exception as error:
+            self.failed(transport, error)
 
     def watch_journal(self, int descriptor):
         """current_journal().completed() is called when it is readable."""

@@ -109,18 +109,27 @@ class Listeners:
 
 
 async def bound_sockets(loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[socket.socket]:
-    """One for each address that the name stands for."""
+    """One for each address that the name stands for, unless it is of a kind that this machine does not have (IPv6)."""
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     opened: list[socket.socket] = []
+    unsupported: OSError | None = None
     try:
         for family, kind, protocol, _, where in dict.fromkeys(found):
-            listening = socket.socket(family, kind, protocol)
+            try:
+                listening = socket.socket(family, kind, protocol)
+            except OSError as error:
+                if error.errno != errno.EAFNOSUPPORT:
+                    raise
+                unsupported = error
+                continue
             opened.append(listening)
             listening.setblocking(False)
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             listening.bind(where)
+        if unsupported is not None and not opened:
+            raise unsupported
     except OSError:
         for listening in opened:
             listening.close()

@@ -47,10 +47,6 @@ log = logging.getLogger("flowmq")
 Handler = Callable[["Session", int, Method], None]
 
 
-def nothing_more() -> None:
-    pass
-
-
 class Session:
     """What the compiled connection calls with everything that does not come per message."""
 
@@ -77,7 +73,6 @@ class Session:
         self.vhost: VHost | None = None
         self.access: Access | None = None  # of that user in that virtual host
         self.stop_waiting: Callable[[], None] | None = None  # for a log-in
-        self.mechanism = ""
         self.channel_max = self.frame_max = 0
         self.heartbeat_seconds = 0
         self.heartbeat: Heartbeat | None = None
@@ -144,6 +139,12 @@ class Session:
     def cannot_send(self, error: AMQPError) -> None:
         """Later: somebody else's read may have led to it."""
         self.node.loop.call_soon(self.failed, 0, 0, 0, error)
+
+    def client_left(self) -> None:
+        """Nothing more comes. What is on its way to it is still written, for a while."""
+        if self.connection.outgoing_bytes:
+            self.connection.begin_closing()
+            self._release(self._close_transport)
 
     def lost(self, error: Exception | None) -> None:
         self.deadline.cancel()
@@ -358,7 +359,7 @@ class Session:
                 # It may be one that never reads it.
                 self.abort_later(CLOSE_OK_SECONDS_MAX)
 
-    def _release(self, then: Callable[[], None] = nothing_more) -> None:
+    def _release(self, then: Callable[[], None] = lambda: None) -> None:
         """Give everything back that this connection holds: deliveries, consumers, exclusive queues."""
         if self.heartbeat is not None:
             self.heartbeat.stop()

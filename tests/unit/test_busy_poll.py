@@ -62,3 +62,16 @@ def test_switched_off(plane: Plane) -> None:
     client = plane.client(1)
     set_busy_poll(plane.loop.call_soon, 0)
     assert looks(client) == 0
+
+
+def test_an_error_of_a_look_is_not_the_last_look(plane: Plane) -> None:
+    def fail(_: int) -> None:
+        raise RuntimeError("ours")
+
+    client = plane.client(1)
+    set_busy_poll(plane.loop.call_soon, LONG_NS, fail)
+    assert looks(client) == 1
+    plane.loop.soon.clear()
+    with pytest.raises(RuntimeError, match="ours"):
+        look_again()
+    assert [callback for callback, _ in plane.loop.soon] == [look_again]

@@ -3,6 +3,8 @@
 A turn of the event loop is what `plane.loop.run` does; reads before it are of one turn.
 """
 
+import pytest
+
 from tests.unit.support_plane import Client, Plane, decode, publish_frames
 
 FEW = 4  # connections for which nothing is gathered
@@ -90,3 +92,26 @@ def test_gathering_ends_though_there_is_always_more_to_read() -> None:
         plane.loop.run()
         assert len(delivered(many[0])) == 1 + turns
         assert [len(delivered(client)) for client in many[1:]] == [1] * (MANY - 1)
+
+
+def fail(_: bytes) -> None:
+    raise RuntimeError("ours")
+
+
+def test_an_error_of_one_write_keeps_none_of_the_others_from_theirs() -> None:
+    with Plane() as plane:
+        publisher, few = plane.client(1), consumers(plane, FEW)
+        few[1].transport.write = fail  # type: ignore[method-assign]
+        with pytest.raises(RuntimeError, match="ours"):
+            publisher.read(to_each(FEW))
+        assert written(few) == [1, 0, 1, 1]
+
+
+def test_nor_among_those_that_were_gathered() -> None:
+    with Plane() as plane:
+        publisher, many = plane.client(1), consumers(plane, MANY)
+        many[1].transport.write = fail  # type: ignore[method-assign]
+        publisher.read(to_each(MANY))
+        with pytest.raises(RuntimeError, match="ours"):
+            plane.loop.run()
+        assert written(many) == [1, 0, 1, 1, 1, 1, 1, 1, 1, 1]

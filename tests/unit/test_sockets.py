@@ -302,6 +302,58 @@ def test_a_client_that_closes_and_never_reads_what_is_left_has_its_time(
     assert client.accepted.fileno() == -1
 
 
+def test_the_answer_to_a_farewell_is_written_although_there_was_no_room_for_it(stack: ExitStack) -> None:
+    house = House(stack, outgoing_bytes_max=1_000_000)
+    client = Client(house, receive=SMALL, send=SMALL).open()
+    client.call("queue.declare", queue="q")
+    client.call("basic.consume", queue="q", consumer_tag="c", no_ack=True)
+    client.send(publish_frames(1, "q", b"x" * 400_000))
+    client.until(lambda: client.connection.paused)
+    client.send(codec.method_frame(0, "connection.close", reply_code=200))
+    client.until(lambda: client.has_ended)
+    assert [method.name for method in decode(client.received)] == ["basic.deliver", "connection.close-ok"]
+    house.settle()
+    assert client.connection.transport is None
+
+
+def half_closed_and_owed_something(house: House) -> Client:
+    client = Client(house, receive=SMALL, send=SMALL).open()
+    client.call("queue.declare", queue="q")
+    client.call("basic.consume", queue="q", consumer_tag="c", no_ack=True)
+    client.send(publish_frames(1, "q", b"x" * 100_000))
+    client.until(lambda: not client.unsent and client.connection.outgoing_bytes)
+    client.socket.shutdown(socket.SHUT_WR)
+    return client
+
+
+def test_who_has_ended_its_side_gets_what_was_on_its_way_and_nothing_more(stack: ExitStack) -> None:
+    house = House(stack)
+    client, other = half_closed_and_owed_something(house), Client(house).open()
+    house.settle()
+    other.send(publish_frames(1, "q", b"for others"))
+    house.settle()
+    assert house.plane.queue("q").message_count == 1
+    client.until(lambda: client.has_ended)
+    assert [method.body for method in decode(client.received)] == [b"x" * 100_000]
+    house.settle()
+    assert client.connection.transport is None
+
+
+def test_who_has_ended_its_side_and_never_reads_has_its_time(stack: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    house = House(stack)
+    client = half_closed_and_owed_something(house)
+    asked: list[tuple[float, Callable[[], None]]] = []
+    monkeypatch.setattr(house.plane.loop, "call_later", lambda *what: asked.append(what) or Timer())
+    house.settle()
+    assert client.connection.transport is not None
+    ((seconds, give_up),) = asked
+    assert 10 <= seconds <= 60
+    give_up()
+    house.settle()
+    assert client.connection.transport is None
+    assert client.accepted.fileno() == -1
+
+
 def test_aborted_with_much_still_to_be_written(stack: ExitStack) -> None:
     house = House(stack, outgoing_bytes_max=1_000_000)
     client = Client(house, receive=SMALL, send=SMALL).open()
@@ -364,18 +416,29 @@ def test_reset_says_so(house: House, caplog: pytest.LogCaptureFixture) -> None:
     assert "Connection reset by peer" in caplog.text
 
 
+def fail(*_: object) -> None:
+    raise RuntimeError("ours")
+
+
 def test_an_error_of_ours_ends_one_connection_alone(house: House) -> None:
     client, other = Client(house).open(), Client(house).open()
-
-    def fail(*_: object) -> None:
-        raise RuntimeError("ours")
-
     client.session.method = fail  # type: ignore[method-assign]
     client.session.failed = fail  # type: ignore[method-assign]
     client.send(codec.method_frame(1, "basic.qos", prefetch_count=1))
     house.settle()
     assert [str(found["exception"]) for found in house.errors] == ["ours"]
     assert client.connection.transport is None
+    other.call("basic.qos", prefetch_count=1)
+
+
+def test_an_error_of_ours_at_the_beginning_ends_that_connection_alone(house: House) -> None:
+    other = Client(house).open()
+    house.plane.node.session_began = fail  # type: ignore[method-assign]
+    client = Client(house)
+    house.settle()
+    assert [str(found["exception"]) for found in house.errors] == ["ours"]
+    assert client.accepted.fileno() == -1
+    assert len(house.sockets) == 1
     other.call("basic.qos", prefetch_count=1)
 
 
