@@ -16,6 +16,7 @@ class Consumer:
     no_ack: bool
     exclusive: bool
     priority: int
+    timeout_ms: int
     prefetch_count: int
     arguments: Mapping[str, object]
     delivered: int

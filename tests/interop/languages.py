@@ -142,6 +142,14 @@ SPRING = Language(
     (("mvn", "-q", "-B", "compile", "dependency:copy-dependencies"),),
 )
 DATADOG = Language("Datadog", (sys.executable,), (), (("sh", "setup.sh"),), on_request=True)
+ADMIN = Language(
+    "rabbitmqadmin",
+    ("cargo",),
+    ("cargo", "libssl-dev", "pkg-config"),
+    (("sh", "setup.sh"),),
+    {"RABBITMQADMIN": f"{WORK}/rabbitmqadmin/bin/rabbitmqadmin"},
+    on_request=True,
+)
 CONTAINERS = Language(
     "testcontainers",
     ("java", "mvn"),
@@ -177,6 +185,7 @@ TOOLS = (
         *("Datadog", "38.7.0", DATADOG),
         (f"{WORK}/datadog/bin/python", str(HERE / "python" / "datadog_program.py")),
     ),
+    Library("rabbitmqadmin", "2.35.0", ADMIN, (sys.executable, str(HERE / "python" / "rabbitmqadmin_program.py"))),
     Library("KEDA", "2.21.0", KEDA, (f"{WORK}/keda/keda",)),
     Library(
         *("testcontainers-java", "2.0.5", CONTAINERS),

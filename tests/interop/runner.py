@@ -53,6 +53,7 @@ SAID_AT_LEAST = {
     "Spring Boot": 9,
     "Telegraf": 9,
     "Datadog": 8,
+    "rabbitmqadmin": 71,
     "KEDA": 22,
     "testcontainers-java": 17,
     "testcontainers-python": 3,

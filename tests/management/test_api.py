@@ -354,3 +354,13 @@ def test_columns_of_single_objects(api: Api, amqp: Channel, name: str, path: str
     amqp.put(name, b"x")
     answer = api.ask_encoded("GET", path.format(queue=name), None)
     assert answer.json == json.loads(json.dumps(expected).replace("{queue}", name))
+
+
+def test_how_long_a_consumer_may_hold_a_message(api: Api, amqp: Channel, name: str) -> None:
+    amqp.queue(name, exclusive=True, arguments={"x-consumer-timeout": 600_000})
+    amqp.queue(f"{name} without", exclusive=True)
+    amqp.consume(name)
+    amqp.consume(name, arguments={"x-consumer-timeout": 300_000})
+    amqp.consume(f"{name} without")
+    shown = [one["consumer_timeout"] for one in api.get("consumers", "/") if one["queue"]["name"].startswith(name)]
+    assert sorted(shown) == [0, 300_000, 600_000]

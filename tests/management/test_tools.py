@@ -19,6 +19,7 @@ FITTING: dict[str, Any] = {
     "string": lambda value: isinstance(value, str),
     "boolean": lambda value: isinstance(value, bool),
     "list": lambda value: isinstance(value, list),
+    "object": lambda value: isinstance(value, dict),
 }
 
 

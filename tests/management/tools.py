@@ -92,6 +92,31 @@ TABLE = [
         },
     ),
     Asked("Telegraf", "federation-links", {"": "list"}),
+    Asked(
+        "rabbitmqadmin v2",
+        "nodes/{node}/memory",
+        keys(
+            "int",
+            *("connection_readers", "connection_writers", "connection_channels", "connection_other", "queue_procs"),
+            *("quorum_queue_procs", "stream_queue_procs", "stream_queue_replica_reader_procs", "plugins", "other_proc"),
+            *("stream_queue_coordinator_procs", "metadata_store", "metrics", "mgmt_db", "mnesia", "quorum_ets"),
+            *("metadata_store_ets", "other_ets", "binary", "msg_index", "code", "atom", "other_system"),
+            *("allocated_unused", "reserved_unallocated", "total.rss", "total.allocated", "total.erlang"),
+            under="memory.",
+        )
+        | keys("string", "memory.strategy"),
+    ),
+    Asked("rabbitmqadmin v2", "overview", keys("object", "cluster_tags", "node_tags")),
+    Asked(
+        "rabbitmqadmin v2",
+        "consumers",
+        {
+            **keys("string", "consumer_tag", "queue.name", "channel_details.name", under="[]."),
+            **keys("int", "consumer_timeout", "prefetch_count", "channel_details.number", under="[]."),
+            **keys("boolean", "active", "ack_required", "exclusive", under="[]."),
+            **keys("object", "[].arguments"),
+        },
+    ),
     Asked("Datadog", "vhosts", keys("string", "[].name")),
     Asked(
         "Datadog",

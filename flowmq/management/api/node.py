@@ -40,8 +40,8 @@ async def overview(call: Call) -> Any:
         "product_name": PRODUCT,
         "rabbitmq_version": RABBITMQ_VERSION,
         "cluster_name": status["cluster_name"],
-        "cluster_tags": [],
-        "node_tags": [],
+        "cluster_tags": {},
+        "node_tags": {},
         "erlang_version": f"Python {status['python_version']}",
         "erlang_full_version": f"FlowMQ {__version__} on Python {status['python_version']}",
         "release_series_support_status": "supported",
@@ -107,6 +107,16 @@ UNCOUNTED = (
     *("gc_num", "gc_bytes_reclaimed", "context_switches", "io_read_count", "io_read_bytes", "io_read_avg_time"),
     *("io_seek_count", "io_seek_avg_time", "io_reopen_count", "mnesia_ram_tx_count", "mnesia_disk_tx_count"),
     *("msg_store_read_count", "msg_store_write_count", "queue_index_read_count", "queue_index_write_count"),
+)
+
+
+# Parts of an Erlang node's memory that there are none of here. Tools want each of them.
+MEMORY_OF_ERLANG = (
+    *("connection_readers", "connection_writers", "connection_channels", "connection_other", "queue_procs"),
+    *("queue_slave_procs", "quorum_queue_procs", "stream_queue_procs", "stream_queue_replica_reader_procs"),
+    *("stream_queue_coordinator_procs", "plugins", "metadata_store", "other_proc", "metrics", "mgmt_db", "mnesia"),
+    *("quorum_ets", "metadata_store_ets", "other_ets", "msg_index", "code", "atom", "allocated_unused"),
+    "reserved_unallocated",
 )
 
 
@@ -191,7 +201,16 @@ async def node_memory(call: Call) -> Any:
         raise not_found()
     other = status["resident_bytes"] - status["message_bytes"]
     total = {"rss": status["resident_bytes"], "allocated": status["resident_bytes"], "erlang": other}
-    return {"memory": {"messages": status["message_bytes"], "other": max(0, other), "total": total, "strategy": "rss"}}
+    memory = {
+        **dict.fromkeys(MEMORY_OF_ERLANG, 0),
+        "binary": status["message_bytes"],
+        "other_system": max(0, other),
+        "messages": status["message_bytes"],
+        "other": max(0, other),
+        "total": total,
+        "strategy": "rss",
+    }
+    return {"memory": memory}
 
 
 @route("GET", "/api/cluster-name")

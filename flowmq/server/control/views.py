@@ -368,6 +368,11 @@ def activity(found: RunningConsumer) -> str:
     return "waiting" if found.declared.queue.single_active else "starting"
 
 
+def consumer_timeout_ms(found: RunningConsumer) -> int:
+    """For how long it may hold a message; 0 is for ever."""
+    return int(found.consumer.timeout_ms or found.declared.settings.consumer_timeout_ms or 0)
+
+
 CONSUMER_VIEW: dict[str, Callable[[RunningConsumer], Any]] = {
     "consumer_tag": lambda found: text(found.consumer.tag),
     "queue": lambda found: {"name": found.declared.name, "vhost": found.vhost.name},
@@ -375,6 +380,7 @@ CONSUMER_VIEW: dict[str, Callable[[RunningConsumer], Any]] = {
     "ack_required": lambda found: not found.consumer.no_ack,
     "exclusive": lambda found: found.consumer.exclusive,
     "prefetch_count": lambda found: found.consumer.prefetch_count,
+    "consumer_timeout": consumer_timeout_ms,
     "priority": lambda found: found.consumer.priority,
     "active": lambda found: found.consumer.active,
     "activity_status": activity,
