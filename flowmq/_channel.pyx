@@ -15,7 +15,7 @@ from flowmq._frame cimport (
     store_long_long, store_short,
 )
 from flowmq._message cimport count_size, message_names, message_release, message_retain
-from flowmq._peer cimport Peer, current_journal, unacked_allowed
+from flowmq._peer cimport CLEAN, Peer, current_journal, unacked_allowed
 from flowmq._order cimport queue_now
 from flowmq._queue cimport publish_refused
 from flowmq._returns cimport Returns
@@ -183,7 +183,8 @@ cdef class Channel(ContentReceiver):
             if self.peer.owing is None:
                 self.peer.owing = []
             self.peer.owing.append(self)
-            self.peer.mark_dirty()
+            if self.peer.dirty == CLEAN:
+                self.peer.mark_gathering()
         return 0
 
     cdef RouteSet find_routes(self):

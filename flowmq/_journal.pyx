@@ -556,7 +556,7 @@ cdef class Journal(RecordWriter):
         return self.sent_bytes > BEHIND_BYTES
 
     cdef bint may_wait(self) noexcept:
-        return not self.error and not self.hungry and (self.batch == NULL or not self.batch.sync)
+        return not self.error and not self.hungry
 
     # ------------------------------------------------------------------------------------- definitions and deletion
 

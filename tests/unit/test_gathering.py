@@ -3,20 +3,28 @@
 A turn of the event loop is what `plane.loop.run` does; reads before it are of one turn.
 """
 
+from pathlib import Path
+
 import pytest
 
-from tests.unit.support_plane import Client, Plane, decode, publish_frames
+from flowmq._peer import disk_progressed
+from tests.crash.power_cut import DurablePlane
+from tests.unit.support_plane import Client, Plane, confirmed, decode, publish_frames
 
 FEW = 4  # connections for which nothing is gathered
 MANY = 10
+SEGMENT_BYTES = 1 << 20
 ENOUGH = 16384  # octets that need not wait for more
 
 
-def consumers(plane: Plane, count: int) -> list[Client]:
+def consumers(plane: Plane, count: int, *, durable: bool = False) -> list[Client]:
     """A connection for each of as many queues."""
     clients = [plane.client(1) for _ in range(count)]
     for at, client in enumerate(clients):
-        client.call(1, "queue.declare", queue=f"q{at}")
+        client.send(1, "queue.declare", queue=f"q{at}", durable=durable)
+        if isinstance(plane, DurablePlane):
+            plane.settle()
+        assert [method.name for method in client.received()] == ["queue.declare-ok"]
         client.call(1, "basic.consume", queue=f"q{at}", consumer_tag="c", no_ack=True)
     return clients
 
@@ -115,3 +123,56 @@ def test_nor_among_those_that_were_gathered() -> None:
         with pytest.raises(RuntimeError, match="ours"):
             plane.loop.run()
         assert written(many) == [1, 0, 1, 1, 1, 1, 1, 1, 1, 1]
+
+
+def persistent(count: int) -> bytes:
+    return b"".join(publish_frames(1, f"q{at}", b"kept", {"delivery_mode": 2}) for at in range(count))
+
+
+def test_confirms_of_many_connections_wait_as_long_as_deliveries_do(tmp_path: Path) -> None:
+    with DurablePlane(tmp_path, SEGMENT_BYTES) as plane:
+        publishers = [plane.client(1) for _ in range(MANY)]
+        for at, publisher in enumerate(publishers):
+            publisher.send(1, "queue.declare", queue=f"q{at}", durable=True)
+            plane.settle()
+            publisher.send(1, "confirm.select")
+            publisher.take()
+        for publisher in publishers:
+            publisher.read(persistent(1))
+        plane.journal.thread.wait(plane.journal.submitted)
+        disk_progressed()
+        assert written(publishers) == [0] * MANY
+        plane.loop.run()
+        assert written(publishers) == [1] * MANY
+        assert [confirmed(decode(publisher.take())) for publisher in publishers] == [[1]] * MANY
+
+
+def test_what_is_published_meanwhile_is_one_batch_of_the_journal(tmp_path: Path) -> None:
+    with DurablePlane(tmp_path, SEGMENT_BYTES) as plane:
+        publisher, many = plane.client(1), consumers(plane, MANY, durable=True)
+        publisher.call(1, "confirm.select")
+        plane.settle()
+        before = plane.journal.submitted
+        for _ in range(3):
+            publisher.read(persistent(MANY))
+        assert plane.journal.submitted == before
+        plane.loop.run()
+        assert plane.journal.submitted == before + 1
+        assert [len(delivered(client)) for client in many] == [3] * MANY
+        plane.settle()
+        assert confirmed(decode(publisher.take())) == list(range(1, 3 * MANY + 1))
+
+
+def test_who_publishes_alone_waits_for_nobody(tmp_path: Path) -> None:
+    with DurablePlane(tmp_path, SEGMENT_BYTES) as plane:
+        publisher = plane.client(1)
+        publisher.send(1, "queue.declare", queue="q0", durable=True)
+        plane.settle()
+        publisher.send(1, "confirm.select")
+        publisher.take()
+        before = plane.journal.submitted
+        publisher.read(persistent(1))
+        assert plane.journal.submitted == before + 1
+        plane.journal.thread.wait(plane.journal.submitted)
+        disk_progressed()
+        assert confirmed(decode(publisher.take())) == [1]
