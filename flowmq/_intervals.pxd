@@ -1,41 +1,54 @@
 # A set of sequence numbers kept as ranges: which messages of a queue are done with.
 #
-# Made for numbers that come nearly in order: memory and time follow the number of ranges, not of numbers. Only grows;
-# holds no messages and knows no queues.
+# Made for numbers that come nearly in order: memory and time follow the number of ranges, not of numbers. Those that
+# come in any order cost little more: ranges lie in chunks, and none of the other chunks is moved. Only grows; holds
+# no messages and knows no queues.
 #
 # The ranges are closed, sorted, and neither overlap nor touch: between any two there is a number that is missing.
 # Numbers are anything below 2^64.
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int32_t, uint64_t
 
 cdef struct Interval:
     uint64_t first
     uint64_t last               # belongs to it
 
+cdef struct Chunk:
+    Interval *items             # owned
+    int32_t count
+    int32_t capacity
+
 cdef class IntervalSet:
-    cdef Interval *storage      # or NULL
-    cdef Py_ssize_t capacity
-    cdef Py_ssize_t head        # storage[head] is the lowest range: there is room on both sides
-    cdef Py_ssize_t touched     # the range last added to or found
+    cdef Chunk *chunks          # in order, none of them empty; `only` while one is enough
+    cdef Chunk only
+    cdef Py_ssize_t chunks_count
+    cdef Py_ssize_t chunks_capacity
+    cdef Py_ssize_t chunk       # the range last added to or found is in that chunk, ...
+    cdef Py_ssize_t position    # ... and there at that place
+    cdef Py_ssize_t walked          # the chunk that at() was in last, ...
+    cdef Py_ssize_t walked_past     # ... and how many ranges are in those before
     cdef readonly Py_ssize_t count          # ranges
     cdef readonly uint64_t total            # numbers covered, modulo 2^64
 
     # Covers first to last, both included. Returns False when they all were already. O(1) when this extends the range
-    # last touched or the lowest one. Raises ValueError when first > last; a failed call changes nothing.
+    # last touched. Raises ValueError when first > last; a failed call changes nothing.
     cdef bint add(self, uint64_t first, uint64_t last) except -1
     cdef bint contains(self, uint64_t number) noexcept nogil
     # The end of the range with that number, which is not 0, in it; 0 when there is none.
     cdef uint64_t covered_up_to(self, uint64_t number) noexcept nogil
     cdef void clear(self) noexcept
+    # Range `index` < count, in order from 0, until something is added; quick when the indices grow.
+    cdef const Interval *at(self, Py_ssize_t index) noexcept nogil
 
-    cdef inline const Interval *at(self, Py_ssize_t index) noexcept nogil:
-        # Range `index` < count, in order from 0. The ranges lie one behind the other; add and clear move them.
-        return &self.storage[self.head + index]
-
-    cdef Py_ssize_t locate(self, uint64_t number) noexcept nogil
-    cdef Py_ssize_t search(self, uint64_t number, Py_ssize_t low, Py_ssize_t high) noexcept nogil
-    cdef bint insert(self, Py_ssize_t index, uint64_t first, uint64_t last) except -1
-    cdef bint merge(self, Py_ssize_t index, uint64_t first, uint64_t last) noexcept
-    cdef int make_room(self, Py_ssize_t index) except -1
-    cdef void remove(self, Py_ssize_t index, Py_ssize_t how_many) noexcept
-    cdef bint spread(self, Py_ssize_t capacity) noexcept
+    # The lowest range that contains the number, touches it or lies behind it. False when none does.
+    cdef bint locate(self, uint64_t number, Py_ssize_t *chunk, Py_ssize_t *position) noexcept nogil
+    cdef bint search(self, uint64_t number, Py_ssize_t *chunk, Py_ssize_t *position) noexcept nogil
+    cdef const Interval *before(self, Py_ssize_t chunk, Py_ssize_t position) noexcept nogil
+    cdef bint insert(self, Py_ssize_t at, Py_ssize_t position, uint64_t first, uint64_t last) except -1
+    cdef bint merge(self, Py_ssize_t at, Py_ssize_t position, uint64_t first, uint64_t last) noexcept
+    cdef uint64_t absorb(self, Py_ssize_t at, Py_ssize_t position, uint64_t last) noexcept
+    cdef int add_chunk(self, Py_ssize_t at, int32_t capacity) except -1
+    cdef int split(self, Py_ssize_t at) except -1
+    cdef void drop_chunks(self, Py_ssize_t at, Py_ssize_t how_many) noexcept
+    cdef void join_next(self, Py_ssize_t at) noexcept
+    cdef void shrink(self, Py_ssize_t at) noexcept

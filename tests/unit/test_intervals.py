@@ -126,6 +126,33 @@ def test_nearly_in_order(seed: int) -> None:
     assert all((number in intervals) == (number in numbers) for number in range(8300))
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_ranges_of_any_length_among_thousands(seed: int) -> None:
+    """So many that they lie in many chunks, of which a long one swallows several; also asked in between."""
+    random = Random(seed)
+    numbers = set(range(0, 20000, 2))
+    order = list(numbers)
+    random.shuffle(order)
+    intervals = filled([(number, number) for number in order])
+    for _ in range(60):
+        first = random.randrange(20000)
+        last = first + random.choice([0, 1, 5, 300, 700, 3000])
+        added = set(range(first, last + 1))
+        assert intervals.insert_range(first, last) == (not added <= numbers)
+        numbers |= added
+        for asked in (first - 1, last + 1, random.randrange(24000)):
+            assert (max(0, asked) in intervals) == (max(0, asked) in numbers)
+        assert intervals.total == len(numbers)
+        assert intervals.ranges() == ranges_of(numbers)
+        assert storage_bytes(intervals) <= max(4, 4 * intervals.count) * INTERVAL_BYTES
+    for number in random.sample(range(23000), 23000):
+        intervals.insert_range(number, number)
+        numbers.add(number)
+    assert intervals.ranges() == ranges_of(numbers)
+    intervals.erase()
+    assert (intervals.ranges(), storage_bytes(intervals)) == ([], 0)
+
+
 # ------------------------------------------------------------------------------------------------------- the edges
 
 
