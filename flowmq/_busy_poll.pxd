@@ -16,4 +16,6 @@ cdef void note_dealt_with() noexcept
 cdef void want_loop() noexcept nogil
 cdef void want_no_loop() noexcept nogil
 cdef bint is_loop_wanted() noexcept nogil
+# Will the loop look again without being asked to?
+cdef bint is_looking() noexcept
 cdef uint64_t now_ns() noexcept nogil

@@ -66,6 +66,10 @@ def look_again():
         call_soon(look_again)
 
 
+cdef bint is_looking() noexcept:
+    return is_awake and look is not None
+
+
 cdef void want_loop() noexcept nogil:
     global loop_wanted
     loop_wanted = True

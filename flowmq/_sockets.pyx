@@ -5,7 +5,7 @@ from libc.errno cimport EAGAIN, EINTR, errno
 from libc.string cimport memset
 from posix.time cimport nanosleep, timespec
 
-from flowmq._busy_poll cimport is_loop_wanted, note_arrival, note_dealt_with, now_ns, want_no_loop
+from flowmq._busy_poll cimport is_looking, is_loop_wanted, note_arrival, note_dealt_with, now_ns, want_no_loop
 from flowmq._clock cimport tell_time
 from flowmq._frame cimport FLOWMQ_CONTRACT, ReadBuffer, output_clear, output_sent, output_take
 from flowmq._peer cimport begin_turn, current_journal, flush_dirty
@@ -365,7 +365,11 @@ cdef class Sockets:
         self.loop.remove_reader(self.epoll)
 
     def on_readable(self):
-        cdef int count = epoll_wait(self.epoll, self.events, EVENTS_PER_ROUND, 0)
+        cdef int count
+        if self.resting and is_looking():
+            # look() is next, and begins with a rest.
+            return
+        count = epoll_wait(self.epoll, self.events, EVENTS_PER_ROUND, 0)
         if count > 0:
             self.deal_with(count)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from flowmq._busy_poll import look_again, set_busy_poll
 from flowmq._channel import Channel
 from flowmq._connection import Connection
 from flowmq._peer import flush
@@ -508,6 +509,24 @@ def test_rests_end_when_they_gather_little(house: House) -> None:
     assert not house.sockets.resting
     stream(client, RESTLESS, ONE)
     assert not house.sockets.resting, "and do not begin again at once"
+
+
+def test_who_looks_anyway_is_not_forestalled(house: House) -> None:
+    client = resting(house)
+    set_busy_poll(house.plane.loop.call_soon, 3600 * 10**9, house.sockets.look)
+    try:
+        stream(client, ENOUGH_READS, ONE * 10)
+        assert look_again in [callback for callback, _ in house.plane.loop.soon]
+        before = house.plane.queue("q").message_count
+        client.send(ONE * 10)
+        assert select.select([client.accepted], [], [], 10)[0]
+        house.sockets.on_readable()  # type: ignore[attr-defined]
+        assert house.plane.queue("q").message_count == before
+        look_again()
+        assert house.plane.queue("q").message_count == before + 10
+    finally:
+        set_busy_poll(house.plane.loop.call_soon, 0)
+        house.plane.loop.soon.clear()
 
 
 def test_rests_end_when_somebody_asks(house: House) -> None:
