@@ -65,7 +65,7 @@ cdef class Journal(RecordWriter):
     cdef int hand_over(self, Batch *batch) except -1
     cdef void shrink(self, Batch *batch) noexcept
     cdef bint is_behind(self) noexcept
-    # True when nobody waits for what was built since the last submit().
+    # May what was built since the last submit() grow, as far as the journal is concerned?
     cdef bint may_wait(self) noexcept
     cdef int fail(self, int error) except -1
     cdef int tell(self) except -1
