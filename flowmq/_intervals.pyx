@@ -83,8 +83,8 @@ cdef class IntervalSet:
         if index < self.walked_past:
             self.walked = self.walked_past = 0
         while index >= self.walked_past + self.chunks[self.walked].count:
-            self.walked_past += self.chunks[self.walked].count
-            self.walked += 1
+            self.walked_past = self.walked_past + self.chunks[self.walked].count
+            self.walked = self.walked + 1
         return &self.chunks[self.walked].items[index - self.walked_past]
 
     # ------------------------------------------------------------------------------------------------ finding
@@ -97,9 +97,9 @@ cdef class IntervalSet:
         if not lies_before(&self.chunks[self.chunk].items[self.position], number):
             neighbour = self.before(self.chunk, self.position)
             return neighbour == NULL or lies_before(neighbour, number) or self.search(number, chunk, position)
-        position[0] += 1
+        position[0] = position[0] + 1
         if position[0] == self.chunks[self.chunk].count:
-            chunk[0] += 1
+            chunk[0] = chunk[0] + 1
             position[0] = 0
             if chunk[0] == self.chunks_count:
                 return False
