@@ -116,12 +116,16 @@ class Call:
     async def vhost(self, *, to_use: bool = True) -> str:
         """The one of the path, which must be there; to use it the user needs permissions there, to see it less."""
         name = self.path("vhost")
-        if name not in {found["name"] for found in await self.ask("vhost.list")}:
+        if not await self.has_vhost():
             raise not_found()
         may = name in self.caller.vhosts or (not to_use and self.caller.sees(name))
         if not may:
             raise not_authorised("User not authorised to access virtual host")
         return name
+
+    async def has_vhost(self) -> bool:
+        """Whether the virtual host of the path is there."""
+        return self.path("vhost") in {found["name"] for found in await self.ask("vhost.list")}
 
     async def visible(self) -> list[str] | None:
         """The virtual hosts of a list: the one of the path, or all that the user may see; None is every one."""

@@ -135,6 +135,14 @@ TELEGRAF = Language(
     on_request=True,
 )
 KEDA = Language("KEDA", ("go",), ("golang-go",), (("sh", "setup.sh"),), on_request=True)
+TERRAFORM = Language(
+    "Terraform",
+    ("go",),
+    ("golang-go",),
+    (("sh", "setup.sh"),),
+    {"TF_CLI_CONFIG_FILE": f"{WORK}/terraform/terraformrc"},
+    on_request=True,
+)
 SPRING = Language(
     "Spring",
     ("java", "mvn"),
@@ -187,6 +195,7 @@ TOOLS = (
     ),
     Library("rabbitmqadmin", "2.35.0", ADMIN, (sys.executable, str(HERE / "python" / "rabbitmqadmin_program.py"))),
     Library("KEDA", "2.21.0", KEDA, (f"{WORK}/keda/keda",)),
+    Library("Terraform", "1.11.4", TERRAFORM, (sys.executable, str(HERE / "python" / "terraform_program.py"))),
     Library(
         *("testcontainers-java", "2.0.5", CONTAINERS),
         ("java", "-cp", f"{WORK}/testcontainers/classes:{WORK}/testcontainers/dependency/*", "interop.Containers"),

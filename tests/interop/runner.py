@@ -55,6 +55,7 @@ SAID_AT_LEAST = {
     "Datadog": 8,
     "rabbitmqadmin": 71,
     "KEDA": 22,
+    "Terraform": 213,
     "testcontainers-java": 17,
     "testcontainers-python": 3,
 }

@@ -170,6 +170,7 @@ ERRORS = [
     *gets("queues?page=1&page_size=0", "queues?sort=nothing", "queues?columns=nothing"),
     *gets("queues?lengths_age=x", "queues?page=1&use_regex=true&name=%2A"),
     *gets("queues/nothing/x/bindings", "auth/attempts/nothing", "healthchecks/node/nothing"),
+    *gets("bindings/nowhere/e/orders/q/jobs", "bindings/nowhere/e/orders/e/spare"),
     put("cluster-name"),
     put("cluster-name", user=MANAGER, name="theirs"),
     put("queues/shop/jobs", durable=False),
