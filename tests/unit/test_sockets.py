@@ -408,6 +408,57 @@ def test_nothing_of_an_ended_connection_waits_for_a_collector(house: House, by: 
     assert alive() == before
 
 
+@pytest.mark.parametrize("pending", [False, True])
+def test_ended_by_what_another_one_sends_in_the_same_round(stack: ExitStack, pending: bool) -> None:
+    """Its own event of that round comes after its end, when nothing else holds it any more."""
+    house = House(stack)
+    deleting, client = Client(house).open(), Client(house, receive=SMALL, send=SMALL).open()
+    client.call("queue.declare", queue="q", exclusive=True)
+    client.call("basic.consume", queue="q", consumer_tag="c", no_ack=True)
+    if pending:
+        client.send(publish_frames(1, "q", b"x" * 100_000))
+        client.until(lambda: not client.unsent and client.connection.outgoing_bytes)
+        house.settle()
+    connection, accepted = client.connection, client.accepted
+
+    def delete_user(*_: object) -> None:
+        session = connection.session
+        session.evict("its user is gone")
+        gc.collect()
+
+    deleting.session.method = delete_user  # type: ignore[method-assign]
+    deleting.send(codec.method_frame(1, "basic.qos", prefetch_count=1))
+    assert select.select([deleting.accepted], [], [], 10)[0]
+    client.send(publish_frames(1, "q", b"never read"))
+    assert select.select([accepted], [], [], 10)[0]
+    reads = connection.reads
+    del client.connection, client.session
+    house.settle()
+    assert connection.reads == reads
+    assert connection.transport is None
+    assert accepted.fileno() == -1
+    assert len(house.sockets) == 1
+    assert not house.errors
+
+
+def test_a_descriptor_that_is_used_again_at_once_is_the_next_connection(house: House) -> None:
+    for number in range(20):
+        client = Client(house).open()
+        descriptor = client.accepted.fileno()
+        client.send(codec.method_frame(1, "basic.qos", prefetch_count=number))
+        client.session.abort()
+        client.session.abort()
+        house.settle()
+        assert client.accepted.fileno() == -1
+        following = Client(house).open()
+        assert descriptor in (following.accepted.fileno(), following.socket.fileno())
+        following.call("basic.qos", prefetch_count=1)
+        following.socket.close()
+        client.socket.close()
+        house.settle()
+    assert len(house.sockets) == 0
+
+
 def test_reset_says_so(house: House, caplog: pytest.LogCaptureFixture) -> None:
     client = Client(house).open()
     caplog.set_level("INFO", "flowmq")
