@@ -76,9 +76,12 @@ cdef class Sockets:
     cdef bint round_streams             # all of it came from clients that send on and on and are answered nothing
     cdef int streaming_rounds           # in a row; below 0: after a rest that did not help
     cdef Py_ssize_t usual_bytes         # of a round without a rest before it
+    cdef int events_asked               # how many sockets the next round is for at most
     cdef readonly bint resting          # before a round, so that there is more to read
     cdef epoll_event events[EVENTS_PER_ROUND]
 
+    cdef int wait(self) noexcept nogil
+    cdef void adapt_round(self) noexcept
     cdef void note_round(self) noexcept
     cdef int deal_with(self, int count) except -1
     cdef int failed(self, SocketTransport transport, error) except -1

@@ -55,6 +55,8 @@ cdef enum:
     PARTS_PER_WRITE = 64
     # Read by so many octets, a round writes before it goes on: answers are not to wait for all that many clients send.
     UNFLUSHED_BYTES_MAX = 131072
+    EVENTS_ASKED_MIN = 16
+    ROUND_BYTES_MAX = 1048576       # a round that reads so much takes milliseconds: the next one is for fewer sockets
     SILENT_SPIN_NS = 20000      # without anything to read; then the event loop gets its turn
     REST_NS = 50000
     STREAMING_READS = 16        # of a client, with nothing written to it in between
@@ -314,6 +316,7 @@ cdef class Sockets:
     def __cinit__(self, loop):
         self.loop = loop
         self.transports = set()
+        self.events_asked = EVENTS_PER_ROUND
         self.epoll = epoll_create1(EPOLL_CLOEXEC)
         if self.epoll < 0:
             raise os_error(errno)
@@ -369,7 +372,7 @@ cdef class Sockets:
         if self.resting and is_looking():
             # look() is next, and begins with a rest.
             return
-        count = epoll_wait(self.epoll, self.events, EVENTS_PER_ROUND, 0)
+        count = self.wait()
         if count > 0:
             self.deal_with(count)
 
@@ -384,9 +387,9 @@ cdef class Sockets:
             with nogil:
                 if self.resting:
                     rest()
-                count = epoll_wait(self.epoll, self.events, EVENTS_PER_ROUND, 0)
+                count = self.wait()
                 while count == 0 and now < silence_ends:
-                    count = epoll_wait(self.epoll, self.events, EVENTS_PER_ROUND, 0)
+                    count = self.wait()
                     now = now_ns()
             if count <= 0:
                 return
@@ -396,6 +399,17 @@ cdef class Sockets:
             if now >= ends or is_loop_wanted():
                 return
             silence_ends = now + SILENT_SPIN_NS
+
+    cdef int wait(self) noexcept nogil:
+        # Those that are told now stand behind all others the next time, however few are asked for.
+        return epoll_wait(self.epoll, self.events, self.events_asked, 0)
+
+    cdef void adapt_round(self) noexcept:
+        """Timers, other doors, and who sends little wait for the whole of a round."""
+        if self.round_bytes >= ROUND_BYTES_MAX:
+            self.events_asked = max(self.events_asked // 2, <int>EVENTS_ASKED_MIN)
+        elif self.round_bytes < ROUND_BYTES_MAX // 2 and self.events_asked < EVENTS_PER_ROUND:
+            self.events_asked *= 2
 
     cdef int deal_with(self, int count) except -1:
         cdef SocketTransport transport
@@ -422,6 +436,7 @@ cdef class Sockets:
         finally:
             flush_dirty()
             note_dealt_with()
+            self.adapt_round()
         return 0
 
     cdef void note_round(self) noexcept:

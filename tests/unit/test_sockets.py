@@ -519,6 +519,27 @@ def test_a_flood_is_one_read_of_each_round(house: House) -> None:
     assert house.plane.queue("q").message_count == 2000
 
 
+def test_rounds_get_smaller_where_many_flood_and_all_have_their_turn(house: House) -> None:
+    flooding = [Client(house).open() for _ in range(60)]
+    flooding[0].call("queue.declare", queue="q", arguments={"x-max-length": 10})
+    flood = publish_frames(1, "q", b"x" * 1000) * 1000
+    received = [client.connection.received_bytes for client in flooding]
+    for client in flooding:
+        client.send(flood)
+    rounds = []
+    for _ in range(40):
+        before = sum(client.connection.received_bytes for client in flooding)
+        reads = [client.connection.reads for client in flooding]
+        house.turn()
+        rounds.append(sum(client.connection.received_bytes for client in flooding) - before)
+    assert rounds[0] > 2_000_000, "nobody floods: the test tests nothing"
+    assert max(rounds[6:]) <= 1_100_000
+    assert min(reads) > max(reads) - 5, "the last in line get less than others"
+    for client, before in zip(flooding, received, strict=True):
+        client.until(lambda client=client, before=before: client.connection.received_bytes == before + len(flood))  # type: ignore[misc]
+    flooding[0].call("basic.qos", prefetch_count=1)
+
+
 def test_a_look_deals_with_what_comes_and_ends_in_silence(house: House) -> None:
     client = Client(house).open()
     client.send(codec.method_frame(1, "basic.qos", prefetch_count=1))
