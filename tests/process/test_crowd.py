@@ -40,7 +40,7 @@ def test_a_thousand_connections_with_a_channel_each(own_broker: Callable[..., Br
 def test_a_thousand_connections_lost_at_once(own_broker: Callable[..., Broker]) -> None:
     broker = own_broker()
     neighbour = connect(broker.peer).channel()
-    queue = neighbour.queue(auto_delete=True)
+    queue = neighbour.queue()  # one that goes with its consumers could go before the next one comes
     clients = [connect(broker.peer) for _ in range(CONNECTIONS)]
     for client in clients:
         client.channel().consume(queue)
