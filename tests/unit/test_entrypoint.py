@@ -221,9 +221,11 @@ def test_what_means_nothing_is_told(tmp_path: Path, environ: dict[str, str], tex
 
 def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    # A build with sanitizers does not start without these.
+    kept = {name: os.environ[name] for name in ("LD_PRELOAD", "ASAN_OPTIONS", "PYTHONMALLOC") if name in os.environ}
     return subprocess.run(
         [sys.executable, str(FILE), *arguments],
-        env={"PATH": path, **environ},
+        env={"PATH": path, **kept, **environ},
         capture_output=True,
         text=True,
         timeout=60,
