@@ -71,9 +71,14 @@ class Table(dict[str, object]):
     __slots__ = ("types",)
 
     def __init__(self, fields: Mapping[str, object] | None = None, types: Mapping[str, str] | None = None) -> None:
-        super().__init__(fields or {})
+        self.types: dict[str, str]
+        if fields is None:
+            # Of declarations the most usual one.
+            self.types = {} if types is None else dict(types)
+            return
+        super().__init__(fields)
         kept = fields.types if types is None and isinstance(fields, Table) else types
-        self.types: dict[str, str] = dict(kept or {})
+        self.types = dict(kept or {})
 
     def copy(self) -> "Table":
         return Table(self)
@@ -181,21 +186,24 @@ def _read_value(reader: Reader, depth: int) -> tuple[str, object]:
 
 def encode_table(table: Mapping[str, object]) -> bytes:
     """The table with its length in front. ValueError or TypeError for what no field table can hold."""
-    return _write_table(table, 1)
+    return write_long_octets(table_octets(table))
 
 
-def _write_table(table: Mapping[str, object], depth: int) -> bytes:
+def table_octets(table: Mapping[str, object], depth: int = 1) -> bytes:
+    """The same without the length."""
     _check_depth(depth)
+    if not table:
+        return b""
     types = table.types if isinstance(table, Table) else {}
-    fields = (write_short_string(name) + _write_value(value, types.get(name), depth) for name, value in table.items())
-    return write_long_octets(b"".join(fields))
+    return b"".join(
+        [write_short_string(name) + _write_value(value, types.get(name), depth) for name, value in table.items()]
+    )
 
 
-def _write_array(items: list[object] | tuple[object, ...], depth: int) -> bytes:
+def _array_octets(items: list[object] | tuple[object, ...], depth: int) -> bytes:
     _check_depth(depth)
     array = items if isinstance(items, Array) else Array(items)
-    values = (_write_value(value, array.letter(index), depth) for index, value in enumerate(array))
-    return write_long_octets(b"".join(values))
+    return b"".join([_write_value(value, array.letter(index), depth) for index, value in enumerate(array)])
 
 
 def _check_depth(depth: int) -> None:
@@ -206,8 +214,8 @@ def _check_depth(depth: int) -> None:
 def _write_value(value: Any, kept: str | None, depth: int) -> bytes:
     letter = _letter(value, kept)
     if letter in "FA":
-        nested = _write_table(value, depth + 1) if letter == "F" else _write_array(value, depth + 1)
-        return letter.encode() + nested
+        nested = table_octets(value, depth + 1) if letter == "F" else _array_octets(value, depth + 1)
+        return letter.encode() + write_long_octets(nested)
     return letter.encode() + FIELD_TYPES[letter].write(value)
 
 

@@ -36,7 +36,11 @@ class Reader:
         return start
 
     def take(self, count: int) -> bytes:
-        start = self.skip(count)
+        # As skip(), of which most of the time would be its call.
+        start = self.position
+        if count > self.end - start:
+            raise Truncated
+        self.position = start + count
         return self.data[start : self.position]
 
     def part(self) -> "Reader":
@@ -45,7 +49,11 @@ class Reader:
         return Reader(self.data, start, self.position)
 
     def octet(self) -> int:
-        return self.data[self.skip(1)]
+        start = self.position
+        if start >= self.end:
+            raise Truncated
+        self.position = start + 1
+        return self.data[start]
 
     def short(self) -> int:
         return int.from_bytes(self.take(2))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 from flowmq.amqp.erlang import Atom, Term, term
 from flowmq.amqp.errors import PreconditionFailed
-from flowmq.amqp.tables import INTEGER_TYPE_NAMES, Table, encode_table
+from flowmq.amqp.tables import INTEGER_TYPE_NAMES, Table, table_octets
 from flowmq.broker.publishing import EXPIRATION_MS_MAX
 from flowmq.broker.settings import CLASSIC, OVERFLOWS, QUORUM, RETRY_TYPES, UNLIMITED
 
@@ -289,4 +289,4 @@ def canonical(arguments: Table) -> bytes:
     """A binding's arguments as octets that are the same for the same arguments in any order."""
     ordered = Table({name: arguments[name] for name in sorted(arguments)})
     ordered.types.update(arguments.types)
-    return encode_table(ordered)[4:]
+    return table_octets(ordered)

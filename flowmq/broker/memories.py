@@ -12,7 +12,7 @@ from flowmq._queue import Queue
 from flowmq._router import Exchange
 from flowmq._rules import QueueRules
 from flowmq.amqp.properties import decode_content_header
-from flowmq.amqp.tables import encode_table
+from flowmq.amqp.tables import table_octets
 from flowmq.broker.definitions import EXCHANGE, Definitions
 from flowmq.broker.exchanges import DELAYED_MESSAGE, HISTORY_LENGTH, RECENT_HISTORY, DeclaredExchange
 from flowmq.broker.names import octets
@@ -128,4 +128,4 @@ class Memories:
 def headers_table(content_header: bytes) -> bytes | None:
     """The headers property as an encoded field table without its length; None when there is none."""
     headers = decode_content_header(content_header).properties.headers
-    return None if headers is None else encode_table(headers)[4:]
+    return None if headers is None else table_octets(headers)

@@ -18,7 +18,7 @@ from flowmq._queue import Queue
 from flowmq._replay import Replay
 from flowmq._restore import restore_queue
 from flowmq._verification import Verification
-from flowmq.amqp.tables import Table, decode_table, encode_table
+from flowmq.amqp.tables import Table, decode_table, table_octets
 from flowmq.broker.broker import FIRST, PROMISE, Broker
 from flowmq.broker.definitions import EXCHANGE, QUEUE, VHOST, Definitions
 from flowmq.broker.limits import USER_LIMITS, VHOST_LIMITS
@@ -198,7 +198,7 @@ class Store(Definitions):
         value: dict[str, object] = {
             "id": queue_id,
             "auto_delete": auto_delete,
-            "arguments": encode_table(arguments)[4:],
+            "arguments": table_octets(arguments),
         }
         if queue.priority_max is not None:
             value["lanes"] = queue.priority_max + 1
@@ -251,7 +251,7 @@ class Store(Definitions):
             "type": type,
             "auto_delete": auto_delete,
             "internal": internal,
-            "arguments": encode_table(arguments)[4:],
+            "arguments": table_octets(arguments),
         }
         self._put(EXCHANGE, (vhost, name), value)
 

@@ -1,9 +1,9 @@
 """Methods as values, judged by the tests' own encoder: every method there and back, and every way to be cut off."""
 
-import dataclasses
 import struct
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -66,7 +66,7 @@ def test_names_and_ids(layout: Layout) -> None:
     assert (layout.class_id, layout.method_id) == (kind.CLASS_ID, kind.METHOD_ID)
     assert kind.__name__ == "".join(word.capitalize() for word in layout.name.replace(".", "-").split("-"))
     assert getattr(methods, kind.__name__) is kind
-    assert [field.name for field in dataclasses.fields(kind)] == [name for name, _ in fields_of(layout)]
+    assert list(kind.FIELDS) == [name for name, _ in fields_of(layout)]
 
 
 @every_method
@@ -88,6 +88,38 @@ def test_cut_off_anywhere_it_is_a_frame_error(layout: Layout) -> None:
         with pytest.raises(FrameError, match=r"^FRAME_ERROR - cannot decode <<.*>>$") as raised:
             decode_method(layout.class_id, layout.method_id, whole[:end])
         assert (raised.value.class_id, raised.value.method_id) == (layout.class_id, layout.method_id)
+
+
+@every_method
+def test_what_cannot_be_decoded_is_shown_whatever_is_missing(layout: Layout) -> None:
+    whole = sample_arguments(layout)
+    for cut in range(len(whole)):
+        numbers = ",".join(map(str, whole[:cut]))
+        with pytest.raises(FrameError) as raised:
+            decode_method(layout.class_id, layout.method_id, whole[:cut])
+        assert raised.value.explanation == f"cannot decode <<{numbers}>>"
+
+
+VARIABLE = {"s": (">B", 2**8 - 1), "S": (">I", 2**32 - 1), "t": (">I", 2**32 - 1)}
+
+
+@every_method
+def test_a_length_that_promises_too_much_is_a_frame_error(layout: Layout) -> None:
+    """Also when what stands behind it would make sense of the octets that it takes."""
+    for at, (_, letter) in enumerate(layout.fields):
+        if letter not in VARIABLE:
+            continue
+        code, highest = VARIABLE[letter]
+        before, behind = (
+            sample_arguments(layout._replace(fields=fields)) for fields in (layout.fields[:at], layout.fields[at:])
+        )
+        true_length = struct.unpack_from(code, behind)[0]
+        rest = behind[struct.calcsize(code) :]
+        for length in (len(rest) + 1, highest):
+            if not true_length < length <= highest:
+                continue
+            with pytest.raises(FrameError, match="cannot decode"):
+                decode_method(layout.class_id, layout.method_id, before + struct.pack(code, length) + rest)
 
 
 @every_method
@@ -184,9 +216,9 @@ def test_a_number_that_does_not_fit_is_refused(delivery_tag: int) -> None:
 
 def test_methods_are_values() -> None:
     method = BasicAck(1)
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError, match="immutable"):
         method.delivery_tag = 2  # type: ignore[misc]
-    assert dataclasses.replace(method, multiple=True) == BasicAck(1, multiple=True)
+    assert msgspec.structs.replace(method, multiple=True) == BasicAck(1, multiple=True)
     assert method.encode() == struct.pack(">HHQB", 60, 80, 1, 0)
 
 

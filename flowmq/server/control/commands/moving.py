@@ -16,7 +16,7 @@ from flowmq._order import Order
 from flowmq._tally import next_sequence
 from flowmq.amqp.methods import BasicAck, BasicPublish, ConfirmSelect
 from flowmq.amqp.properties import BasicProperties, decode_content_header
-from flowmq.amqp.tables import Table, encode_table
+from flowmq.amqp.tables import Table, table_octets
 from flowmq.broker.names import octets
 from flowmq.broker.permissions import QUEUE, READ
 from flowmq.server.control.commands.messages import Browse, browsed, fits, lanes_of, message_row, pattern
@@ -137,7 +137,7 @@ class Moving:
         declared = self.vhost.declared_exchanges.get(exchange)
         if declared is None or declared.internal:
             return False
-        headers = None if properties.headers is None else encode_table(properties.headers)[4:]
+        headers = None if properties.headers is None else table_octets(properties.headers)
         return bool(declared.exchange.routes(octets(key), headers))
 
 
