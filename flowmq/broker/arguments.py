@@ -174,18 +174,24 @@ def with_type(arguments: Table, kind: str, *, durable: bool, exclusive: bool, au
 
 def check_queue_arguments(where: str, arguments: Table) -> None:
     """`where` is "queue 'Q' in vhost 'V'"."""
+    if not arguments:
+        return
     check_exchange_name(where, arguments, DEAD_LETTER_EXCHANGE)
     check_not_for_streams(where, arguments, STREAM_ARGUMENTS, queue_type(arguments))
     check_arguments(where, arguments, QUEUE_ARGUMENTS)
 
 
 def check_exchange_arguments(where: str, arguments: Table) -> None:
+    if not arguments:
+        return
     check_exchange_name(where, arguments, ALTERNATE_EXCHANGE)
     check_arguments(where, arguments, EXCHANGE_ARGUMENTS)
 
 
 def check_consumer_arguments(where: str, arguments: Table, kind: str) -> None:
     """`kind` is the type of the queue that `where` names."""
+    if not arguments:
+        return
     check_not_for_streams(where, arguments, STREAM_CONSUMER_ARGUMENTS, kind)
     check_arguments(where, arguments, CONSUMER_ARGUMENTS)
 
@@ -226,6 +232,8 @@ def check_queue_type(where: str, kind: str, *, durable: bool, exclusive: bool, a
 
 def check_equivalent(where: str, names: Mapping[str, object], current: Table, received: Table) -> None:
     """Declaring again is fine with the same values of these arguments; integer width does not matter."""
+    if not current and not received:
+        return
     for name in names:
         if not is_same(name, current, received):
             raise PreconditionFailed(f"inequivalent arg '{name}' for {where}: {difference(name, current, received)}")

@@ -82,6 +82,8 @@ class Memories:
 
     def forget(self, kind: str, name: str) -> None:
         """What they belong to is gone."""
+        if not self.queues:
+            return
         for purpose in (DELAYED, HISTORY, SEEN):
             self.drop(MemoryName(kind, name, purpose))
 
@@ -96,10 +98,11 @@ class Memories:
         self, kind: str, name: str, settings: QueueSettings | ExchangeSettings, *, durable: bool
     ) -> SeenBefore | None:
         """What remembers the messages that have been there, as the settings say; None when nothing is to."""
-        memory = MemoryName(kind, name, SEEN)
         if not settings.deduplication:
-            self.drop(memory)
+            if self.seen:
+                self.drop(MemoryName(kind, name, SEEN))
             return None
+        memory = MemoryName(kind, name, SEEN)
         if memory not in self.seen:
             header = settings.deduplication_header or DEDUPLICATION_HEADER
             self.seen[memory] = SeenBefore(self.make(memory, durable=durable), octets(header))

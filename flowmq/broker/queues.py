@@ -1,7 +1,8 @@
 """Queues as they were declared. Their messages and consumers are in flowmq._queue."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from flowmq._queue import Queue
 from flowmq._router import Exchange
@@ -15,8 +16,7 @@ from flowmq.broker.settings import PLAIN_QUEUE, QUORUM, QueueSettings
 STEP_TARGETS = 100  # of an exchange that is gone, in one step
 
 
-@dataclass(slots=True, eq=False)
-class DeclaredQueue:
+class DeclaredQueue(Struct, eq=False):
     name: str
     queue: Queue
     vhost_name: str

@@ -14,7 +14,7 @@ from flowmq.amqp.tables import Table
 from flowmq.broker.definitions import QUEUE
 from flowmq.broker.names import octets, text
 from flowmq.broker.queues import DeclaredQueue
-from flowmq.broker.settings import DROP_HEAD, QUORUM, RETRY_DISABLED, QueueSettings
+from flowmq.broker.settings import DROP_HEAD, PLAIN_QUEUE, QUORUM, RETRY_DISABLED, QueueSettings
 
 if TYPE_CHECKING:
     from flowmq.broker.vhost import VHost
@@ -49,6 +49,8 @@ class VHostRules:
             vhost.begin(trimming(declared.queue))
 
     def _shared_rules(self, settings: QueueSettings) -> QueueRules | None:
+        if settings is PLAIN_QUEUE:
+            return None
         if settings not in self._shared:
             if len(self._shared) >= SHARED_MAX:
                 self._shared.clear()

@@ -5,8 +5,9 @@ flowmq.broker.policy_keys. None is "not set". Times are in milliseconds.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+from msgspec import Struct
 
 from flowmq.amqp.tables import Table
 
@@ -20,8 +21,7 @@ UNLIMITED = -1  # a delivery limit that is none
 Definition = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class QueueSettings:
+class QueueSettings(Struct, frozen=True, cache_hash=True):
     message_ttl_ms: int | None = None
     expires_ms: int | None = None
     max_length: int | None = None
@@ -43,8 +43,7 @@ class QueueSettings:
     deduplication_header: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ExchangeSettings:
+class ExchangeSettings(Struct, frozen=True, cache_hash=True):
     alternate_exchange: str | None = None
     deduplication: bool = False
     deduplication_cache_size: int | None = None

@@ -1,7 +1,6 @@
 """Work that is done step by step, so that nobody has to wait for the whole of it; a little of it is done at once."""
 
 from collections.abc import Callable, Iterator
-from itertools import islice
 
 AT_ONCE_STEPS = 8
 
@@ -14,5 +13,7 @@ def all_at_once(work: Iterator[None]) -> None:
 
 def begin_at_once(work: Iterator[None], begin: Callable[[Iterator[None]], None]) -> None:
     """The first few steps now; what goes beyond them is begun."""
-    if sum(1 for _ in islice(work, AT_ONCE_STEPS)) == AT_ONCE_STEPS:
-        begin(work)
+    for _ in range(AT_ONCE_STEPS):
+        if next(work, work) is work:
+            return
+    begin(work)

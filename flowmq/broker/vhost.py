@@ -244,9 +244,10 @@ class VHost:
             self._check_not_reserved("queue", name)
         name = name or server_named()
         self.limits.check_queue(self.name, name, len(self.queues))
-        where = f"queue '{name}' in vhost '{self.name}'"
-        check_queue_arguments(where, arguments)
-        check_queue_type(where, queue_type(arguments), durable=durable, exclusive=exclusive, auto_delete=auto_delete)
+        if arguments:
+            where, kind = f"queue '{name}' in vhost '{self.name}'", queue_type(arguments)
+            check_queue_arguments(where, arguments)
+            check_queue_type(where, kind, durable=durable, exclusive=exclusive, auto_delete=auto_delete)
         declared = self.make_queue(name, durable and not exclusive, auto_delete, arguments)
         if exclusive:
             self.owners.begin(declared, owner)

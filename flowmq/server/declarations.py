@@ -126,13 +126,15 @@ def queue_declare(session: "Session", channel: Channel, method: QueueDeclare) ->
             kind = existing.settings.queue_type
         if method.exclusive and is_taken_over(session, channel, method, existing):
             return
-        flags = {"durable": method.durable, "exclusive": method.exclusive, "auto_delete": method.auto_delete}
+        durable, exclusive, auto_delete = method.durable, method.exclusive, method.auto_delete
         declared = vhost.declare_queue(
             name,
             session,
             named_by_server=not method.queue,
-            arguments=with_type(method.arguments, kind, **flags),
-            **flags,
+            durable=durable,
+            exclusive=exclusive,
+            auto_delete=auto_delete,
+            arguments=with_type(method.arguments, kind, durable=durable, exclusive=exclusive, auto_delete=auto_delete),
         )
     session.last_queues[channel.number] = declared.name
     count = min(declared.queue.message_count, MESSAGE_COUNT_MAX)

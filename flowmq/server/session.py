@@ -120,8 +120,7 @@ class Session:
         if isinstance(error, SoftError) and channel is not None and self.answers_owed:
             # Those before it are answered first.
             self.connection.hold()
-            close = partial(self._close_channel, channel, class_id, method_id, error)
-            self._when_committed(self.last_commit, close)
+            self._when_committed(self.last_commit, self._close_channel, channel, class_id, method_id, error)
         elif isinstance(error, SoftError) and channel is not None:
             self._close_channel(channel, class_id, method_id, error)
         else:
@@ -168,7 +167,7 @@ class Session:
     def send_when_committed(self, commit: int, number: int, method: Method | None) -> None:
         """An answer that promises what is on disk. Until it is given nothing else on this connection is dealt with."""
         self.connection.hold()
-        self._when_committed(commit, partial(self._send_if_wanted, number, method))
+        self._when_committed(commit, self._send_if_wanted, number, method)
 
     def send_in_turn(self, commit: int, number: int, method: Method | None) -> None:
         """The answer to a declaration; `commit` 0: it promises nothing that is not on disk yet.
@@ -180,27 +179,27 @@ class Session:
             return
         may_go_on = self.answers_owed < ANSWERS_OWED_MAX
         (self.connection.hold_all_but_declarations if may_go_on else self.connection.hold)()
-        self._when_committed(commit or self.last_commit, partial(self._send_if_wanted, number, method))
+        self._when_committed(commit or self.last_commit, self._send_if_wanted, number, method)
 
     def _send_if_wanted(self, number: int, method: Method | None) -> None:
         if method is not None:
-            self.send(number, method)
+            self.connection.send(number, method.encode())
 
-    def _when_committed(self, commit: int, then: Callable[[], None]) -> None:
+    def _when_committed(self, commit: int, then: Callable[..., None], *arguments: object) -> None:
         store = self.node.store
         assert store is not None, "commits come from a store"
         self.answers_owed += 1
         self.last_commit = commit
-        store.when_committed(commit, partial(self._committed, then))
+        store.when_committed(commit, partial(self._committed, then, arguments))
 
-    def _committed(self, then: Callable[[], None], failed: bool) -> None:
+    def _committed(self, then: Callable[..., None], arguments: tuple[object, ...], failed: bool) -> None:
         self.answers_owed -= 1
         if self.connection.transport is None:
             return
         if failed and not self.connection.closing:
             self._close_connection(0, 0, ResourceError("the broker's disk failed: nothing durable can be done"))
         elif not self.connection.closing:
-            then()
+            then(*arguments)
         if not self.answers_owed:
             # Not from here: what is released may wait for the disk again.
             self.node.loop.call_soon(self._release_frames)

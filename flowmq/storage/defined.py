@@ -22,6 +22,7 @@ BINDING = "binding"
 WITH_BINDINGS = frozenset({QUEUE, EXCHANGE})
 DEFINITIONS_TYPE = 8  # of a record that has everything; any other one has a single change
 STEP_BINDINGS = 100
+PACKER = msgpack.Packer()  # made once: that takes longer than what it does
 ARRAY_32 = b"\xdd"  # MessagePack: an array, and in four octets of how many
 
 Name = tuple[Any, ...]
@@ -167,7 +168,8 @@ def any_is_gone(ends: tuple[End, End]) -> bool:
 
 
 def record_of(kind: str, name: Name, value: object) -> bytes:
-    return bytes(msgpack.packb([kind, encoded(name), value]))
+    record: bytes = PACKER.pack((kind, encoded(name), value))
+    return record
 
 
 def value_in(record: bytes) -> Any:
