@@ -8,16 +8,14 @@
 # binding's weight is its key; with the other types every binding weighs 1.
 
 from cpython.object cimport PyObject
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memmove, memset
 
-from flowmq._frame cimport (
-    FLOWMQ_CONTRACT, Cursor, load_long, load_long_long, load_short, read_short_string, skip_bytes, skip_short_string,
-)
+from flowmq._frame cimport FLOWMQ_CONTRACT, load_long_long
 from flowmq._headers cimport STRING, Value, find_value
 from flowmq._matching cimport Gathering, Table, gather, hash_fold, hash_under, octets_of, resized
-from flowmq._message cimport Message, message_header
+from flowmq._message cimport Message, find_property, message_header
 from flowmq._queue cimport Queue
 
 from os import urandom
@@ -71,44 +69,7 @@ cdef enum HashOn:
     MESSAGE_ID = 0x0080
     TIMESTAMP = 0x0040
 
-cdef enum:
-    FLAGS_AT = 12               # in a content header payload
-    PROPERTIES_AT = 14
-    CONTENT_TYPE = 0x8000       # the first property, with the highest flag
-    HEADERS = 0x2000
-    DELIVERY_MODE = 0x1000
-    PRIORITY = 0x0800
-
 PROPERTIES = {"correlation_id": CORRELATION_ID, "message_id": MESSAGE_ID, "timestamp": TIMESTAMP}
-
-
-cdef bint find_property(Message *message, HashOn wanted, const uint8_t **octets, uint8_t *count) noexcept nogil:
-    # False when the message does not have it. The properties were checked when they came.
-    cdef const uint8_t *payload = <const uint8_t *>message_header(message)
-    cdef uint16_t flags = load_short(payload + FLAGS_AT)
-    cdef uint16_t flag = CONTENT_TYPE
-    cdef Cursor cursor
-    if not flags & wanted:
-        return False
-    cursor.position = payload + PROPERTIES_AT
-    cursor.end = payload + message.header_bytes
-    while flag != wanted:
-        if flags & flag and not skip_property(&cursor, flag):
-            return False
-        flag >>= 1
-    if wanted != TIMESTAMP:
-        return read_short_string(&cursor, octets, count)
-    octets[0] = cursor.position
-    count[0] = 8
-    return skip_bytes(&cursor, 8)
-
-
-cdef bint skip_property(Cursor *cursor, uint16_t flag) noexcept nogil:
-    if flag == HEADERS:
-        return cursor.end - cursor.position >= 4 and skip_bytes(cursor, 4 + <size_t>load_long(cursor.position))
-    if flag == DELIVERY_MODE or flag == PRIORITY:
-        return skip_bytes(cursor, 1)
-    return skip_short_string(cursor)
 
 
 # ---------------------------------------------------------------------------------------------------- the targets

@@ -46,6 +46,10 @@ cdef struct Properties:
 # Reads a content header payload (class, weight, body size, flags, properties). False when it is malformed.
 cdef bint scan_properties(const uint8_t *payload, uint32_t payload_bytes, Properties *properties) noexcept nogil
 
+# The octets of one property of a published message, by its flag: a short string's, or the eight of a timestamp. False
+# when the message does not have it. Not for headers, delivery mode and priority, which the message's fields tell.
+cdef bint find_property(Message *message, uint16_t wanted, const uint8_t **octets, uint8_t *count) noexcept nogil
+
 # True when the field table of the headers property has a field of that name. Malformed tables have no fields.
 cdef bint has_sender_selected_keys(const uint8_t *table, uint32_t table_bytes) noexcept nogil
 

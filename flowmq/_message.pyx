@@ -187,6 +187,44 @@ cdef bint scan_headers(const uint8_t *payload, Cursor *cursor, Properties *prope
     return skip_bytes(cursor, table_bytes)
 
 
+cdef enum:
+    FLAGS_AT = 12               # in a content header payload
+    CONTENT_TYPE = 0x8000       # the first property, with the highest flag
+    HEADERS = 0x2000
+    DELIVERY_MODE = 0x1000
+    PRIORITY = 0x0800
+    TIMESTAMP = 0x0040
+
+
+cdef bint find_property(Message *message, uint16_t wanted, const uint8_t **octets, uint8_t *count) noexcept nogil:
+    # The properties were checked when they came.
+    cdef const uint8_t *payload = <const uint8_t *>message_header(message)
+    cdef uint16_t flags = load_short(payload + FLAGS_AT)
+    cdef uint16_t flag = CONTENT_TYPE
+    cdef Cursor cursor
+    if not flags & wanted:
+        return False
+    cursor.position = payload + HEADER_FIXED_BYTES
+    cursor.end = payload + message.header_bytes
+    while flag != wanted:
+        if flags & flag and not skip_property(&cursor, flag):
+            return False
+        flag >>= 1
+    if wanted != TIMESTAMP:
+        return read_short_string(&cursor, octets, count)
+    octets[0] = cursor.position
+    count[0] = 8
+    return skip_bytes(&cursor, 8)
+
+
+cdef bint skip_property(Cursor *cursor, uint16_t flag) noexcept nogil:
+    if flag == HEADERS:
+        return cursor.end - cursor.position >= 4 and skip_bytes(cursor, 4 + <size_t>load_long(cursor.position))
+    if flag == DELIVERY_MODE or flag == PRIORITY:
+        return skip_bytes(cursor, 1)
+    return skip_short_string(cursor)
+
+
 cdef bint has_sender_selected_keys(const uint8_t *table, uint32_t table_bytes) noexcept nogil:
     cdef Cursor cursor
     cdef const uint8_t *name

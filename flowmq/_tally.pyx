@@ -1,8 +1,11 @@
 # See _tally.pxd for what this module is and is not.
 
+from libc.stdint cimport uint8_t
 from libc.string cimport memset
 
-from flowmq._frame cimport FLOWMQ_CONTRACT
+from flowmq._frame cimport FLOWMQ_CONTRACT, load_long_long
+from flowmq._heaps cimport Entry
+from flowmq._message cimport find_property
 from flowmq._order cimport EXPIRED, OVER_DELIVERY_LIMIT, OVER_LIMIT, REJECTED, RELEASED, Order
 from flowmq._ring cimport ring_at, ring_is_empty
 
@@ -114,6 +117,41 @@ cdef uint64_t oldest(Order order) noexcept:
         found = min(found, ring_at(&order.ring, order.ring.head).sequence)
     elif order.paged_count:
         found = min(found, order.paged_from)
+    return found
+
+
+cdef enum:
+    TIMESTAMP = 0x0040          # its flag in a content header
+
+
+def head_timestamp(Queue queue not None) -> int | None:
+    """The timestamp, as its publisher gave it, of the message that is next to be handed out. None: it has none, or is
+    not in memory, since looking at a list of queues may not read their logs.
+    """
+    cdef const Entry *head = NULL
+    cdef const uint8_t *octets
+    cdef uint8_t count
+    if queue.lanes is None:
+        head = head_in_memory(queue)
+    else:
+        for lane in reversed(queue.lanes):
+            if lane is not None and (<Order>lane).count:
+                head = head_in_memory(lane)
+                break
+    if head == NULL or not find_property(head.message, TIMESTAMP, &octets, &count):
+        return None
+    return load_long_long(octets)
+
+
+cdef const Entry *head_in_memory(Order order) noexcept:
+    cdef const Entry *found = NULL
+    cdef const Entry *first
+    if order.returned.count:
+        found = &order.returned.items[0].entry
+    if not ring_is_empty(&order.ring):
+        first = ring_at(&order.ring, order.ring.head)
+        if found == NULL or first.sequence < found.sequence:
+            found = first
     return found
 
 

@@ -127,6 +127,10 @@ class Call:
         """Whether the virtual host of the path is there."""
         return self.path("vhost") in {found["name"] for found in await self.ask("vhost.list")}
 
+    async def vhost_of_bindings(self) -> list[str]:
+        """The one of the path, or none when it is gone: no error, as tools look here whether a binding still is."""
+        return [await self.vhost(to_use=False)] if await self.has_vhost() else []
+
     async def visible(self) -> list[str] | None:
         """The virtual hosts of a list: the one of the path, or all that the user may see; None is every one."""
         if "vhost" in self.request.match_info:

@@ -85,6 +85,18 @@ def test_exchanges_and_bindings(api: Api, name: str) -> None:
     assert api.delete("queues", "/", name) == 204
 
 
+def test_bindings_of_what_is_not_there(api: Api, name: str) -> None:
+    """Checks ask for those of queue after queue of a list, and one may have gone meanwhile."""
+    [binding] = api.get("queues", "/", name, "bindings")
+    assert (binding["source"], binding["destination"], binding["routing_key"]) == ("", name, name)
+    for end in ("source", "destination"):
+        assert api.get("exchanges", "/", name, "bindings", end) == []
+        assert api.get("exchanges", name, "amq.topic", "bindings", end) == []
+    assert api.get("queues", name, name, "bindings") == []
+    assert api.get("bindings", "/", "e", "amq.topic", "q", name) == []
+    assert name not in {one["destination"] for one in api.get("bindings")}
+
+
 def test_a_message_there_and_back(api: Api, name: str) -> None:
     api.put("queues", "/", name)
     sent = {"properties": {"headers": {"n": 1}, "delivery_mode": 2}, "routing_key": name, "payload_encoding": "base64"}

@@ -1,6 +1,7 @@
 """RabbitMQ's own command line tool, unchanged, from Debian's package; and ours of its name, for the container image."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -95,9 +96,10 @@ WRONG = [
 ]
 
 
-def ask_ours(api: Api, line: str) -> subprocess.CompletedProcess[str]:
+def ask_ours(api: Api, line: str, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(OURS), "-P", str(api.port), *line.split()]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    environ = {**os.environ, **variables}
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environ)
 
 
 def test_what_testcontainers_asks_of_ours(api: Api, name: str) -> None:
@@ -121,3 +123,16 @@ def test_ours_says_what_is_wrong(api: Api, line: str, text: str) -> None:
     ended = ask_ours(api, line)
     assert ended.returncode == 1
     assert text in ended.stderr
+
+
+def test_ours_logs_in_as_the_user_whom_the_container_was_given(api: Api, name: str) -> None:
+    """testcontainers' withAdminUser: there is no guest then, and its commands name nobody."""
+    api.put("users", name, body={"password": "a b", "tags": "administrator"})
+    given = {"RABBITMQ_DEFAULT_USER": name, "RABBITMQ_DEFAULT_PASS": "a b"}
+    assert ask_ours(api, f"declare vhost name={name}", **given).returncode == 0
+    assert [one["user"] for one in api.get("permissions") if one["vhost"] == name] == [name]
+    assert "401" in ask_ours(api, "list queues", **{**given, "RABBITMQ_DEFAULT_PASS": "wrong"}).stderr
+    assert ask_ours(api, "-u guest -p guest list queues", **given).returncode == 0
+    assert ask_ours(api, "list queues", RABBITMQ_DEFAULT_USER="", RABBITMQ_DEFAULT_PASS="").returncode == 0
+    api.delete("vhosts", name)
+    api.delete("users", name)

@@ -24,6 +24,7 @@ def rates(*names: str, under: str) -> dict[str, str]:
 
 LENGTHS = ("messages", "messages_ready", "messages_unacknowledged")
 STATS = ("ack", "deliver", "deliver_get", "publish", "redeliver")
+EXCHANGE_STATS = ("confirm", "drop_unroutable", "publish_in", "publish_out", "return_unroutable")
 ONE_QUEUE = {
     **keys("string", "name", "vhost"),
     **keys("int", *LENGTHS),
@@ -129,6 +130,7 @@ TABLE = [
             **keys("int", "ack", "confirm", "deliver_get", "publish", "redeliver", under="message_stats."),
             **rates("ack", "confirm", "deliver_get", "publish", "redeliver", under="message_stats."),
             **keys("int", "drop_unroutable", "return_unroutable", under="message_stats."),
+            **rates("drop_unroutable", "return_unroutable", under="message_stats."),
             **keys("int", "publish_in?", "publish_out?", under="message_stats."),
         },
     ),
@@ -137,9 +139,9 @@ TABLE = [
         "exchanges",
         {
             **keys("string", "name", "vhost", under="[]."),
-            **keys("int", "confirm", "publish_in", "publish_out", "return_unroutable", under="[].message_stats."),
-            **rates("confirm", "publish_in", "publish_out", "return_unroutable", under="[].message_stats."),
-            **keys("int", "drop_unroutable", "ack?", "deliver_get?", "redeliver?", under="[].message_stats."),
+            **keys("int", *EXCHANGE_STATS, under="[].message_stats."),
+            **rates(*EXCHANGE_STATS, under="[].message_stats."),
+            **keys("int", "ack?", "deliver_get?", "publish?", "redeliver?", under="[].message_stats."),
         },
     ),
     Asked(
@@ -148,15 +150,30 @@ TABLE = [
         {
             **keys("string", "name", "node", "vhost", "policy", under="[]."),
             **keys("int", "consumers", "memory", "message_bytes", *LENGTHS, under="[]."),
-            **keys("int", "active_consumers", "head_message_timestamp?", under="[]."),
+            **keys("int", "active_consumers", "head_message_timestamp", under="[]."),
+            **keys("float", "[].consumer_utilisation"),
             **rates(*LENGTHS, under="[]."),
             **keys("int", *STATS, under="[].message_stats."),
             **rates(*STATS, under="[].message_stats."),
         },
     ),
+    # With `vhosts` it asks for the queues and the connections of each of those.
+    Asked("Datadog", "queues/%2F", {**keys("string", "[].name", "[].vhost"), **keys("int", "[].messages")}),
     Asked("Datadog", "queues/%2F/tool.jobs/bindings", keys("string", "[].source")),
-    Asked("Datadog", "nodes", {**keys("list", "[].partitions"), **keys("int", "[].fd_used", "[].mem_used")}),
+    # A blank of a queue's name comes as "+", and an error would be the end of the whole check.
+    Asked("Datadog", "queues/%2F/tool+with+blanks/bindings", keys("string", "[].source")),
+    Asked(
+        "Datadog",
+        "nodes",
+        {
+            **keys("string", "[].name"),
+            **keys("int", "fd_used", "disk_free", "mem_used", "mem_limit", "run_queue", "sockets_used", under="[]."),
+            **keys("boolean", "running", "mem_alarm", "disk_free_alarm", under="[]."),
+            **keys("list", "[].partitions"),
+        },
+    ),
     Asked("Datadog", "connections", keys("string", "[].vhost", "[].state")),
+    Asked("Datadog", "vhosts/%2F/connections", keys("string", "[].vhost", "[].state")),
     Asked("Datadog", "aliveness-test/%2F", keys("string", "status")),
     Asked("Spring AMQP, where a queue is", "queues/%2F/tool.jobs", keys("string", "node")),
     Asked("Flower", "queues/%2F", keys("string", "[].name") | keys("int", "[].messages")),

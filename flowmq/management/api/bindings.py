@@ -27,9 +27,7 @@ async def list_bindings(call: Call) -> Any:
 @route("GET", BETWEEN)
 async def bindings_between(call: Call) -> Any:
     """Bindings from an exchange (e) to a queue (q) or an exchange (e)."""
-    # Of a virtual host that is gone, none: Terraform looks here whether a binding still is, and fails with any error.
-    vhosts = [await call.vhost(to_use=False)] if await call.has_vhost() else []
-    return await listing(call, "binding.list", vhosts=vhosts, **ends(call))
+    return await listing(call, "binding.list", vhosts=await call.vhost_of_bindings(), **ends(call))
 
 
 @route("POST", BETWEEN)

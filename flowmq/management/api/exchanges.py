@@ -54,12 +54,11 @@ async def delete_exchange(call: Call) -> Answer:
 @route("GET", f"{EXCHANGE}/bindings/source")
 async def bindings_from_exchange(call: Call) -> Any:
     """Bindings from an exchange."""
-    vhost = await call.vhost(to_use=False)
-    return await listing(call, "binding.list", vhosts=[vhost], source=call.exchange())
+    return await listing(call, "binding.list", vhosts=await call.vhost_of_bindings(), source=call.exchange())
 
 
 @route("GET", f"{EXCHANGE}/bindings/destination")
 async def bindings_to_exchange(call: Call) -> Any:
     """Bindings to an exchange."""
-    vhost = await call.vhost(to_use=False)
-    return await listing(call, "binding.list", vhosts=[vhost], destination=call.exchange(), destination_type="exchange")
+    vhosts, exchange = await call.vhost_of_bindings(), call.exchange()
+    return await listing(call, "binding.list", vhosts=vhosts, destination=exchange, destination_type="exchange")

@@ -72,8 +72,8 @@ async def purge_queue(call: Call) -> Answer:
 @route("GET", f"{QUEUE}/bindings")
 async def bindings_of_queue(call: Call) -> Any:
     """Bindings to a queue."""
-    vhost = await call.vhost(to_use=False)
-    return await listing(call, "binding.list", vhosts=[vhost], destination=call.path("name"), destination_type="queue")
+    vhosts = await call.vhost_of_bindings()
+    return await listing(call, "binding.list", vhosts=vhosts, destination=call.path("name"), destination_type="queue")
 
 
 @route("POST", f"{QUEUE}/actions")

@@ -13,7 +13,7 @@ from urllib.parse import quote_plus
 
 from flowmq._channel import Channel
 from flowmq._queue import Consumer
-from flowmq._tally import EXCHANGE_COUNTERS, QUEUE_COUNTERS, exchange_counts, queue_counts
+from flowmq._tally import EXCHANGE_COUNTERS, QUEUE_COUNTERS, exchange_counts, head_timestamp, queue_counts
 from flowmq.amqp.tables import decode_table
 from flowmq.broker.arguments import queue_type
 from flowmq.broker.exchanges import DeclaredExchange
@@ -134,6 +134,7 @@ QUEUE_VIEW: dict[str, Callable[[InVHost], Any]] = {
     "message_bytes_unacknowledged": of_queue(lambda declared: declared.queue.unacked_bytes),
     "message_bytes_ram": of_queue(lambda declared: declared.queue.ready_bytes - declared.queue.paged_bytes),
     "message_bytes_paged_out": of_queue(lambda declared: declared.queue.paged_bytes),
+    "head_message_timestamp": of_queue(lambda declared: head_timestamp(declared.queue)),
     "consumers": of_queue(lambda declared: declared.queue.consumer_count),
     "active_consumers": of_queue(active_consumers),
     "consumer_capacity": of_queue(capacity),
