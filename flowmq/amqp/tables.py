@@ -128,6 +128,8 @@ def type_name(value: object) -> str:
 
 def decode_table(data: bytes) -> Table:
     """A table of all these octets, without the length that stands in front of it on the wire."""
+    if not data:
+        return Table()
     try:
         return _read_table(Reader(data), 1)
     except Truncated:

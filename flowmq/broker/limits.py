@@ -30,9 +30,9 @@ class Limits:
         given = defaults or {}
         self.defaults = {kind: {name: n for name, n in given.get(kind, {}).items() if n} for kind in KNOWN}
         self.stored: dict[str, dict[str, Values]] = {kind: {} for kind in KNOWN}
-        self.connections: dict[str, Counter[str]] = {kind: Counter() for kind in KNOWN}
+        self.connections: dict[str, dict[str, int]] = {kind: {} for kind in KNOWN}
         self.open_connections = 0
-        self.channels: Counter[str] = Counter()  # by user
+        self.channels: dict[str, int] = {}  # by user
         self.refused: Counter[str] = Counter()  # by limit
 
     # ------------------------------------------------------------------------------------------------ what is set
@@ -80,7 +80,7 @@ class Limits:
 
     def check_vhost_connection(self, vhost: str, user: str) -> None:
         limit = self.get(VHOST_LIMITS, vhost, CONNECTIONS)
-        if limit is not None and self.connections[VHOST_LIMITS][vhost] >= limit:
+        if limit is not None and self.connections[VHOST_LIMITS].get(vhost, 0) >= limit:
             raise NotAllowed(
                 f"access to vhost '{vhost}' refused for user '{user}': connection limit ({limit}) is reached",
                 limit="vhost_connections",
@@ -88,7 +88,7 @@ class Limits:
 
     def check_user_connection(self, user: str) -> None:
         limit = self.get(USER_LIMITS, user, CONNECTIONS)
-        if limit is not None and self.connections[USER_LIMITS][user] >= limit:
+        if limit is not None and self.connections[USER_LIMITS].get(user, 0) >= limit:
             raise NotAllowed(
                 f"connection refused for user '{user}': user connection limit ({limit}) is reached",
                 limit="user_connections",
@@ -96,8 +96,8 @@ class Limits:
 
     def connection_opened(self, vhost: str, user: str) -> None:
         self.open_connections += 1
-        self.connections[VHOST_LIMITS][vhost] += 1
-        self.connections[USER_LIMITS][user] += 1
+        enter(self.connections[VHOST_LIMITS], vhost)
+        enter(self.connections[USER_LIMITS], user)
 
     def connection_closed(self, vhost: str, user: str) -> None:
         self.open_connections -= 1
@@ -106,14 +106,14 @@ class Limits:
 
     def check_channel(self, user: str) -> None:
         limit = self.get(USER_LIMITS, user, CHANNELS)
-        if limit is not None and self.channels[user] >= limit:
+        if limit is not None and self.channels.get(user, 0) >= limit:
             raise NotAllowed(
                 f"number of channels opened for user '{user}' has reached the maximum allowed user limit of ({limit})",
                 limit="user_channels",
             )
 
     def channel_opened(self, user: str) -> None:
-        self.channels[user] += 1
+        enter(self.channels, user)
 
     def channel_closed(self, user: str) -> None:
         leave(self.channels, user)
@@ -127,7 +127,13 @@ class Limits:
             )
 
 
-def leave(counts: Counter[str], name: str) -> None:
-    counts[name] -= 1
-    if counts[name] <= 0:
-        del counts[name]
+def enter(counts: dict[str, int], name: str) -> None:
+    counts[name] = counts.get(name, 0) + 1
+
+
+def leave(counts: dict[str, int], name: str) -> None:
+    left = counts.get(name, 0) - 1
+    if left > 0:
+        counts[name] = left
+    else:
+        counts.pop(name, None)

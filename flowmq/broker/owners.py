@@ -34,8 +34,10 @@ class Owners:
 
     def leave(self, owner: object, delete: Callable[[DeclaredQueue], object]) -> Iterator[None]:
         """`delete` is called for each of its queues, and calls end()."""
-        if owner not in self._owned:
-            return
+        # Most have none: for them there is nothing to begin.
+        return self._leave(owner, delete) if owner in self._owned else iter(())
+
+    def _leave(self, owner: object, delete: Callable[[DeclaredQueue], object]) -> Iterator[None]:
         self._left.add(owner)
         going = list(self._owned[owner])[::-1]
         while going:

@@ -9,6 +9,7 @@ import binascii
 import hashlib
 import re
 import secrets
+from functools import lru_cache
 from hmac import compare_digest
 from typing import NamedTuple
 
@@ -111,8 +112,7 @@ def verified(known: Password, password: str) -> bool:
     if known.algorithm == PLAIN:
         return compare_digest(octets(known.value), octets(password))
     if known.algorithm in RABBITMQ_HASHES:
-        decoded = base64.b64decode(known.value)
-        salt, digest = decoded[:RABBITMQ_SALT_BYTES], decoded[RABBITMQ_SALT_BYTES:]
+        salt, digest = salt_and_digest(known.value)
         return compare_digest(digest, RABBITMQ_HASHES[known.algorithm](salt + octets(password)).digest())
     if known.algorithm == ARGON2ID:
         try:
@@ -120,6 +120,12 @@ def verified(known: Password, password: str) -> bool:
         except (VerificationError, InvalidHashError):
             return False
     return False
+
+
+@lru_cache(maxsize=256)
+def salt_and_digest(value: str) -> tuple[bytes, bytes]:
+    decoded = base64.b64decode(value)
+    return decoded[:RABBITMQ_SALT_BYTES], decoded[RABBITMQ_SALT_BYTES:]
 
 
 def waste_time(password: str) -> bool:

@@ -111,10 +111,12 @@ class Authenticator:
             return self.tokens.log_in(password, answer)
         user = self.users.by_name.get(name)
         known = NO_PASSWORD if user is None else user.password
-        digest = self._digest(name, known, password)
         refusal = self._refusal(user, from_loopback=from_loopback)
+        # What is quickly found to be right needs not to be remembered.
+        is_right = refusal is None and not known.is_slow and verified(known, password)
+        digest = b"" if is_right else self._digest(name, known, password)
         if user is not None and refusal is None:
-            if self.right.get(digest) if known.is_slow else verified(known, password):
+            if is_right or (known.is_slow and self.right.get(digest)):
                 self.sources.put(source, True, SOURCES_SECONDS)
                 answer(user)
                 return None

@@ -1,14 +1,14 @@
 """How a client has come in: what its session must know of the way before the client says anything."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from flowmq.broker.users import User
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     handshake_seconds: float  # what is left of amqp.handshake_timeout
     mechanisms: Sequence[str]  # the ways to log in that its listener has
     peer: Any = None  # the addresses that a trusted proxy tells; None: those of the socket

@@ -23,7 +23,8 @@ def end_channels(session: "Session", channels: Iterable[Channel]) -> Ended:
     """They consume nothing any more. What they held is to be given back."""
     ended = Ended(Returns(), {})
     for channel in channels:
-        ended.queues.update((consumer.queue, None) for consumer in channel.consumers.values())
+        if channel.consumers:
+            ended.queues.update((consumer.queue, None) for consumer in channel.consumers.values())
         if not channel.closing:
             session.node.churn.channels_closed += 1
             session.node.broker.limits.channel_closed(session.user_name)

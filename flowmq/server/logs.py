@@ -14,6 +14,7 @@ import threading
 import traceback
 from collections import deque
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Literal
 
 LINES_WAITING_MAX = 10_000
@@ -193,8 +194,17 @@ def shutdown() -> None:
 
 
 def iso_time(record: logging.LogRecord) -> str:
-    time = datetime.fromtimestamp(record.created, UTC)
-    return time.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+    second = int(record.created)
+    microseconds = round((record.created - second) * 1_000_000)
+    if microseconds == 1_000_000:
+        second, microseconds = second + 1, 0
+    return f"{iso_second(second)}.{microseconds // 1000:03}Z"
+
+
+@lru_cache(maxsize=2)
+def iso_second(second: int) -> str:
+    """Most lines are of the second of the one before."""
+    return datetime.fromtimestamp(second, UTC).replace(tzinfo=None).isoformat()
 
 
 def trace(record: logging.LogRecord) -> str:
