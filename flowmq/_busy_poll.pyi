@@ -1,4 +1,6 @@
+from asyncio import AbstractEventLoop
 from collections.abc import Callable
+from typing import Any
 
 def set_busy_poll(
     schedule: Callable[[Callable[[], None]], object],
@@ -6,3 +8,4 @@ def set_busy_poll(
     look_for: Callable[[int], None] | None = None,
 ) -> None: ...
 def look_again() -> None: ...
+def soon(loop: AbstractEventLoop, callback: Callable[..., object], *arguments: Any) -> None: ...

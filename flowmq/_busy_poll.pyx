@@ -70,6 +70,12 @@ cdef bint is_looking() noexcept:
     return is_awake and look is not None
 
 
+def soon(loop, callback, *arguments):
+    """loop.call_soon(), without waiting until nothing more is looked for."""
+    want_loop()
+    loop.call_soon(callback, *arguments)
+
+
 cdef void want_loop() noexcept nogil:
     global loop_wanted
     loop_wanted = True

@@ -605,7 +605,6 @@ cdef class Connection(Peer):
         if channel is not None and not channel.closing and channel.expecting != METHOD_FRAME:
             channel.refuse_method()
         self.cold_methods += 1
-        want_loop()
         self.session.method(number, self.method >> 16, self.method & 0xFFFF, (<const char *>payload)[4:payload_bytes])
         return 0
 

@@ -1,4 +1,5 @@
-# The sockets of plain AMQP connections: when there is something to read, and what could not be written yet.
+# The sockets of plain AMQP connections: when there is something to read, and what could not be written yet. Those that
+# listen are looked at with them (_listening.pxd).
 #
 # The event loop knows one descriptor for all of them, an epoll of their own. A round asks it which are readable, reads
 # each of them once, and ends with the writes that came of it: one turn for all, and two system calls for a message
@@ -32,14 +33,23 @@ cdef enum:
 
 cdef class Sockets
 
-cdef class SocketTransport:
-    # One client's socket, with as much of asyncio.Transport as sessions use.
+cdef class Watched:
+    # What the epoll can have, with its owner to keep it alive: a round may hold its address until the round ends.
     cdef Sockets sockets
     cdef object socket
     cdef int descriptor
+    cdef uint32_t watched           # the events that the epoll looks for; 0: it does not know the socket
+
+    cdef int happened(self, uint32_t events) except -1
+    # The number of the error, or 0.
+    cdef int watch_for(self, uint32_t wanted) noexcept
+    # It is left alone from now on.
+    cdef int end(self, error) except -1
+
+cdef class SocketTransport(Watched):
+    # One client's socket, with as much of asyncio.Transport as sessions use.
     cdef Peer peer
     cdef tuple names                # of both ends: peername, sockname
-    cdef uint32_t watched           # the events that its epoll looks for; 0: it does not know the socket
     cdef bint reading               # does the connection want to be read?
     cdef bint closing               # nothing more is read, and once all is written it ends
     cdef bint ended                 # nothing more is written either
@@ -56,7 +66,6 @@ cdef class SocketTransport:
     cdef int write_output(self, OutputBuffer *output) except -1
     cdef int write_parts(self, list parts) except -1
 
-    cdef int happened(self, uint32_t events) except -1
     cdef int receive(self) except -1
     cdef int keep(self, part) except -1
     cdef int send_pending(self) except -1
@@ -65,7 +74,6 @@ cdef class SocketTransport:
     cdef int note_pending(self) except -1
     cdef int watch(self) except -1
     cdef int write_failed(self, int error) except -1
-    cdef int end(self, error) except -1
 
 cdef class Sockets:
     cdef object loop
@@ -84,4 +92,6 @@ cdef class Sockets:
     cdef void adapt_round(self) noexcept
     cdef void note_round(self) noexcept
     cdef int deal_with(self, int count) except -1
-    cdef int failed(self, SocketTransport transport, error) except -1
+    cdef int failed(self, Watched watched, error) except -1
+
+cdef object os_error(int error)

@@ -5,7 +5,9 @@ from libc.errno cimport EAGAIN, EINTR, errno
 from libc.string cimport memset
 from posix.time cimport nanosleep, timespec
 
-from flowmq._busy_poll cimport is_looking, is_loop_wanted, note_arrival, note_dealt_with, now_ns, want_no_loop
+from flowmq._busy_poll cimport (
+    is_looking, is_loop_wanted, note_arrival, note_dealt_with, now_ns, want_loop, want_no_loop,
+)
 from flowmq._clock cimport tell_time
 from flowmq._frame cimport FLOWMQ_CONTRACT, ReadBuffer, output_clear, output_sent, output_take
 from flowmq._peer cimport begin_turn, current_journal, flush_dirty
@@ -66,7 +68,33 @@ cdef enum:
     RESTLESS_ROUNDS = 1000      # after that
 
 
-cdef class SocketTransport:
+cdef class Watched:
+    """Abstract: a socket that a round of `sockets` looks at."""
+
+    cdef int happened(self, uint32_t events) except -1:
+        raise NotImplementedError("Watched.happened")
+
+    cdef int end(self, error) except -1:
+        raise NotImplementedError("Watched.end")
+
+    cdef int watch_for(self, uint32_t wanted) noexcept:
+        cdef epoll_event event
+        cdef int operation = EPOLL_CTL_MOD
+        if wanted == self.watched:
+            return 0
+        if self.watched == 0:
+            operation = EPOLL_CTL_ADD
+        elif wanted == 0:
+            operation = EPOLL_CTL_DEL
+        event.events = wanted
+        event.data.ptr = <void *>self
+        if epoll_ctl(self.sockets.epoll, operation, self.descriptor, &event) < 0:
+            return errno
+        self.watched = wanted
+        return 0
+
+
+cdef class SocketTransport(Watched):
     """What a Connection reads from and writes to; made by Sockets.begin()."""
 
     def __cinit__(self, Sockets sockets, accepted, Peer peer, peer_name):
@@ -153,26 +181,15 @@ cdef class SocketTransport:
         return 0
 
     cdef int watch(self) except -1:
-        cdef epoll_event event
         cdef uint32_t wanted = 0
-        cdef int operation = EPOLL_CTL_MOD
+        cdef int error
         if self.reading and not self.closing:
             wanted = EPOLLIN
         if self.pending_bytes and not self.ended:
             wanted |= <uint32_t>EPOLLOUT
-        if wanted == self.watched:
-            return 0
-        if self.watched == 0:
-            operation = EPOLL_CTL_ADD
-        elif wanted == 0:
-            operation = EPOLL_CTL_DEL
-        event.events = wanted
-        event.data.ptr = <void *>self
-        if epoll_ctl(self.sockets.epoll, operation, self.descriptor, &event) < 0:
-            # There may be no memory for another one. Nobody would ever look at it again.
-            return self.end(os_error(errno))
-        self.watched = wanted
-        return 0
+        error = self.watch_for(wanted)
+        # There may be no memory for another one. Nobody would ever look at it again.
+        return 0 if error == 0 else self.end(os_error(error))
 
     # -------------------------------------------------------------------------------------------------- writing
 
@@ -294,6 +311,7 @@ cdef class SocketTransport:
         self.pending = None
         self.pending_bytes = self.head_sent = 0
         self.watch()
+        want_loop()
         self.sockets.loop.call_soon(self.connection_ended, error)
         return 0
 
@@ -308,7 +326,7 @@ cdef class SocketTransport:
 
 
 cdef class Sockets:
-    """All plain sockets of clients, and the journal's descriptor: one epoll, which `loop` (asyncio's) looks at.
+    """All plain sockets of clients, those that listen, and the journal's descriptor: one epoll, which `loop` looks at.
 
     Raises OSError when there is no descriptor left for it.
     """
@@ -412,7 +430,7 @@ cdef class Sockets:
             self.events_asked *= 2
 
     cdef int deal_with(self, int count) except -1:
-        cdef SocketTransport transport
+        cdef Watched watched
         cdef int at
         note_arrival()
         tell_time()
@@ -424,11 +442,11 @@ cdef class Sockets:
                 if self.events[at].data.ptr == NULL:
                     current_journal().completed()
                     continue
-                transport = <SocketTransport>self.events[at].data.ptr
+                watched = <Watched>self.events[at].data.ptr
                 try:
-                    transport.happened(self.events[at].events)
+                    watched.happened(self.events[at].events)
                 except Exception as error:
-                    self.failed(transport, error)
+                    self.failed(watched, error)
                 if self.unflushed_bytes >= UNFLUSHED_BYTES_MAX:
                     self.unflushed_bytes = 0
                     flush_dirty()
@@ -455,12 +473,12 @@ cdef class Sockets:
         else:
             self.streaming_rounds = 0
 
-    cdef int failed(self, SocketTransport transport, error) except -1:
-        """An error of ours: one connection's, not all of theirs."""
+    cdef int failed(self, Watched watched, error) except -1:
+        """An error of ours: one socket's, not all of theirs."""
         self.loop.call_exception_handler(
-            {"message": "a connection ends with an internal error", "exception": error, "transport": transport}
+            {"message": "a connection ends with an internal error", "exception": error, "transport": watched}
         )
-        return transport.end(error)
+        return watched.end(error)
 
 
 cdef int control(int epoll, int operation, int descriptor, epoll_event *event) except -1:

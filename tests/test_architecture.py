@@ -39,7 +39,10 @@ LAYERS = [
         *("_compaction", "_verification", "_restore"),
         *("_replay", "_replay_queue", "_replay_segment", "storage"),
     },
-    {"_clock", "_busy_poll", "_peer", "_content", "_channel", "_held", "_sockets", "_connection", "server"},
+    {
+        *("_clock", "_busy_poll", "_peer", "_content", "_channel", "_held"),
+        *("_sockets", "_listening", "_connection", "server"),
+    },
     {"management", "shovel"},
 ]
 LAYER_OF = {module: layer for layer, modules in enumerate(LAYERS) for module in modules}

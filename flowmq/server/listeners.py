@@ -9,10 +9,10 @@ import errno
 import logging
 import socket
 import ssl
-from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from flowmq._listening import Listening
 from flowmq.server import tls
 from flowmq.server.arrivals import Arrival, Way
 from flowmq.server.config import Settings, parse_address
@@ -24,7 +24,6 @@ from flowmq.server.session import Session
 if TYPE_CHECKING:
     from flowmq.server.node import Node
 
-ACCEPTS_PER_TURN = 25  # with a session for each they take some 5 milliseconds
 TLS_HANDSHAKES_AT_ONCE = 1000  # who comes on top of them waits for its turn; each takes some 50 KiB
 OUT_OF_FILES_SECONDS = 1.0  # no new client is accepted for so long when there is no room for another
 NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -149,31 +148,29 @@ class Door:
         self.listeners = listeners
         self.loop = listeners.loop
         self.way = way
-        self.listening = listening
+        self.socket = listening
+        let_in = self._begin if way.is_plain else self._let_arrive
+        self.listening = Listening(listeners.node.sockets, listening, let_in, self._cannot_accept)
         self.arriving: set[asyncio.Task[None]] = set()
         self.pause: asyncio.TimerHandle | None = None
 
     def open(self, backlog: int) -> Any:
         """Where it listens now."""
-        self.listening.listen(backlog)
-        self._go_on()
-        return self.listening.getsockname()
+        self.socket.listen(backlog)
+        self.listening.begin()
+        return self.socket.getsockname()
 
     def _go_on(self) -> None:
         self.pause = None
-        self.loop.add_reader(self.listening, self._accept_some)
+        self.listening.begin()
 
     def close(self) -> None:
         if self.pause is not None:
             self.pause.cancel()
-        self.loop.remove_reader(self.listening)
-        self.listening.close()
+        self.listening.stop()
+        self.socket.close()
         for task in list(self.arriving):
             task.cancel()
-
-    def _accept_some(self) -> None:
-        for accepted, peer in self._accepted():
-            (self._begin if self.way.is_plain else self._let_arrive)(accepted, peer)
 
     def _begin(self, accepted: socket.socket, peer: Any) -> None:
         """It speaks AMQP at once."""
@@ -183,7 +180,6 @@ class Door:
 
     def _let_arrive(self, accepted: socket.socket, peer: Any) -> None:
         through = self.listeners
-        accepted.setblocking(False)
         arrival = Arrival(through.node, self.way, through.context, through.handshakes, accepted, peer)
         wait_seconds = seconds_to_turn(through.node, accepted.fileno())
         if wait_seconds is None:
@@ -193,16 +189,12 @@ class Door:
         self.arriving.add(task)
         task.add_done_callback(self.arriving.discard)
 
-    def _accepted(self) -> Iterator[tuple[socket.socket, Any]]:
-        for _ in range(ACCEPTS_PER_TURN):
-            try:
-                yield self.listening.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError as error:
-                if error.errno not in NO_ROOM:
-                    raise
-                log.error("no client can be accepted on %s: %s", address(self.listening.getsockname()), error.strerror)
-                self.loop.remove_reader(self.listening)
-                self.pause = self.loop.call_later(OUT_OF_FILES_SECONDS, self._go_on)
-                return
+    def _cannot_accept(self, error: OSError) -> None:
+        where = address(self.socket.getsockname())
+        if error.errno not in NO_ROOM:
+            # The next one may have more luck: accept() also tells of errors of a network that the client has met.
+            log.warning("a client could not be accepted on %s: %s", where, error.strerror)
+            return
+        log.error("no client can be accepted on %s: %s", where, error.strerror)
+        self.listening.stop()
+        self.pause = self.loop.call_later(OUT_OF_FILES_SECONDS, self._go_on)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from flowmq._busy_poll import soon
 from flowmq._channel import Channel
 from flowmq._connection import Connection
 from flowmq._order import told_ms
@@ -137,7 +138,7 @@ class Session:
 
     def cannot_send(self, error: AMQPError) -> None:
         """Later: somebody else's read may have led to it."""
-        self.node.loop.call_soon(self.failed, 0, 0, 0, error)
+        soon(self.node.loop, self.failed, 0, 0, 0, error)
 
     def client_left(self) -> None:
         """Nothing more comes. What is on its way to it is still written, for a while."""
@@ -202,7 +203,7 @@ class Session:
             then(*arguments)
         if not self.answers_owed:
             # Not from here: what is released may wait for the disk again.
-            self.node.loop.call_soon(self._release_frames)
+            soon(self.node.loop, self._release_frames)
 
     def _release_frames(self) -> None:
         # Another declaration may have come since.
@@ -225,7 +226,7 @@ class Session:
     def consumer_cancelled(self, channel: Channel, tag: bytes) -> None:
         # Later, so that whoever deleted the queue on this very channel gets their answer first.
         if self.can("consumer_cancel_notify"):
-            self.node.loop.call_soon(self._tell_cancelled, channel, tag)
+            soon(self.node.loop, self._tell_cancelled, channel, tag)
 
     def access_changed(self) -> None:
         """What the user may do has changed. Consumers of what may not be read any more are cancelled."""
@@ -309,7 +310,7 @@ class Session:
     def finish(self) -> None:
         """Close the socket once everything is written."""
         self.deadline.cancel()
-        self.node.loop.call_soon(self._close_transport)
+        soon(self.node.loop, self._close_transport)
 
     def abort(self) -> None:
         self.deadline.cancel()

@@ -5,6 +5,7 @@ from asyncio import AbstractEventLoop
 from collections import deque
 from collections.abc import Iterator
 
+from flowmq._busy_poll import soon
 from flowmq._clock import set_clock
 from flowmq._peer import flush
 
@@ -20,7 +21,7 @@ class Turns:
         """Each step is to take a tenth of a millisecond or so. Several works have a step each in turn."""
         self.works.append(work)
         if len(self.works) == 1:
-            self.loop.call_soon(self._go_on)
+            soon(self.loop, self._go_on)
 
     def finish(self) -> None:
         """The broker ends: nothing is put off any more."""
