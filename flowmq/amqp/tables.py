@@ -154,12 +154,13 @@ def read_table(reader: Reader) -> Table:
 
 def _read_table(reader: Reader, depth: int) -> Table:
     table = Table()
-    while not reader.done:
+    types = table.types
+    while reader.position != reader.end:
         name = reader.short_string()
         letter, value = _read_value(reader, depth)
-        if name not in table:
+        if name not in types:
             table[name] = value
-            table.types[name] = letter
+            types[name] = letter
     return table
 
 
@@ -178,9 +179,10 @@ def _read_value(reader: Reader, depth: int) -> tuple[str, object]:
         if depth == DEPTH_MAX:
             raise MalformedSyntax(f"field tables are nested deeper than {DEPTH_MAX}")
         return letter, (_read_table if letter == "F" else _read_array)(reader.part(), depth + 1)
-    if letter not in FIELD_TYPES:
+    kind = FIELD_TYPES.get(letter)
+    if kind is None:
         raise MalformedSyntax(f"unknown type {ord(letter)} of a value in a field table")
-    return letter, FIELD_TYPES[letter].read(reader)
+    return letter, kind.read(reader)
 
 
 # ------------------------------------------------------------------------------------------------------- writing

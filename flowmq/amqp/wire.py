@@ -65,7 +65,15 @@ class Reader:
         return int.from_bytes(self.take(8))
 
     def short_string(self) -> str:
-        return text(self.take(self.octet()))
+        # In one piece: names make up most of a field table.
+        start = self.position + 1
+        if start > self.end:
+            raise Truncated
+        end = start + self.data[start - 1]
+        if end > self.end:
+            raise Truncated
+        self.position = end
+        return self.data[start:end].decode("utf-8", "surrogateescape")
 
     def long_string(self) -> str:
         return text(self.long_octets())

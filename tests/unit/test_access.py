@@ -78,6 +78,11 @@ def test_a_hash_of_another_cost_is_taken() -> None:
         ("", "", False),  # the default exchange is amq.default
         ("", "q", False),
         (".*", "q", True),
+        (".*", "", True),
+        (".*", "a\nb", True),
+        (".*", "\udcff", True),
+        (".+", "a\nb", True),
+        ("^.*$", "a\nb", False),  # only the whole text .* is found everywhere unseen
         ("^a", "ba", False),
         ("a", "ba", True),
         ("^amq.default$", "", True),

@@ -125,3 +125,10 @@ def test_random_changes_add_up_to_what_a_list_says(seed: int) -> None:
         list(steps)
     assert set(defined.bindings) == {record_of(kind, name, True) for kind, name in naive.there if kind == BINDING}
     assert defined.ends.keys() == read.ends.keys()
+
+
+def test_a_record_that_cannot_be_made_leaves_nothing_in_the_next_one() -> None:
+    before = record_of("queue", ("/", "q"), {"id": 1})
+    with pytest.raises(TypeError):
+        record_of("queue", ("/", "a name that would be seen"), {"id": object()})
+    assert record_of("queue", ("/", "q"), {"id": 1}) == before == msgpack.packb(["queue", [b"/", b"q"], {"id": 1}])

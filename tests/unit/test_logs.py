@@ -9,6 +9,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
@@ -88,6 +89,15 @@ def test_text_lines(written: Callable[[], str]) -> None:
     logger.debug("not this")
     line = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z info listening on 127\.0\.0\.1:5672\n"
     assert re.fullmatch(line, written())
+
+
+@pytest.mark.parametrize("second", [0, 59, 1_767_225_599, 1_798_761_600, 4_102_444_799])
+def test_times_are_those_of_the_calendar(second: int) -> None:
+    """Also when a second ends by being rounded to microseconds, and whatever second was told before."""
+    for fraction in (0.0, 0.0005, 0.001, 0.123, 0.9989999, 0.999, 0.9999994, 0.9999996):
+        record = logging.makeLogRecord({"created": second + fraction})
+        expected = datetime.fromtimestamp(second + fraction, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
+        assert logs.iso_time(record) == f"{expected[:-3]}Z"
 
 
 def test_json_lines(written: Callable[[], str]) -> None:
