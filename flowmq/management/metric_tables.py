@@ -78,6 +78,7 @@ GLOBAL_BY_QUEUE_TYPE = (
 CHANNEL_TOTALS = (
     ("rabbitmq_channel_consumers", "gauge", "consumers", "Consumers on channels"),
     ("rabbitmq_channel_messages_unacked", "gauge", "unacked", "Delivered but not yet acknowledged messages"),
+    ("rabbitmq_channel_messages_unconfirmed", "gauge", "unconfirmed", "Published but not yet confirmed"),
     ("rabbitmq_channel_messages_published_total", "counter", "publish_in", "Messages published into exchanges"),
     ("rabbitmq_channel_messages_confirmed_total", "counter", "confirm", "Messages published and confirmed"),
     (

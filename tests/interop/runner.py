@@ -49,7 +49,7 @@ SAID_AT_LEAST = {
     "rabbit-hole": 159,
     "Hop": 76,
     "Flower": 8,
-    "Prometheus": 110,
+    "Prometheus": 184,
     "Spring Boot": 9,
     "Telegraf": 9,
     "Datadog": 8,

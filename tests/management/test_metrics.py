@@ -1,5 +1,9 @@
 """Metrics: a real parser reads them, and the names that dashboards ask for are there with their labels."""
 
+import re
+import runpy
+from pathlib import Path
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as parsed
 
@@ -9,25 +13,15 @@ from tests.support.wire import Channel
 
 pytestmark = pytest.mark.flowmq_only
 
-# Grafana's dashboard 10991, but for _bucket and the like.
-BOARD = {
-    *("rabbitmq_identity_info", "rabbitmq_build_info", "rabbitmq_connections", "rabbitmq_channels", "rabbitmq_queues"),
-    *("rabbitmq_queue_messages_ready", "rabbitmq_queue_messages_unacked", "rabbitmq_process_open_fds"),
-    *("rabbitmq_process_max_fds", "rabbitmq_process_resident_memory_bytes", "rabbitmq_resident_memory_limit_bytes"),
-    *("rabbitmq_disk_space_available_bytes", "rabbitmq_disk_space_available_limit_bytes"),
-    *("rabbitmq_erlang_uptime_seconds", "rabbitmq_global_publishers", "rabbitmq_global_consumers"),
-    *("rabbitmq_connections_opened_total", "rabbitmq_connections_closed_total", "rabbitmq_channels_opened_total"),
-    *("rabbitmq_channels_closed_total", "rabbitmq_queues_declared_total", "rabbitmq_queues_created_total"),
-    *("rabbitmq_queues_deleted_total", "rabbitmq_message_size_bytes_bucket"),
-    *(
-        f"rabbitmq_global_messages_{name}_total"
-        for name in (
-            *("received", "received_confirm", "routed", "unroutable_dropped", "unroutable_returned", "confirmed"),
-            *("delivered", "delivered_consume_manual_ack", "delivered_consume_auto_ack", "delivered_get_manual_ack"),
-            *("delivered_get_auto_ack", "get_empty", "redelivered", "acknowledged", "dead_lettered_maxlen"),
-        )
-    ),
-}
+# What the dashboards and rules that RabbitMQ publishes ask for; `make interop` asks a real Prometheus for it.
+BOARDS = runpy.run_path(str(Path(__file__).parents[1] / "interop" / "python" / "prometheus_boards.py"))
+LABELS = {"rabbitmq_cluster", "rabbitmq_node", "rabbitmq_endpoint", "rabbitmq_version"}
+ASKED = {
+    name
+    for board in ("panels", "first_panels", "global_panels", "queue_panels", "rules")
+    for _, query in BOARDS[board](*{"panels": ("", ""), "queue_panels": ("", ""), "rules": ()}.get(board, ("",)))
+    for name in re.findall(r"\brabbitmq_\w+", query)
+} - LABELS
 
 Samples = dict[str, dict[frozenset[tuple[str, str]], float]]
 
@@ -51,9 +45,15 @@ def total(samples: Samples, name: str) -> float:
     return sum(samples[name].values())
 
 
-def test_everything_that_the_dashboard_asks_for_is_there(managed: Broker) -> None:
+def test_everything_that_dashboards_and_rules_ask_for_is_there(managed: Broker, amqp: Channel, name: str) -> None:
+    amqp.queue(name, exclusive=True)
     samples = scraped(managed)
-    assert BOARD - set(samples) == set()
+    detailed = {name for name in ASKED if name.startswith("rabbitmq_detailed_")}
+    assert len(ASKED) > 60
+    assert ASKED - detailed - set(samples) == set()
+    assert detailed <= set(
+        scraped(managed, "/metrics/detailed?family=queue_coarse_metrics&family=queue_consumer_count")
+    )
     [identity] = samples["rabbitmq_identity_info"]
     assert {"rabbitmq_node", "rabbitmq_cluster", "rabbitmq_endpoint"} <= {name for name, _ in identity}
     assert ("rabbitmq_endpoint", "aggregated") in identity
@@ -88,6 +88,7 @@ def test_counters_count(managed: Broker, amqp: Channel, name: str) -> None:
     assert grown("rabbitmq_global_messages_delivered_get_auto_ack_total") == 1
     assert grown("rabbitmq_channel_messages_published_total") == 4
     assert grown("rabbitmq_channel_messages_confirmed_total") == 3
+    assert total(after, "rabbitmq_channel_messages_unconfirmed") == 0
     assert grown("rabbitmq_channel_messages_unroutable_dropped_total") == 1
     assert (grown("rabbitmq_channel_get_total"), grown("rabbitmq_channel_get_ack_total")) == (1, 0)
     assert grown("rabbitmq_message_size_bytes_count") == 4

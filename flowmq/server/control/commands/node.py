@@ -78,11 +78,13 @@ async def totals(node: "Node", asked: Nothing) -> dict[str, Any]:
 
 
 def traffic(node: "Node", vhosts: list[str] | None) -> dict[str, int]:
-    found = {"connections": 0, "channels": 0, "publishers": 0, "recv_oct": 0, "send_oct": 0}
+    found = dict.fromkeys(("connections", "channels", "publishers", "unconfirmed", "recv_oct", "send_oct"), 0)
     for session in sessions_of(node, vhosts):
         found["connections"] += 1
         found["channels"] += len(session.connection.channels)
-        found["publishers"] += sum(channel.published_count > 0 for channel in session.connection.channels.values())
+        for channel in session.connection.channels.values():
+            found["publishers"] += channel.published_count > 0
+            found["unconfirmed"] += channel.ledger.unconfirmed if channel.ledger else 0
         found["recv_oct"] += session.connection.received_bytes
         found["send_oct"] += session.connection.sent_bytes
     return found
