@@ -150,6 +150,15 @@ SPRING = Language(
     (("mvn", "-q", "-B", "compile", "dependency:copy-dependencies"),),
 )
 DATADOG = Language("Datadog", (sys.executable,), (), (("sh", "setup.sh"),), on_request=True)
+DATADOG_CHECK = Language(
+    "Datadog-check",
+    (sys.executable, "curl"),
+    ("curl",),
+    (("sh", "check.sh"),),
+    {"PYTHONPATH": f"{WORK}/datadog/check"},
+    folder="datadog",
+    on_request=True,
+)
 ADMIN = Language(
     "rabbitmqadmin",
     ("cargo",),
@@ -192,6 +201,10 @@ TOOLS = (
     Library(
         *("Datadog", "38.7.0", DATADOG),
         (f"{WORK}/datadog/bin/python", str(HERE / "python" / "datadog_program.py")),
+    ),
+    Library(
+        *("Datadog-check", "03d2d30", DATADOG_CHECK),
+        (f"{WORK}/datadog/bin/python", str(HERE / "python" / "datadog_check_program.py")),
     ),
     Library("rabbitmqadmin", "2.35.0", ADMIN, (sys.executable, str(HERE / "python" / "rabbitmqadmin_program.py"))),
     Library("KEDA", "2.21.0", KEDA, (f"{WORK}/keda/keda",)),

@@ -53,6 +53,7 @@ SAID_AT_LEAST = {
     "Spring Boot": 9,
     "Telegraf": 9,
     "Datadog": 8,
+    "Datadog-check": 90,
     "rabbitmqadmin": 71,
     "KEDA": 22,
     "Terraform": 213,
