@@ -57,7 +57,7 @@ SAID_AT_LEAST = {
     "rabbitmqadmin": 71,
     "KEDA": 22,
     "Terraform": 213,
-    "testcontainers-java": 17,
+    "testcontainers-java": 19,
     "testcontainers-python": 3,
 }
 TASKS = ("task", "retry", "dead-letter")

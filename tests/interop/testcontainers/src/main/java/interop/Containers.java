@@ -124,8 +124,28 @@ public final class Containers {
         }
     }
 
+    /** The commands inside name nobody: they log in as the user whom the container was given. RabbitMQ's are refused. */
+    @SuppressWarnings("deprecation")
+    private static void named() {
+        try (RabbitMQContainer container = new RabbitMQContainer(IMAGE)
+                .withAdminUser("boss")
+                .withAdminPassword("se cret")
+                .withVhost("own")
+                .withQueue("first")) {
+            container.start();
+            check("declared-by-a-named-user", () -> says(container, "vhosts", "\"name\":\"own\""));
+            check("a-named-user-declares", () -> {
+                try (Connection connection = connected(container, "/"); Channel channel = connection.createChannel()) {
+                    channel.queueDeclarePassive("first");
+                    return channel.queueDeclare("second", true, false, false, null).getMessageCount() == 0;
+                }
+            });
+        }
+    }
+
     public static void main(String[] arguments) {
         plain();
         declared();
+        named();
     }
 }
