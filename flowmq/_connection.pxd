@@ -12,6 +12,7 @@ from flowmq._channel cimport Channel
 from flowmq._frame cimport ReadBuffer
 from flowmq._peer cimport Peer
 from flowmq._sockets cimport SocketTransport
+from flowmq._unfinished cimport Unfinished
 
 cdef enum Stage:
     PROTOCOL_HEADER = 0
@@ -36,9 +37,7 @@ cdef class Connection(Peer):
     cdef uint16_t number            # channel number of the frame being dispatched, and its class and method: for errors
     cdef uint32_t method
 
-    cdef uint8_t *unfinished        # the beginning of a frame that is not whole yet
-    cdef Py_ssize_t unfinished_bytes
-    cdef Py_ssize_t unfinished_capacity
+    cdef Unfinished unfinished
     cdef Py_ssize_t needed_bytes    # what makes it whole, as far as known
 
     cdef bint in_body               # between the prefix and the end octet of a body frame
@@ -64,9 +63,8 @@ cdef class Connection(Peer):
 
     cdef int read(self, const uint8_t *start, const uint8_t *end) except -1
     cdef int keep_unfinished(self, const uint8_t *end) except -1
-    cdef int append_unfinished(self, const uint8_t *octets, Py_ssize_t count) except -1
-    cdef int forget_unfinished(self) except -1
-    cdef int check_frame_end(self, const uint8_t *frame, uint32_t payload_bytes) except -1
+    cdef bint publish_whole(self, const uint8_t *at, const uint8_t *end) except -1
+    cdef object frame_end_error(self, const uint8_t *frame, uint32_t payload_bytes)
     cdef object frame_error(self, const uint8_t *frame, bytes payload, str reason)
     cdef object unknown_frame(self, const uint8_t *payload, uint32_t payload_bytes)
     cdef int consume(self, const uint8_t *end) except -1

@@ -1,15 +1,14 @@
 # See _connection.pxd for what this module is and is not.
 
 from libc.limits cimport LONG_MAX
-from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy
 
 from flowmq._clock cimport tell_time
-from flowmq._content cimport METHOD_FRAME
+from flowmq._content cimport METHOD_FRAME, WholePublish, find_whole_publish
 from flowmq._frame cimport (
-    FLOWMQ_CONTRACT, FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_HEARTBEAT, FRAME_METHOD, FRAME_OVERHEAD_BYTES,
-    FRAME_PREFIX_BYTES, READ_BUFFER_BYTES, UNFINISHED_BYTES_MAX, frame_declares, load_long, load_short, output_frame,
-    output_reserve, output_take,
+    BASIC_PUBLISH, FLOWMQ_CONTRACT, FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_HEARTBEAT, FRAME_METHOD,
+    FRAME_OVERHEAD_BYTES, FRAME_PREFIX_BYTES, READ_BUFFER_BYTES, UNFINISHED_BYTES_MAX, frame_declares, frame_ends_well,
+    load_long, load_short, output_frame, output_reserve, output_take,
 )
 from flowmq._channel cimport Channel
 from flowmq._held cimport held_message_bytes, hold_back_publish
@@ -19,6 +18,7 @@ from flowmq._peer cimport begin_turn, current_journal, flush_dirty
 from flowmq._order cimport queue_memory
 from flowmq._queue cimport Outlet
 from flowmq._router cimport Exchange, RouteSet
+from flowmq._unfinished cimport unfinished_append, unfinished_clear
 from flowmq._busy_poll cimport note_arrival, note_dealt_with, want_loop
 
 import logging
@@ -31,7 +31,6 @@ check_contract(FLOWMQ_CONTRACT)
 
 cdef enum:
     # class and method in one number, as they stand at the front of a method frame
-    BASIC_PUBLISH = 0x003C0028
     BASIC_ACK = 0x003C0050
     BASIC_REJECT = 0x003C005A
     BASIC_NACK = 0x003C0078
@@ -78,7 +77,7 @@ cdef class Connection(Peer):
         self.limit_frames(HANDSHAKE_FRAME_BYTES)
 
     def __dealloc__(self):
-        free(self.unfinished)
+        unfinished_clear(&self.unfinished)
 
     # ------------------------------------------------------------------------------------ called by the transport
 
@@ -118,12 +117,12 @@ cdef class Connection(Peer):
         cdef const uint8_t *end = start + count
         self.received_bytes += count
         self.reads += 1
-        if self.unfinished_bytes + count < self.needed_bytes:
-            return self.append_unfinished(start, count)
-        if self.unfinished_bytes:
-            start -= self.unfinished_bytes
-            memcpy(<void *>start, self.unfinished, self.unfinished_bytes)
-            self.forget_unfinished()
+        if self.unfinished.used + count < self.needed_bytes:
+            return unfinished_append(&self.unfinished, start, count, self.needed_bytes)
+        if self.unfinished.used:
+            start -= self.unfinished.used
+            memcpy(<void *>start, self.unfinished.octets, self.unfinished.used)
+            unfinished_clear(&self.unfinished)
         self.needed_bytes = 0
         return self.read(start, end)
 
@@ -210,15 +209,15 @@ cdef class Connection(Peer):
 
     cdef int go_on(self) except -1:
         """Deal with the frames that were held back."""
-        cdef Py_ssize_t count = self.unfinished_bytes
+        cdef Py_ssize_t count = self.unfinished.used
         if self.held or self.held_for_room or self.transport is None:
             return 0
         tell_time()
         begin_turn()
         try:
             if count:
-                memcpy(self.buffer.data, self.unfinished, count)
-                self.forget_unfinished()
+                memcpy(self.buffer.data, self.unfinished.octets, count)
+                unfinished_clear(&self.unfinished)
                 self.needed_bytes = 0
                 self.read(<const uint8_t *>self.buffer.data, <const uint8_t *>self.buffer.data + count)
             self.apply_reading()
@@ -445,28 +444,7 @@ cdef class Connection(Peer):
             self.needed_bytes = LONG_MAX
         elif self.stage != PROTOCOL_HEADER and count >= FRAME_PREFIX_BYTES:
             self.needed_bytes += load_long(self.position + 3)
-        return self.append_unfinished(self.position, count)
-
-    cdef int append_unfinished(self, const uint8_t *octets, Py_ssize_t count) except -1:
-        cdef Py_ssize_t wanted = self.unfinished_bytes + count
-        cdef void *moved
-        if wanted > self.unfinished_capacity:
-            # Follows what came, not what was announced: a size alone must not cost memory.
-            wanted = max(wanted, min(self.unfinished_capacity * 2, self.needed_bytes))
-            moved = realloc(self.unfinished, wanted)
-            if moved == NULL:
-                raise MemoryError("an unfinished frame")
-            self.unfinished = <uint8_t *>moved
-            self.unfinished_capacity = wanted
-        memcpy(self.unfinished + self.unfinished_bytes, octets, count)
-        self.unfinished_bytes += count
-        return 0
-
-    cdef int forget_unfinished(self) except -1:
-        free(self.unfinished)
-        self.unfinished = NULL
-        self.unfinished_bytes = self.unfinished_capacity = 0
-        return 0
+        return unfinished_append(&self.unfinished, self.position, count, self.needed_bytes)
 
     cdef int listen_for_close_ok(self, const uint8_t *start, const uint8_t *end) except -1:
         if end - start >= CLOSE_OK_BYTES and memcmp(end - CLOSE_OK_BYTES, CLOSE_OK, CLOSE_OK_BYTES) == 0:
@@ -504,6 +482,8 @@ cdef class Connection(Peer):
                 if not frame_declares(at):
                     self.hold()
                     return 0
+            elif self.stage == RUNNING and self.publish_whole(at, end):
+                continue
             self.number = self.method = 0
             number = load_short(at + 1)
             payload_bytes = load_long(at + 3)
@@ -513,25 +493,46 @@ cdef class Connection(Peer):
             ):
                 raise self.frame_error(at, b"", f"{{frame_too_large,{payload_bytes},{self.body_frame_bytes}}}")
             if at[0] == FRAME_BODY and self.stage == RUNNING:
-                if end - at >= <Py_ssize_t>payload_bytes + FRAME_OVERHEAD_BYTES:
-                    self.check_frame_end(at, payload_bytes)
+                if end - at >= <Py_ssize_t>payload_bytes + FRAME_OVERHEAD_BYTES and not frame_ends_well(at):
+                    raise self.frame_end_error(at, payload_bytes)
                 self.position = at + FRAME_PREFIX_BYTES
                 self.begin_body(number, payload_bytes)
                 continue
             if end - at < <Py_ssize_t>payload_bytes + FRAME_OVERHEAD_BYTES:
                 return 0
             self.position = at + payload_bytes + FRAME_OVERHEAD_BYTES
-            self.check_frame_end(at, payload_bytes)
+            if not frame_ends_well(at):
+                raise self.frame_end_error(at, payload_bytes)
             self.whole_frame(at[0], number, at + FRAME_PREFIX_BYTES, payload_bytes)
         self.position = end
         return 0
 
-    cdef int check_frame_end(self, const uint8_t *frame, uint32_t payload_bytes) except -1:
+    cdef bint publish_whole(self, const uint8_t *at, const uint8_t *end) except -1:
+        """A publish that is here as a whole, on the channel of the frame before. False: it goes frame by frame."""
+        cdef WholePublish publish
+        cdef Channel channel = self.last_channel
+        if not find_whole_publish(at, end, &publish) or publish.number != self.last_number:
+            return False
+        if (publish.largest_bytes > self.frame_payload_max or publish.header_end - at > UNFINISHED_BYTES_MAX
+                or self.closing or channel.closing):
+            return False
+        self.number = publish.number
+        self.method = BASIC_PUBLISH
+        # What is wrong with a frame takes effect before the next one is looked at.
+        self.position = publish.method_end
+        channel.basic_publish(publish.arguments, publish.method_end - 1)
+        self.publishing = True
+        self.position = publish.header_end
+        channel.content_header(publish.header, publish.header_bytes)
+        self.position = publish.end
+        channel.content_body(publish.body, publish.body_bytes)
+        channel.end_body()
+        return True
+
+    cdef object frame_end_error(self, const uint8_t *frame, uint32_t payload_bytes):
         cdef const uint8_t *payload = frame + FRAME_PREFIX_BYTES
-        if payload[payload_bytes] != FRAME_END:
-            raise self.frame_error(frame, (<const char *>payload)[:payload_bytes],
-                                   f"{{invalid_frame_end_marker,{payload[payload_bytes]}}}")
-        return 0
+        return self.frame_error(frame, (<const char *>payload)[:payload_bytes],
+                                f"{{invalid_frame_end_marker,{payload[payload_bytes]}}}")
 
     cdef object frame_error(self, const uint8_t *frame, bytes payload, str reason):
         """Framing is lost with this frame. Texts are RabbitMQ's, which shows the first octets in Erlang's notation."""

@@ -16,6 +16,22 @@ cdef enum Expecting:
     HEADER_FRAME = 1
     BODY_FRAME = 2
 
+cdef struct WholePublish:
+    # Where the parts of a basic.publish lie that has come as a whole, its body in one frame.
+    uint16_t number                 # of the channel, the same in all its frames
+    const uint8_t *arguments        # of the method
+    const uint8_t *method_end       # behind its frame
+    const uint8_t *header           # payload
+    const uint8_t *header_end
+    const uint8_t *body
+    const uint8_t *end
+    uint32_t header_bytes
+    uint32_t body_bytes
+    uint32_t largest_bytes          # payload of the largest of its frames
+
+# Looks at frames alone, and not at what is in them, but for the size of the body. False when anything is not as usual.
+cdef bint find_whole_publish(const uint8_t *at, const uint8_t *end, WholePublish *publish) noexcept nogil
+
 cdef class ContentReceiver(Outlet):
     cdef readonly Peer peer
     cdef readonly uint16_t number

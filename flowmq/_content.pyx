@@ -4,7 +4,8 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.string cimport memcmp, memcpy
 
 from flowmq._frame cimport (
-    FLOWMQ_CONTRACT, Cursor, load_long_long, load_short, read_octet, read_short_string, skip_bytes,
+    BASIC_PUBLISH, FLOWMQ_CONTRACT, FRAME_BODY, FRAME_HEADER, FRAME_METHOD, FRAME_OVERHEAD_BYTES, FRAME_PREFIX_BYTES,
+    Cursor, frame_ends_well, load_long, load_long_long, load_short, read_octet, skip_bytes, skip_short_string,
 )
 from flowmq._message cimport (
     has_sender_selected_keys, message_body, message_make_room, message_new, message_release, scan_properties,
@@ -42,26 +43,20 @@ cdef class ContentReceiver(Outlet):
         raise NotImplementedError("ContentReceiver.finish_publish")
 
     cdef int basic_publish(self, const uint8_t *arguments, const uint8_t *end) except -1:
-        cdef Cursor cursor
-        cdef const uint8_t *names
-        cdef uint8_t flags
+        cdef const uint8_t *names = arguments + 2
+        cdef Py_ssize_t names_bytes = end - arguments - 3
         if self.expecting != METHOD_FRAME:
             self.refuse_method()
-        cursor.position = arguments
-        cursor.end = end
-        names = arguments + 2
-        if not (skip_bytes(&cursor, 2) and skip_name(&cursor) and skip_name(&cursor)):
-            raise undecodable((<const char *>arguments)[:end - arguments])
-        self.names_bytes = <uint32_t>(cursor.position - names)
-        if not read_octet(&cursor, &flags) or cursor.position != end:
-            raise undecodable((<const char *>arguments)[:end - arguments])
-        if flags & 2:
-            raise NotImplementedByBroker("immediate=true")
-        self.mandatory = flags & 1
-        self.memo_holds = (self.names_bytes == self.memo_valid_bytes
-                           and memcmp(names, self.memo_names, self.names_bytes) == 0)
+        self.memo_holds = (self.memo_valid_bytes and names_bytes == <Py_ssize_t>self.memo_valid_bytes
+                           and memcmp(names, self.memo_names, self.memo_valid_bytes) == 0)
         if not self.memo_holds:
-            memcpy(self.names, names, self.names_bytes)
+            if not are_names(arguments, end):
+                raise undecodable((<const char *>arguments)[:end - arguments])
+            memcpy(self.names, names, names_bytes)
+        self.names_bytes = <uint32_t>names_bytes
+        if (end - 1)[0] & 2:
+            raise NotImplementedByBroker("immediate=true")
+        self.mandatory = (end - 1)[0] & 1
         self.expecting = HEADER_FRAME
         return 0
 
@@ -271,10 +266,49 @@ cdef class ContentReceiver(Outlet):
 
 # ------------------------------------------------------------------------------------------------------ leaves
 
-cdef inline bint skip_name(Cursor *cursor) noexcept nogil:
-    cdef const uint8_t *name
-    cdef uint8_t name_bytes
-    return read_short_string(cursor, &name, &name_bytes)
+cdef bint find_whole_publish(const uint8_t *at, const uint8_t *end, WholePublish *publish) noexcept nogil:
+    cdef const uint8_t *header
+    cdef const uint8_t *body
+    cdef uint32_t count
+    if end - at < 4 * FRAME_OVERHEAD_BYTES or at[0] != FRAME_METHOD:
+        return False
+    count = load_long(at + 3)
+    if load_long(at + FRAME_PREFIX_BYTES) != BASIC_PUBLISH or count < 4:
+        return False
+    header = at + FRAME_OVERHEAD_BYTES + count
+    if end - header < FRAME_OVERHEAD_BYTES + HEADER_FIXED_BYTES or not frame_ends_well(at) or header[0] != FRAME_HEADER:
+        return False
+    publish.number = load_short(at + 1)
+    publish.arguments = at + FRAME_PREFIX_BYTES + 4
+    publish.method_end = header
+    publish.largest_bytes = count
+    count = load_long(header + 3)
+    if load_short(header + 1) != publish.number or count < HEADER_FIXED_BYTES:
+        return False
+    publish.header = header + FRAME_PREFIX_BYTES
+    publish.header_bytes = count
+    body = header + FRAME_OVERHEAD_BYTES + count
+    if end - body < FRAME_OVERHEAD_BYTES or not frame_ends_well(header) or body[0] != FRAME_BODY:
+        return False
+    publish.header_end = body
+    count = load_long(body + 3)
+    if load_short(body + 1) != publish.number or count == 0 or count != load_long_long(publish.header + 4):
+        return False
+    publish.body = body + FRAME_PREFIX_BYTES
+    publish.body_bytes = count
+    publish.end = body + FRAME_OVERHEAD_BYTES + count
+    publish.largest_bytes = max(publish.largest_bytes, publish.header_bytes, publish.body_bytes)
+    return publish.end <= end and frame_ends_well(body)
+
+
+cdef inline bint are_names(const uint8_t *arguments, const uint8_t *end) noexcept nogil:
+    """A reserved short, the names of exchange and key, and an octet of bits."""
+    cdef Cursor cursor
+    cdef uint8_t bits
+    cursor.position = arguments
+    cursor.end = end
+    return (skip_bytes(&cursor, 2) and skip_short_string(&cursor) and skip_short_string(&cursor)
+            and read_octet(&cursor, &bits) and cursor.position == end)
 
 
 cdef str text(bytes name):

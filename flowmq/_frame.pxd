@@ -64,6 +64,10 @@ cdef enum:
     EXCHANGE_BIND = 0x0028001E
     QUEUE_DECLARE = 0x0032000A
     QUEUE_BIND = 0x00320014
+    BASIC_PUBLISH = 0x003C0028
+
+cdef inline bint frame_ends_well(const uint8_t *frame) noexcept nogil:
+    return (frame + FRAME_PREFIX_BYTES)[load_long(frame + 3)] == FRAME_END
 
 cdef inline bint frame_declares(const uint8_t *frame) noexcept nogil:
     # Is it a method that declares or binds, and does nothing else? Of a method's frame 11 octets have to be there.
@@ -78,10 +82,28 @@ cdef struct Cursor:
     const uint8_t *position
     const uint8_t *end
 
-cdef bint read_octet(Cursor *cursor, uint8_t *value) noexcept nogil
-cdef bint read_short_string(Cursor *cursor, const uint8_t **text, uint8_t *text_bytes) noexcept nogil
-cdef bint skip_bytes(Cursor *cursor, size_t count) noexcept nogil
-cdef bint skip_short_string(Cursor *cursor) noexcept nogil
+cdef inline bint read_octet(Cursor *cursor, uint8_t *value) noexcept nogil:
+    if cursor.position >= cursor.end:
+        return False
+    value[0] = cursor.position[0]
+    cursor.position += 1
+    return True
+
+cdef inline bint skip_bytes(Cursor *cursor, size_t count) noexcept nogil:
+    if <size_t>(cursor.end - cursor.position) < count:
+        return False
+    cursor.position += count
+    return True
+
+cdef inline bint read_short_string(Cursor *cursor, const uint8_t **text, uint8_t *text_bytes) noexcept nogil:
+    if not read_octet(cursor, text_bytes):
+        return False
+    text[0] = cursor.position
+    return skip_bytes(cursor, text_bytes[0])
+
+cdef inline bint skip_short_string(Cursor *cursor) noexcept nogil:
+    cdef uint8_t text_bytes
+    return read_octet(cursor, &text_bytes) and skip_bytes(cursor, text_bytes)
 
 cdef struct OutputBuffer:
     # Octets waiting for one transport write. They gather directly in a bytes object that is handed to the transport

@@ -28,35 +28,6 @@ def check_contract(bytes contract):
         )
 
 
-# ---------------------------------------------------------------------------------------------------- reading
-
-cdef bint read_octet(Cursor *cursor, uint8_t *value) noexcept nogil:
-    if cursor.position >= cursor.end:
-        return False
-    value[0] = cursor.position[0]
-    cursor.position += 1
-    return True
-
-
-cdef bint skip_bytes(Cursor *cursor, size_t count) noexcept nogil:
-    if <size_t>(cursor.end - cursor.position) < count:
-        return False
-    cursor.position += count
-    return True
-
-
-cdef bint read_short_string(Cursor *cursor, const uint8_t **text, uint8_t *text_bytes) noexcept nogil:
-    if not read_octet(cursor, text_bytes):
-        return False
-    text[0] = cursor.position
-    return skip_bytes(cursor, text_bytes[0])
-
-
-cdef bint skip_short_string(Cursor *cursor) noexcept nogil:
-    cdef uint8_t text_bytes
-    return read_octet(cursor, &text_bytes) and skip_bytes(cursor, text_bytes)
-
-
 # ---------------------------------------------------------------------------------------------------- writing
 
 cdef int output_grow(OutputBuffer *output, Py_ssize_t more) except -1:

@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "flowmq"
 
 # Lowest first. A file may name its own layer and those before it.
 LAYERS = [
-    {"_frame", "amqp"},
+    {"_frame", "_unfinished", "amqp"},
     {
         *("_checksum", "_intervals", "_message", "_message_log", "_delivery", "_transaction", "_queue", "broker"),
         *(

@@ -333,3 +333,28 @@ def test_a_broken_session_ends_in_order_and_harms_no_neighbour(data: st.DataObje
         client.lose()
         neighbour.publish(1, "neighbour", b"still here")
         assert [method.body for method in neighbour.received()] == [b"still here"]
+
+
+ONE_AFTER_ANOTHER = publishes(1, 2, 30) + publishes(4, reply_to="r", headers={"a": 1}) + publishes(5, expiration="9")
+ONE_AFTER_ANOTHER += publish_frames(1, "nowhere", b"back", mandatory=True) + publishes(2, priority=3) + publishes(0, 1)
+
+
+def without_reasons(octets: bytes) -> list[tuple[int, int, bytes]]:
+    """Which of two things that are wrong with a body frame ends a connection depends on whether its end is there."""
+    close = b"\0\x0a\0\x32"
+    return [(kind, number, close if payload.startswith(close) else payload) for kind, number, payload in frames(octets)]
+
+
+@settings(max_examples=400, deadline=None)
+@given(data=st.data())
+def test_broken_publishes_are_refused_alike_whole_and_octet_by_octet(data: st.DataObject) -> None:
+    """What has come as a whole is not dealt with frame by frame; what is wrong with it is found in the same order."""
+    octets = bytearray(ONE_AFTER_ANOTHER)
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(octets) - 1))
+        octets[at] = data.draw(st.one_of(st.sampled_from([0, 1, 2, 3, 8, 0xCE, 255]), st.integers(0, 255)))
+    sent = DECLARE + NO_ACK_CONSUME + bytes(octets)
+    whole, _, whole_closed = answers([sent])
+    cut, _, cut_closed = answers([sent[at : at + 1] for at in range(len(sent))])
+    assert without_reasons(cut) == without_reasons(whole)
+    assert cut_closed == whole_closed
