@@ -132,7 +132,7 @@ cdef class Channel(ContentReceiver):
         self.exchange.published_count += 1
         self.exchange.published_bytes += message.body_bytes
         count_size(message.body_bytes)
-        if self.memo_names[0] == 0 and self.is_reply():
+        if self.memo_names[0] == 0 and self.memo_names[2] == c'a' and self.is_reply():
             routed = self.deliver_reply()
         else:
             routes = self.find_routes()

@@ -68,7 +68,7 @@ cdef class Connection(Peer):
     cdef object frame_error(self, const uint8_t *frame, bytes payload, str reason)
     cdef object unknown_frame(self, const uint8_t *payload, uint32_t payload_bytes)
     cdef int consume(self, const uint8_t *end) except -1
-    cdef int whole_frame(self, uint8_t kind, uint16_t number, const uint8_t *payload, uint32_t payload_bytes) except -1
+    cdef int other_frame(self, uint8_t kind, uint16_t number, const uint8_t *payload, uint32_t payload_bytes) except -1
     cdef int method_frame(self, uint16_t number, const uint8_t *payload, uint32_t payload_bytes) except -1
     cdef int cold_method(self, uint16_t number, const uint8_t *payload, uint32_t payload_bytes) except -1
     cdef int begin_body(self, uint16_t number, uint32_t payload_bytes) except -1

@@ -503,7 +503,10 @@ cdef class Connection(Peer):
             self.position = at + payload_bytes + FRAME_OVERHEAD_BYTES
             if not frame_ends_well(at):
                 raise self.frame_end_error(at, payload_bytes)
-            self.whole_frame(at[0], number, at + FRAME_PREFIX_BYTES, payload_bytes)
+            if at[0] == FRAME_METHOD:
+                self.method_frame(number, at + FRAME_PREFIX_BYTES, payload_bytes)
+            else:
+                self.other_frame(at[0], number, at + FRAME_PREFIX_BYTES, payload_bytes)
         self.position = end
         return 0
 
@@ -525,8 +528,7 @@ cdef class Connection(Peer):
         self.position = publish.header_end
         channel.content_header(publish.header, publish.header_bytes)
         self.position = publish.end
-        channel.content_body(publish.body, publish.body_bytes)
-        channel.end_body()
+        channel.whole_body(publish.body)
         return True
 
     cdef object frame_end_error(self, const uint8_t *frame, uint32_t payload_bytes):
@@ -542,10 +544,8 @@ cdef class Connection(Peer):
     cdef object unknown_frame(self, const uint8_t *payload, uint32_t payload_bytes):
         return self.frame_error(payload - FRAME_PREFIX_BYTES, (<const char *>payload)[:payload_bytes], "unknown_frame")
 
-    cdef int whole_frame(self, uint8_t kind, uint16_t number, const uint8_t *payload, uint32_t payload_bytes) except -1:
+    cdef int other_frame(self, uint8_t kind, uint16_t number, const uint8_t *payload, uint32_t payload_bytes) except -1:
         cdef Channel channel
-        if kind == FRAME_METHOD:
-            return self.method_frame(number, payload, payload_bytes)
         if kind == FRAME_HEARTBEAT and number == 0:
             return 0
         if self.closing:

@@ -65,6 +65,8 @@ cdef class ContentReceiver(Outlet):
     cdef int begin_body(self, uint64_t count) except -1
     cdef int content_body(self, const uint8_t *octets, uint64_t count) except -1
     cdef int end_body(self) except -1
+    # All of it at once, of a content that has one.
+    cdef int whole_body(self, const uint8_t *octets) except -1
     # Forgets a publish that has begun.
     cdef int abandon_publish(self) except -1
     # Abstract: `message` is complete; it belongs to whoever implements this.

@@ -8,8 +8,8 @@ from flowmq._frame cimport (
     Cursor, frame_ends_well, load_long, load_long_long, load_short, read_octet, skip_bytes, skip_short_string,
 )
 from flowmq._message cimport (
-    has_sender_selected_keys, message_body, message_make_room, message_new, message_release, scan_properties,
-    with_short_string,
+    BODY_RESERVED_BYTES_MAX, has_sender_selected_keys, message_body, message_make_room, message_new, message_release,
+    scan_properties, with_short_string,
 )
 from flowmq._order cimport queue_now
 from flowmq._rewrite cimport header_value
@@ -134,6 +134,13 @@ cdef class ContentReceiver(Outlet):
         memcpy(message_body(message) + self.received_bytes, octets, count)
         self.received_bytes += count
         return 0
+
+    cdef int whole_body(self, const uint8_t *octets) except -1:
+        if self.message.body_bytes > BODY_RESERVED_BYTES_MAX:
+            self.content_body(octets, self.message.body_bytes)
+        else:
+            memcpy(message_body(self.message), octets, self.message.body_bytes)
+        return self.finish_publish()
 
     cdef int end_body(self) except -1:
         if self.received_bytes == self.message.body_bytes:

@@ -148,7 +148,9 @@ cdef class Journal(RecordWriter):
         if self.error:
             return never_committed()
         try:
-            at = self.reserve(RECORD_HEADER_BYTES + sizeof(TargetRecord))
+            if message.journal_batch == self.next_number:
+                at = self.reserve(RECORD_HEADER_BYTES + sizeof(TargetRecord))
+            # Reserving may have begun another batch, which knows nothing of it.
             if message.journal_batch != self.next_number:
                 at = self.reserve(message_record_bytes(message))
         except OSError as error:

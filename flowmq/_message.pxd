@@ -14,6 +14,9 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from flowmq._frame cimport FRAME_OVERHEAD_BYTES, FRAME_PREFIX_BYTES, Cursor
 
+cdef enum:
+    BODY_RESERVED_BYTES_MAX = 1048576   # of a new message, however much is declared
+
 cdef struct Message:
     uint32_t references
     uint16_t size_class         # which free list the block returns to; SIZE_CLASSES means none

@@ -49,7 +49,6 @@ cdef enum:
     SIZE_CLASSES = 10
     HEADER_FIXED_BYTES = 14            # class, weight, body size, property flags
     FREE_BYTES_PER_CLASS_MAX = 4194304
-    BODY_RESERVED_BYTES_MAX = 1048576  # a declared size alone reserves no more than this
 
 cdef struct FreeBlock:
     FreeBlock *next
