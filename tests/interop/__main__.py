@@ -4,15 +4,17 @@ Exit code 0 when nothing failed. A language whose tools cannot be had is left ou
 """
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 from tests.interop import runner
 from tests.interop.languages import FRAMEWORKS, LIBRARIES, TOOLS, Language, Library
-from tests.interop.programs import Outcome
+from tests.interop.programs import Outcome, Program
 from tests.interop.table import markdown, problems
 from tests.support.certificates import Authority
 from tests.support.peer import Peer, peer_from_url
@@ -91,8 +93,16 @@ def run(libraries: tuple[Library, ...], peer: Peer | None) -> dict[str, dict[str
     return results
 
 
+def interrupted(number: int, frame: FrameType | None) -> None:
+    """The terminal's Ctrl-C does not come to the programs, which are groups of their own."""
+    Program.kill_all()
+    raise SystemExit(128 + number)
+
+
 def main() -> int:
     options = arguments()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupted)
     began = time.monotonic()
     wanted = chosen(options.only)
     libraries = prepare(wanted)

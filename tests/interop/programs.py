@@ -3,6 +3,8 @@
 A program says one line per behaviour on its standard output: `ok NAME`, `FAIL NAME reason`, and `none NAME` for what
 the library does not have. Besides: `ready`, when it waits for the runner to do something to it, and `parcel JSON`, the
 message it has received.
+
+Some start processes of their own, such as a Prometheus. All of them are one group with their program, and end with it.
 """
 
 import contextlib
@@ -12,7 +14,7 @@ import re
 import signal
 import subprocess
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 from tests.interop.languages import WORK, Library
 from tests.support.broker import Log
@@ -30,6 +32,8 @@ class Outcome:
 class Program:
     """One mode of one library's program, running."""
 
+    running: ClassVar[set["Program"]] = set()
+
     def __init__(self, library: Library, mode: str, *arguments: str) -> None:
         self.library, self.mode = library, mode
         logs = WORK / "logs"
@@ -45,7 +49,9 @@ class Program:
                 stderr=errors,
                 text=True,
                 errors="replace",
+                process_group=0,
             )
+        self.running.add(self)
         self.output = Log(_stream(self.process))
 
     def wait_until_ready(self) -> bool:
@@ -76,11 +82,22 @@ class Program:
             if code:
                 wrong = f"exit code {code}: {self._last_error()}"
         except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
             wrong = f"still running after {SECONDS:.0f} s"
+        self.kill()
+        self.process.wait()
         self.output.finish()
+        self.running.discard(self)
         return wrong
+
+    def kill(self) -> None:
+        """With everything that it has started, also when it has ended itself."""
+        with contextlib.suppress(ProcessLookupError):  # nothing is left
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+    @classmethod
+    def kill_all(cls) -> None:
+        for program in list(cls.running):
+            program.kill()
 
     def _last_error(self) -> str:
         lines = self.errors.read_text(errors="replace").strip().splitlines()

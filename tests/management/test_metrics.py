@@ -2,14 +2,16 @@
 
 import re
 import runpy
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as parsed
 
+from tests.protocol.test_alarms import fill
 from tests.support.broker import Broker, until
-from tests.support.http import Api, fetch, metrics_port
-from tests.support.wire import Channel
+from tests.support.http import WITH_HTTP, Api, api_of, fetch, metrics_port
+from tests.support.wire import Channel, connect
 
 pytestmark = pytest.mark.flowmq_only
 
@@ -93,6 +95,36 @@ def test_counters_count(managed: Broker, amqp: Channel, name: str) -> None:
     assert (grown("rabbitmq_channel_get_total"), grown("rabbitmq_channel_get_ack_total")) == (1, 0)
     assert grown("rabbitmq_message_size_bytes_count") == 4
     assert grown("rabbitmq_queue_messages_ready") == 2
+
+
+def test_what_is_not_confirmed_yet(own_broker: Callable[..., Broker]) -> None:
+    """Publishes that an alarm holds back wait for their confirms as long as it is in force."""
+    broker = own_broker(**WITH_HTTP, FLOWMQ_LIMITS__MEMORY_BYTES_MAX=str(1 << 20))
+    with connect(broker.peer) as client:
+        channel, aside = client.channel(), client.channel()
+        queue = channel.queue()
+
+        def unconfirmed() -> tuple[float, float, int]:
+            """Of all channels, of that one by itself, and as the HTTP API tells."""
+            single = scraped(broker, "/metrics/detailed?family=channel_metrics")
+            told = [row["messages_unconfirmed"] for row in api_of(broker).get("channels")]
+            return (
+                total(scraped(broker), "rabbitmq_channel_messages_unconfirmed"),
+                max(single["rabbitmq_detailed_channel_messages_unconfirmed"].values()),
+                sum(told),
+            )
+
+        count, held = fill(channel, queue)
+        assert unconfirmed() == (held, held, held)
+        for _ in range(3):
+            channel.publish("", queue, b"held")
+        assert aside.count(queue) == count  # they have come, too
+        assert unconfirmed() == (held + 3, held + 3, held + 3)
+        for _ in range(count):
+            assert aside.get(queue) is not None
+        client.expect("connection.unblocked")
+        assert aside.count(queue) == held + 3
+        assert unconfirmed() == (0, 0, 0)
 
 
 def test_age_of_the_oldest_messages(managed: Broker, amqp: Channel, name: str) -> None:
