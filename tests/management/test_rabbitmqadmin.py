@@ -125,7 +125,7 @@ def test_ours_says_what_is_wrong(api: Api, line: str, text: str) -> None:
     assert text in ended.stderr
 
 
-def test_ours_logs_in_as_the_user_whom_the_container_was_given(api: Api, name: str) -> None:
+def test_ours_logs_in_as_the_user_whom_the_container_was_given(api: Api, name: str, tmp_path: Path) -> None:
     """testcontainers' withAdminUser: there is no guest then, and its commands name nobody."""
     api.put("users", name, body={"password": "a b", "tags": "administrator"})
     given = {"RABBITMQ_DEFAULT_USER": name, "RABBITMQ_DEFAULT_PASS": "a b"}
@@ -134,5 +134,12 @@ def test_ours_logs_in_as_the_user_whom_the_container_was_given(api: Api, name: s
     assert "401" in ask_ours(api, "list queues", **{**given, "RABBITMQ_DEFAULT_PASS": "wrong"}).stderr
     assert ask_ours(api, "-u guest -p guest list queues", **given).returncode == 0
     assert ask_ours(api, "list queues", RABBITMQ_DEFAULT_USER="", RABBITMQ_DEFAULT_PASS="").returncode == 0
+    secrets = {f"{variable}_FILE": str(tmp_path / variable) for variable in given}
+    assert f"RABBITMQ_DEFAULT_USER_FILE: {tmp_path}" in ask_ours(api, "list queues", **secrets).stderr
+    assert ask_ours(api, "-u guest -p guest list queues", **secrets).returncode == 0
+    for variable, value in given.items():
+        (tmp_path / variable).write_text(f"{value}\n")
+    assert ask_ours(api, f"-V {name} declare queue name={name}", **secrets).returncode == 0
+    assert ask_ours(api, "list queues", **secrets, RABBITMQ_DEFAULT_USER="nobody").returncode == 0
     api.delete("vhosts", name)
     api.delete("users", name)
