@@ -162,7 +162,11 @@ class Door:
 
     def _go_on(self) -> None:
         self.pause = None
-        self.listening.begin()
+        try:
+            self.listening.begin()
+        except OSError as error:
+            # There is still no memory for one more that is looked at.
+            self._rest(error)
 
     def close(self) -> None:
         if self.pause is not None:
@@ -190,11 +194,14 @@ class Door:
         task.add_done_callback(self.arriving.discard)
 
     def _cannot_accept(self, error: OSError) -> None:
-        where = address(self.socket.getsockname())
         if error.errno not in NO_ROOM:
             # The next one may have more luck: accept() also tells of errors of a network that the client has met.
+            where = address(self.socket.getsockname())
             log.warning("a client could not be accepted on %s: %s", where, error.strerror)
             return
-        log.error("no client can be accepted on %s: %s", where, error.strerror)
         self.listening.stop()
+        self._rest(error)
+
+    def _rest(self, error: OSError) -> None:
+        log.error("no client can be accepted on %s: %s", address(self.socket.getsockname()), error.strerror)
         self.pause = self.loop.call_later(OUT_OF_FILES_SECONDS, self._go_on)
