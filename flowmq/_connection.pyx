@@ -4,11 +4,11 @@ from libc.limits cimport LONG_MAX
 from libc.string cimport memcmp, memcpy
 
 from flowmq._clock cimport tell_time
-from flowmq._content cimport METHOD_FRAME, WholePublish, find_whole_publish
+from flowmq._content cimport METHOD_FRAME, PUBLISH_BYTES_MIN, WholePublish, find_whole_publish
 from flowmq._frame cimport (
     BASIC_PUBLISH, FLOWMQ_CONTRACT, FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_HEARTBEAT, FRAME_METHOD,
     FRAME_OVERHEAD_BYTES, FRAME_PREFIX_BYTES, READ_BUFFER_BYTES, UNFINISHED_BYTES_MAX, frame_declares, frame_ends_well,
-    load_long, load_short, output_frame, output_reserve, output_take,
+    frame_method, load_long, load_short, output_frame, output_reserve, output_take,
 )
 from flowmq._channel cimport Channel
 from flowmq._held cimport held_message_bytes, hold_back_publish
@@ -461,9 +461,8 @@ cdef class Connection(Peer):
         while self.stage != DEAF:
             if self.held or self.held_for_room:
                 return 0
-            if self.waiting_bytes() > HELD_BACK_FACTOR * self.outgoing_bytes_max and not self.closing:
-                return self.hold_for_room()
-            if self.cold_methods >= COLD_METHODS_PER_TURN and not self.closing:
+            if not self.closing and (self.waiting_bytes() > HELD_BACK_FACTOR * self.outgoing_bytes_max
+                                     or self.cold_methods >= COLD_METHODS_PER_TURN):
                 return self.hold_for_room()
             if self.in_body:
                 if not self.continue_body(end):
@@ -482,7 +481,8 @@ cdef class Connection(Peer):
                 if not frame_declares(at):
                     self.hold()
                     return 0
-            elif self.stage == RUNNING and self.publish_whole(at, end):
+            elif (self.stage == RUNNING and end - at >= PUBLISH_BYTES_MIN and frame_method(at) == BASIC_PUBLISH
+                    and self.publish_whole(at, end)):
                 continue
             self.number = self.method = 0
             number = load_short(at + 1)

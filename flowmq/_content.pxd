@@ -29,7 +29,11 @@ cdef struct WholePublish:
     uint32_t body_bytes
     uint32_t largest_bytes          # payload of the largest of its frames
 
-# Looks at frames alone, and not at what is in them, but for the size of the body. False when anything is not as usual.
+cdef enum:
+    PUBLISH_BYTES_MIN = 32          # a whole one has more
+
+# `at` is the frame of a basic.publish, and PUBLISH_BYTES_MIN octets are there. Looks at frames alone, and not at what
+# is in them, but for the size of the body. False when anything is not as usual.
 cdef bint find_whole_publish(const uint8_t *at, const uint8_t *end, WholePublish *publish) noexcept nogil
 
 cdef class ContentReceiver(Outlet):

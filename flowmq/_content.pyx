@@ -4,7 +4,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.string cimport memcmp, memcpy
 
 from flowmq._frame cimport (
-    BASIC_PUBLISH, FLOWMQ_CONTRACT, FRAME_BODY, FRAME_HEADER, FRAME_METHOD, FRAME_OVERHEAD_BYTES, FRAME_PREFIX_BYTES,
+    FLOWMQ_CONTRACT, FRAME_BODY, FRAME_HEADER, FRAME_OVERHEAD_BYTES, FRAME_PREFIX_BYTES,
     Cursor, frame_ends_well, load_long, load_long_long, load_short, read_octet, skip_bytes, skip_short_string,
 )
 from flowmq._message cimport (
@@ -277,10 +277,8 @@ cdef bint find_whole_publish(const uint8_t *at, const uint8_t *end, WholePublish
     cdef const uint8_t *header
     cdef const uint8_t *body
     cdef uint32_t count
-    if end - at < 4 * FRAME_OVERHEAD_BYTES or at[0] != FRAME_METHOD:
-        return False
     count = load_long(at + 3)
-    if load_long(at + FRAME_PREFIX_BYTES) != BASIC_PUBLISH or count < 4:
+    if count < 4:
         return False
     header = at + FRAME_OVERHEAD_BYTES + count
     if end - header < FRAME_OVERHEAD_BYTES + HEADER_FIXED_BYTES or not frame_ends_well(at) or header[0] != FRAME_HEADER:

@@ -69,12 +69,13 @@ cdef enum:
 cdef inline bint frame_ends_well(const uint8_t *frame) noexcept nogil:
     return (frame + FRAME_PREFIX_BYTES)[load_long(frame + 3)] == FRAME_END
 
+cdef inline uint32_t frame_method(const uint8_t *frame) noexcept nogil:
+    # Class and method in one number; 0 of any other frame. Of a method's frame 11 octets have to be there.
+    return load_long(frame + FRAME_PREFIX_BYTES) if frame[0] == FRAME_METHOD else 0
+
 cdef inline bint frame_declares(const uint8_t *frame) noexcept nogil:
-    # Is it a method that declares or binds, and does nothing else? Of a method's frame 11 octets have to be there.
-    cdef uint32_t method
-    if frame[0] != FRAME_METHOD:
-        return False
-    method = load_long(frame + FRAME_PREFIX_BYTES)
+    # Is it a method that declares or binds, and does nothing else?
+    cdef uint32_t method = frame_method(frame)
     return method == QUEUE_DECLARE or method == QUEUE_BIND or method == EXCHANGE_DECLARE or method == EXCHANGE_BIND
 
 cdef struct Cursor:
