@@ -115,9 +115,12 @@ class Call:
 
     async def vhost(self, *, to_use: bool = True) -> str:
         """The one of the path, which must be there; to use it the user needs permissions there, to see it less."""
-        name = self.path("vhost")
         if not await self.has_vhost():
             raise not_found()
+        return self._allowed_vhost(to_use=to_use)
+
+    def _allowed_vhost(self, *, to_use: bool) -> str:
+        name = self.path("vhost")
         may = name in self.caller.vhosts or (not to_use and self.caller.sees(name))
         if not may:
             raise not_authorised("User not authorised to access virtual host")
@@ -129,7 +132,7 @@ class Call:
 
     async def vhost_of_bindings(self) -> list[str]:
         """The one of the path, or none when it is gone: no error, as tools look here whether a binding still is."""
-        return [await self.vhost(to_use=False)] if await self.has_vhost() else []
+        return [self._allowed_vhost(to_use=False)] if await self.has_vhost() else []
 
     async def visible(self) -> list[str] | None:
         """The virtual hosts of a list: the one of the path, or all that the user may see; None is every one."""
