@@ -49,11 +49,11 @@ cdef class Connection(Peer):
     cdef bint disk_is_behind
     cdef readonly bint held         # frames wait until an answer that waits for the disk is given
     cdef bint owing_answers         # answers wait for the disk; until they are given only what declares is dealt with
-    cdef bint held_for_room         # frames wait until what they ask for can be written, or for another turn
+    cdef readonly bint held_for_room        # frames wait until what they ask for can be written, or for another turn
     cdef int cold_methods           # dealt with in this turn
     cdef bint publishing            # content arrived in this turn
     cdef bint refill_scheduled
-    cdef bint owing_too_much        # not read until the client takes what it is owed
+    cdef readonly bint owing_too_much       # not read until the client takes what it is owed
     cdef readonly bint is_reading
     cdef readonly bint told_to_stop         # not read until the session says so
     cdef readonly uint64_t received_bytes

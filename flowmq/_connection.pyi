@@ -39,6 +39,8 @@ class Connection(Peer, BufferedProtocol):
     @property
     def outgoing_bytes(self) -> int: ...
     told_to_stop: bool
+    owing_too_much: bool
+    held_for_room: bool
     holding: bool
     holds_too_much: bool
     held_bytes: int

@@ -273,8 +273,7 @@ class Session:
         client_id = self.client_properties.get("client_id")
         self.access = Access(self.user, vhost.name, client_id if isinstance(client_id, str) else None)
         self.connection.begin_running(octets(self.user.name), self.access)
-        if self.heartbeat_seconds:
-            self.heartbeat = Heartbeat(self.node.loop, self.connection, self.heartbeat_seconds, self._silent)
+        self.heartbeat = Heartbeat(self.node.loop, self.connection, self.heartbeat_seconds, self._silent)
         expiry.watch(self)
         log.info("connection %s opened: user '%s', vhost '%s'%s", self.name, self.user.name, vhost.name, self._title())
 
@@ -375,9 +374,9 @@ class Session:
                 self.node.broker.limits.connection_closed(self.vhost.name, self.user_name)
         give_back(self, ended, then)
 
-    def _silent(self) -> None:
-        self.closing_because = f"missed heartbeats from client, timeout: {self.heartbeat_seconds}s"
-        log.warning("connection %s: %s", self.name, self.closing_because)
+    def _silent(self, reason: str) -> None:
+        self.closing_because = reason
+        log.warning("connection %s: %s", self.name, reason)
         self.abort()
 
     def _handshake_expired(self) -> None:
