@@ -19,10 +19,67 @@ check_contract(FLOWMQ_CONTRACT)
 
 # ----------------------------------------------------------------------------------------------------- targets
 
+cdef enum:
+    UNINDEXED_MAX = 32
+
+cdef struct TargetPlace:
+    uint32_t times              # it is bound so often; 0 is an empty place
+    uint32_t position
+
+cdef struct TargetIndex:
+    uint64_t mask               # places - 1: a power of two, at most half full, open addressing
+    TargetPlace *places         # behind the struct
+
 cdef struct Targets:
+    # What a route walks through. Few are looked through when one goes, and stand here once for each binding. Many have
+    # an index, and stand here once.
     PyObject **items            # borrowed
     Py_ssize_t count
     Py_ssize_t capacity
+    TargetIndex *index          # NULL: they are few
+
+
+cdef TargetPlace *place_of(Targets *targets, PyObject *target) noexcept nogil:
+    # The place of a target, or the empty one where it belongs.
+    cdef TargetPlace *places = targets.index.places
+    cdef uint64_t at = hash_address(target) & targets.index.mask
+    while places[at].times and targets.items[places[at].position] != target:
+        at = (at + 1) & targets.index.mask
+    return &places[at]
+
+
+cdef int make_index(Targets *targets, uint64_t places_count) except -1:
+    """The first one, or a wider one. What stands there more than once is put together."""
+    cdef TargetIndex *before = targets.index
+    cdef TargetIndex *index = <TargetIndex *>calloc(1, sizeof(TargetIndex) + places_count * sizeof(TargetPlace))
+    cdef Py_ssize_t position
+    cdef Py_ssize_t count = targets.count
+    cdef uint64_t at
+    if index == NULL:
+        raise MemoryError
+    index.mask = places_count - 1
+    index.places = <TargetPlace *>(index + 1)
+    targets.index = index
+    if before != NULL:
+        for at in range(before.mask + 1):
+            if before.places[at].times:
+                place_of(targets, targets.items[before.places[at].position])[0] = before.places[at]
+        free(before)
+        return 0
+    targets.count = 0
+    for position in range(count):
+        note_target(targets, targets.items[position])
+    return 0
+
+
+cdef void note_target(Targets *targets, PyObject *target) noexcept nogil:
+    # Where there is an index, and room.
+    cdef TargetPlace *place = place_of(targets, target)
+    if place.times == 0:
+        place.position = <uint32_t>targets.count
+        targets.items[targets.count] = target
+        targets.count += 1
+    place.times += 1
 
 
 cdef int add_target(Targets *targets, PyObject *target) except -1:
@@ -31,13 +88,28 @@ cdef int add_target(Targets *targets, PyObject *target) except -1:
         capacity = max(targets.capacity * 2, <Py_ssize_t>2)
         targets.items = <PyObject **>resized(targets.items, capacity * sizeof(PyObject *))
         targets.capacity = capacity
-    targets.items[targets.count] = target
-    targets.count += 1
+    if targets.index == NULL and targets.count < UNINDEXED_MAX:
+        targets.items[targets.count] = target
+        targets.count += 1
+        return 0
+    if targets.index == NULL:
+        make_index(targets, 4 * UNINDEXED_MAX)
+    elif 2 * <uint64_t>(targets.count + 1) > targets.index.mask + 1:
+        make_index(targets, 2 * (targets.index.mask + 1))
+    note_target(targets, target)
     return 0
 
 
 cdef void remove_target(Targets *targets, PyObject *target) noexcept nogil:
+    """One binding of it."""
     cdef Py_ssize_t position
+    cdef TargetPlace *place
+    if targets.index != NULL:
+        place = place_of(targets, target)
+        place.times -= 1
+        if place.times == 0:
+            leave_place(targets, place)
+        return
     for position in range(targets.count):
         if targets.items[position] == target:
             targets.count -= 1
@@ -48,11 +120,47 @@ cdef void remove_target(Targets *targets, PyObject *target) noexcept nogil:
 cdef void remove_all_of_target(Targets *targets, PyObject *target) noexcept nogil:
     cdef Py_ssize_t position
     cdef Py_ssize_t kept = 0
+    cdef TargetPlace *place
+    if targets.index != NULL:
+        place = place_of(targets, target)
+        if place.times:
+            place.times = 0
+            leave_place(targets, place)
+        return
     for position in range(targets.count):
         if targets.items[position] != target:
             targets.items[kept] = targets.items[position]
             kept += 1
     targets.count = kept
+
+
+cdef void leave_place(Targets *targets, TargetPlace *left) noexcept nogil:
+    """The last target takes the position of one that is gone, and what had to make way for its place goes back."""
+    cdef TargetPlace *places = targets.index.places
+    cdef uint64_t mask = targets.index.mask
+    cdef uint32_t position = left.position
+    cdef uint64_t hole = left - places
+    cdef uint64_t at = (hole + 1) & mask
+    cdef uint64_t wanted
+    while places[at].times:
+        wanted = hash_address(targets.items[places[at].position]) & mask
+        if ((at - wanted) & mask) >= ((at - hole) & mask):
+            places[hole] = places[at]
+            places[at].times = 0
+            hole = at
+        at = (at + 1) & mask
+    targets.count -= 1
+    if <Py_ssize_t>position != targets.count:
+        place_of(targets, targets.items[targets.count]).position = position
+        targets.items[position] = targets.items[targets.count]
+    if targets.count == 0:
+        free_targets(targets)
+
+
+cdef void free_targets(Targets *targets) noexcept nogil:
+    free(targets.items)
+    free(targets.index)
+    memset(targets, 0, sizeof(Targets))
 
 
 cdef int gather_targets(Gathering *gathering, Targets *targets) except -1:
@@ -186,7 +294,7 @@ cdef void drop_unused(NodeTable *table, Node *node) noexcept nogil:
             parent.any_words = NULL
         else:
             parent.words_count -= 1
-        free(node.targets.items)
+        free_targets(&node.targets)
         free(node)
         table.count -= 1
         nodes_alive -= 1
@@ -204,7 +312,7 @@ cdef bint free_some_nodes(NodeTable *table, Py_ssize_t count) noexcept nogil:
         node = table.buckets[table.buckets_count]
         while node != NULL:
             next_node = node.next
-            free(node.targets.items)
+            free_targets(&node.targets)
             free(node)
             nodes_alive -= 1
             count -= 1
@@ -216,7 +324,7 @@ cdef void free_nodes(NodeTable *table) noexcept nogil:
     while free_some_nodes(table, PY_SSIZE_T_MAX):
         pass
     free(table.buckets)
-    free(table.root.targets.items)
+    free_targets(&table.root.targets)
 
 
 # ------------------------------------------------------------------------------------------- fanout and direct
@@ -227,7 +335,7 @@ cdef class FanoutTable(Table):
     cdef Targets targets
 
     def __dealloc__(self):
-        free(self.targets.items)
+        free_targets(&self.targets)
 
     cdef int add(self, PyObject *target, bytes key, bytes match) except -1:
         return add_target(&self.targets, target)

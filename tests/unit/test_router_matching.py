@@ -1,5 +1,6 @@
 """Routing by binding key, in one exchange and through whole topologies, judged by naive matching."""
 
+import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -88,6 +89,36 @@ def test_fanout_takes_every_key() -> None:
     assert names(exchange.routes(b"anything")) == ["one", "other"]
     exchange.unbind(one, b"")
     assert names(exchange.routes(b"anything")) == ["other"]
+
+
+@pytest.mark.parametrize("kind", ["fanout", "direct", "topic"])
+@pytest.mark.parametrize("seed", range(20))
+def test_many_targets_come_and_go_in_any_order(kind: str, seed: int) -> None:
+    """Around the number from which on they have an index; each bound up to four times, as far as the type allows."""
+    choose = random.Random(seed)
+    exchange = Exchange(b"", kind)
+    queues = [Queue(b"q%d" % number) for number in range(choose.choice([3, 33, 40, 150]))]
+    keys = [b"k", b"other"] if kind == "fanout" else [b"k"]
+    bindings = [(queue, key, match) for queue in queues for key in keys for match in (b"", b"x")]
+    bound = dict.fromkeys(choose.sample(bindings, len(bindings) * 3 // 4))
+    for binding in bound:
+        assert exchange.bind(*binding)
+    for share in (0.5, 0.9, 0.1, 0.0):
+        for _ in range(len(bindings)):
+            binding = choose.choice(bindings)
+            queue = binding[0]
+            if choose.random() < share:
+                assert exchange.bind(*binding) is (binding not in bound)
+                bound[binding] = None
+            elif choose.random() < 0.2:
+                gone = [one for one in bound if one[0] is queue]
+                assert exchange.unbind_target(queue) == len(gone)
+                for one in gone:
+                    del bound[one]
+            else:
+                assert exchange.unbind(*binding) is (binding in bound)
+                bound.pop(binding, None)
+            assert names(exchange.routes(b"k")) == sorted({one[0].name.decode() for one in bound})
 
 
 # ----------------------------------------------------------------------------------------------------------- topic
