@@ -4,6 +4,7 @@ The event loop is the tests' own: a round is what `turn` does, so that nothing h
 """
 
 import gc
+import os
 import random
 import select
 import socket
@@ -636,6 +637,22 @@ def test_names_of_both_ends(house: House) -> None:
     assert transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     assert transport.get_extra_info("ssl_object") is None
     assert transport.get_extra_info("ssl_object", 1) == 1
+
+
+def test_a_socket_that_the_kernel_does_not_watch_any_more_ends(house: House) -> None:
+    """Nobody would ever look at it again. Here its descriptor is closed; the kernel may as well have no room for it."""
+    client, neighbour = Client(house).open(), Client(house).open()
+    client.connection.stop_reading()
+    client.send(codec.method_frame(1, "basic.qos", prefetch_count=1))
+    house.settle()  # it is not watched while it is not read
+    os.close(client.accepted.detach())
+    client.connection.resume_reading()
+    assert client.connection.transport is not None, "nothing ends in the middle of what led to it"
+    house.settle()
+    assert client.connection.transport is None
+    assert client.session not in house.plane.node.sessions
+    neighbour.call("basic.qos", prefetch_count=1)
+    assert house.errors == []
 
 
 def test_a_socket_that_cannot_be_used_is_an_ended_connection(house: House) -> None:
