@@ -9,7 +9,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
 from flowmq._content cimport METHOD_FRAME
-from flowmq._dead_letters cimport anyone_died, bury_all, bury_some
+from flowmq._dead_letters cimport anyone_died, bury_some
 from flowmq._frame cimport (
     FLOWMQ_CONTRACT, FRAME_METHOD, FRAME_PREFIX_BYTES, load_long_long, output_reserve, put_frame_prefix, store_long,
     store_long_long, store_short,
@@ -19,10 +19,11 @@ from flowmq._peer cimport CLEAN, Peer, current_journal, unacked_allowed
 from flowmq._order cimport queue_now
 from flowmq._queue cimport publish_refused
 from flowmq._returns cimport Returns
-from flowmq._rewrite cimport exchange_of
-from flowmq._rules cimport Deduplication, unlimited
+from flowmq._rules cimport unlimited
 from flowmq._settlement cimport Settlement, put_off_settlement, settle_delivery
-from flowmq._transaction cimport ACKED, DROPPED, FAILED, REQUEUED, StagedPublish
+from flowmq._transaction cimport ACKED, DROPPED, FAILED, REQUEUED
+
+from itertools import islice
 
 from flowmq._frame import check_contract
 from flowmq.amqp.errors import PreconditionFailed
@@ -501,39 +502,6 @@ cdef class Channel(ContentReceiver):
         if self.transaction is None:
             self.transaction = Transaction()
 
-    def tx_commit(self):
-        """Publishes in their order, then settlements. Returns the commit to wait for, 0 when there is none."""
-        cdef Transaction staged = self.staged()
-        cdef StagedPublish *publish
-        cdef Py_ssize_t at
-        cdef uint64_t commit = 0
-        cdef Journal journal
-        cdef bint routed
-        cdef Exchange exchange
-        # Deliveries that this leads to are not part of it.
-        self.transaction = Transaction()
-        for at in range(staged.publishes_count):
-            publish = &staged.publishes[at]
-            if publish.deduplication != NULL and (<RouteSet>publish.routes).count:
-                if (<Deduplication>publish.deduplication).is_duplicate(publish.message, &commit):
-                    continue
-            routed = self.enqueue(publish.message, <RouteSet>publish.routes, publish.expires_at_ms, &commit)
-            if not routed:
-                exchange = self.vhost.exchanges.get(exchange_of(publish.message))
-                self.reached_nobody(publish.message, exchange, publish.mandatory)
-        for at in range(staged.settlements_count):
-            settle_delivery(self.window, &staged.settlements[at].entry, staged.settlements[at].outcome)
-        if staged.settlements_count:
-            staged.settlements_count = 0
-            journal = current_journal()
-            if journal is not None:
-                commit = max(commit, journal.commit_pending())
-            self.wake_consumers()
-        bury_all()
-        if commit == publish_refused():
-            raise PreconditionFailed("partial tx completion")
-        return commit
-
     def tx_rollback(self):
         """Forget the publishes; what was settled is unacknowledged again."""
         cdef Transaction staged = self.staged()
@@ -611,12 +579,23 @@ cdef class Channel(ContentReceiver):
         if self.owes:
             self.ledger.tell(&self.peer.output, self.number)
 
-    def close(self, Returns returns):
-        """Consumers go, everything unacknowledged is given to `returns`. Twice is once.
+    def leave_queues(self, Py_ssize_t limit) -> list:
+        """Of a channel that is closed, so many of the oldest consumers leave their queues, which are returned.
 
-        The queues of its consumers are to choose_active() when that is back.
+        Those are to choose_active() when what the channel held is back.
         """
         cdef Consumer consumer
+        leaving = list(islice(self.consumers.values(), limit))
+        for consumer in leaving:
+            del self.consumers[consumer.tag]
+            consumer.queue.remove_consumer(consumer)
+        return [consumer.queue for consumer in leaving]
+
+    def close(self, Returns returns):
+        """Everything unacknowledged is given to `returns`. Twice is once.
+
+        Its consumers get nothing any more, and are to leave their queues: see leave_queues().
+        """
         self.closing = True
         if self.awaited is not None:
             self.awaited.channel = None
@@ -625,9 +604,6 @@ cdef class Channel(ContentReceiver):
             self.transaction.drop_publishes()
             self.transaction.restore_settlements(self.window)
         self.forget_replies()
-        for consumer in self.consumers.values():
-            consumer.queue.remove_consumer(consumer)
-        self.consumers.clear()
         # What the client has settled is settled, although it is not there any more.
         self.settle_more(PY_SSIZE_T_MAX)
         returns.add(self.window)

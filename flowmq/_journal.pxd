@@ -41,7 +41,7 @@ cdef class Journal(RecordWriter):
     cdef object sent                        # deque of what the thread has: (number, segment number, end, sync, octets)
     cdef uint64_t sent_bytes
     cdef bint failure_untold
-    cdef bint moving            # see begin_move()
+    cdef uint32_t moving        # begun and not ended: see begin_move()
     cdef list hungry                        # QueueLogs whose queue waits for something that cannot be read yet
     cdef uint64_t summary_uses
     cdef uint32_t paging_id

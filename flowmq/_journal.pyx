@@ -43,6 +43,7 @@ cdef enum:
     # What a segment of one record needs for its summary.
     SEGMENT_TAIL_BYTES_MIN = BATCH_HEADER_BYTES + RECORD_HEADER_BYTES + SUMMARY_BYTES_MIN + 2 * PART_BYTES_MAX
     BATCH_BYTES_MAX = 4194304       # a batch this large goes to the thread even while that is busy
+    WRITTEN_AT_ONCE_MAX = 2 * BATCH_BYTES_MAX
     CACHE_LINE = 64
 
 
@@ -223,17 +224,17 @@ cdef class Journal(RecordWriter):
         return 0
 
     cdef int begin_move(self, uint64_t record_bytes) except -1:
+        self.moving += 1
         if self.error:
             return 0
         try:
             self.reserve(record_bytes)
         except OSError as error:
             self.fail(error.errno or EIO)
-        self.moving = True
         return 0
 
     cdef int end_move(self) except -1:
-        self.moving = False
+        self.moving -= 1
         return 0
 
     cdef int begin_batch(self) except -1:
@@ -428,7 +429,8 @@ cdef class Journal(RecordWriter):
 
     cdef int hand_over(self, Batch *batch) except -1:
         batch.number = self.next_number
-        if self.thread.write_now(batch) and batch.bytes:
+        # The loop writes what it can in no time; the thread writes what is larger, and all that is behind it.
+        if batch.bytes <= WRITTEN_AT_ONCE_MAX and self.thread.write_now(batch) and batch.bytes:
             self.segment.readable_end = self.segment.end
         failpoint("batch-written")
         self.next_number += 1

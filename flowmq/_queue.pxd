@@ -70,6 +70,7 @@ cdef class Consumer:
 cdef class Level:
     # The consumers of one priority that are in line, in turn.
     cdef int32_t priority
+    cdef Py_ssize_t consumers_count     # in line or not
     cdef PyObject *head
     cdef PyObject *tail
     cdef void join(self, Consumer consumer) noexcept

@@ -202,6 +202,7 @@ cdef class Queue(Order):
             consumer.level = Level()
             self.levels.append(consumer.level)
         consumer.level.priority = consumer.priority
+        consumer.level.consumers_count += 1
         self.consumers_.append(consumer)
 
     def start(self, Consumer consumer):
@@ -222,7 +223,8 @@ cdef class Queue(Order):
         if consumer.in_line:
             consumer.level.leave(consumer)
         self.consumers_.remove(consumer)
-        if not any((<Consumer>other).level is consumer.level for other in self.consumers_):
+        consumer.level.consumers_count -= 1
+        if consumer.level.consumers_count == 0:
             self.levels.remove(consumer.level)
         consumer.level = None
 

@@ -28,7 +28,8 @@ cdef class RecordWriter(LogSource):
     cdef uint64_t write_message(self, Message *message, const Place *place, QueueLog queue_log) except 0
     # Makes sure that a segment has its summary.
     cdef int need_summary(self, Segment segment) except -1
-    # Until the other is called everything that is added stays in one batch, which has so much room.
+    # Until the other is called everything that is added stays in one batch, which has so much room. Moves within moves
+    # are part of them.
     cdef int begin_move(self, uint64_t record_bytes) except -1
     cdef int end_move(self) except -1
     cdef uint64_t latest_commit(self) except? 0

@@ -18,7 +18,7 @@ cdef class Transaction:
     def __dealloc__(self):
         cdef Py_ssize_t at
         self.drop_publishes()
-        for at in range(self.settlements_count):
+        for at in range(self.settled, self.settlements_count):
             release_unacked(&self.settlements[at].entry)
         free(self.publishes)
         free(self.settlements)
@@ -39,6 +39,13 @@ cdef class Transaction:
         publish.expires_at_ms = expires_at_ms
         publish.mandatory = mandatory
         self.publishes_count += 1
+        self.octets += message.names_bytes + message.header_bytes + message.body_bytes
+        self.targets += <uint64_t>routes.count
+        if deduplication is not None:
+            self.is_durable = True
+        elif message.delivery_mode == 2 and not self.is_durable and publish.routes != self.judged:
+            self.judged = publish.routes
+            self.is_durable = leads_to_disk(routes)
         return 0
 
     cdef int stage_settlement(self, Unacked *entry, Outcome outcome) except -1:
@@ -47,16 +54,38 @@ cdef class Transaction:
         self.settlements[self.settlements_count].entry = entry[0]
         self.settlements[self.settlements_count].outcome = outcome
         self.settlements_count += 1
+        if entry.message.delivery_mode == 2 and not self.is_durable:
+            self.is_durable = is_on_disk(<Queue>entry.queue)
+        return 0
+
+    cdef StagedPublish *next_publish(self) noexcept:
+        self.published += 1
+        return &self.publishes[self.published - 1]
+
+    cdef StagedSettlement *next_settlement(self) noexcept:
+        self.settled += 1
+        return &self.settlements[self.settled - 1]
+
+    cdef int hold(self, Queue queue) except -1:
+        if self.held is None:
+            self.held = {}
+        if queue not in self.held:
+            self.held[queue] = None
+            queue.hold()
+        return 0
+
+    cdef int let_go(self) except -1:
+        held, self.held = self.held, None
+        for queue in held or ():
+            (<Queue>queue).let_go()
         return 0
 
     cdef void drop_publishes(self) noexcept:
         cdef Py_ssize_t at
-        for at in range(self.publishes_count):
-            message_release(self.publishes[at].message)
-            Py_DECREF(<RouteSet>self.publishes[at].routes)
-            if self.publishes[at].deduplication != NULL:
-                Py_DECREF(<Deduplication>self.publishes[at].deduplication)
-        self.publishes_count = 0
+        for at in range(self.published, self.publishes_count):
+            release_publish(&self.publishes[at])
+        self.published = self.publishes_count = 0
+        self.octets = self.targets = 0
 
     cdef int restore_settlements(self, UnackedWindow window) except -1:
         cdef Py_ssize_t at
@@ -69,6 +98,26 @@ cdef class Transaction:
             entries[at] = self.settlements[at].entry
         self.settlements_count = 0
         return window.restore(entries, count)
+
+
+cdef void release_publish(StagedPublish *publish) noexcept:
+    message_release(publish.message)
+    Py_DECREF(<RouteSet>publish.routes)
+    if publish.deduplication != NULL:
+        Py_DECREF(<Deduplication>publish.deduplication)
+
+
+cdef bint leads_to_disk(RouteSet routes) noexcept:
+    cdef Py_ssize_t at
+    for at in range(routes.count):
+        if is_on_disk(<Queue>routes.targets[at]):
+            return True
+    return False
+
+
+cdef bint is_on_disk(Queue queue) noexcept:
+    """Does a persistent message there outlive the process?"""
+    return queue.lane_made is not None or (queue.log is not None and not queue.log.until_restart)
 
 
 cdef int grow(void **array, Py_ssize_t *capacity, size_t item_bytes) except -1:

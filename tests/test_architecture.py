@@ -40,7 +40,7 @@ LAYERS = [
         *("_replay", "_replay_queue", "_replay_segment", "storage"),
     },
     {
-        *("_clock", "_busy_poll", "_peer", "_content", "_channel", "_held"),
+        *("_clock", "_busy_poll", "_peer", "_content", "_channel", "_held", "_tx"),
         *("_sockets", "_listening", "_connection", "server"),
     },
     {"management", "shovel"},

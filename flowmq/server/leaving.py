@@ -1,4 +1,5 @@
-"""The end of channels: what they held goes back to its queues a little at a time, and then whoever waits goes on."""
+"""The end of channels: their consumers leave their queues, what they held goes back to its queues, and then whoever
+waits goes on. Each a little at a time when there are many."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,25 +13,40 @@ if TYPE_CHECKING:
 
 AT_ONCE_MESSAGES = 1000  # of a connection; what goes beyond waits for its turn
 TURN_MESSAGES = 100  # of a step
+AT_ONCE_CONSUMERS = 200
+TURN_CONSUMERS = 50
 
 
 class Ended(NamedTuple):
+    channels: list[Channel]  # whose consumers have not left yet
     returns: Returns  # what the channels held
     queues: dict[Queue, None]  # that they consumed, in order
 
 
 def end_channels(session: "Session", channels: Iterable[Channel]) -> Ended:
     """They consume nothing any more. What they held is to be given back."""
-    ended = Ended(Returns(), {})
+    ended = Ended([], Returns(), {})
     for channel in channels:
-        if channel.consumers:
-            ended.queues.update((consumer.queue, None) for consumer in channel.consumers.values())
         if not channel.closing:
             session.node.churn.channels_closed += 1
             session.node.broker.limits.channel_closed(session.user_name)
         channel.close(ended.returns)
+        if channel.consumers:
+            ended.channels.append(channel)
         session.last_queues.pop(channel.number, None)
+    leave_queues(ended, AT_ONCE_CONSUMERS)
     return ended
+
+
+def leave_queues(ended: Ended, limit: int) -> bool:
+    """So many of the consumers at most; are there more?"""
+    while ended.channels and limit > 0:
+        queues = ended.channels[0].leave_queues(limit)
+        ended.queues.update(dict.fromkeys(queues))
+        limit -= len(queues)
+        if not ended.channels[0].consumers:
+            del ended.channels[0]
+    return bool(ended.channels)
 
 
 def consumers_left(session: "Session", queues: Iterable[Queue]) -> None:
@@ -43,7 +59,7 @@ def consumers_left(session: "Session", queues: Iterable[Queue]) -> None:
 
 def give_back(session: "Session", ended: Ended, then: Callable[[], None]) -> None:
     """`then` is called when all is back. Until then nothing else on that connection is dealt with."""
-    if ended.returns.step(AT_ONCE_MESSAGES):
+    if ended.channels or ended.returns.step(AT_ONCE_MESSAGES):
         session.wait()
         session.node.turns.begin(giving_back(session, ended, then))
     else:
@@ -52,9 +68,15 @@ def give_back(session: "Session", ended: Ended, then: Callable[[], None]) -> Non
 
 
 def giving_back(session: "Session", ended: Ended, then: Callable[[], None]) -> Iterator[None]:
+    while leave_queues(ended, TURN_CONSUMERS):
+        yield
     while ended.returns.step(TURN_MESSAGES):
         yield
-    consumers_left(session, ended.queues)
+    queues = list(ended.queues)
+    for start in range(0, len(queues), TURN_CONSUMERS):
+        if start:
+            yield
+        consumers_left(session, queues[start : start + TURN_CONSUMERS])
     if session.connection.transport is not None:
         then()
     session.go_on()

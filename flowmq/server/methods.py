@@ -4,12 +4,15 @@ A function does what its method asks by calling the model or the channel, and se
 where a rule breaks; the session turns that into a close.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flowmq._channel import Channel
+from flowmq._transaction import Transaction
+from flowmq._tx import begin_commit, commit_more, end_commit
 from flowmq.amqp.errors import (
+    AMQPError,
     ChannelError,
     CommandInvalid,
     NotAllowed,
@@ -43,6 +46,9 @@ from flowmq.server.mechanisms import authenticate
 
 if TYPE_CHECKING:
     from flowmq.server.session import Session
+
+COMMITTED_AT_ONCE = 2000  # publishes and settlements of a transaction, before anybody else has a turn
+COMMITTED_MESSAGES = 500  # in one step
 
 
 def dispatch(session: "Session", number: int, method: Method) -> None:
@@ -155,7 +161,29 @@ def tx_select(session: "Session", channel: Channel, method: TxSelect) -> None:
 
 
 def tx_commit(session: "Session", channel: Channel, method: TxCommit) -> None:
-    commit = channel.tx_commit()
+    staged = begin_commit(channel)
+    if commit_more(channel, staged, COMMITTED_AT_ONCE):
+        session.wait()
+        session.node.turns.begin(commit_rest(session, channel, staged))
+    else:
+        committed(session, channel, end_commit(channel, staged))
+
+
+def commit_rest(session: "Session", channel: Channel, staged: Transaction) -> Iterator[None]:
+    """A transaction of very many. Nothing else on that connection is dealt with meanwhile."""
+    while commit_more(channel, staged, COMMITTED_MESSAGES):
+        yield
+    try:
+        commit = end_commit(channel, staged)
+    except AMQPError as error:
+        session.failed(channel.number, TxCommit.CLASS_ID, TxCommit.METHOD_ID, error)
+    else:
+        if not session.connection.closing:
+            committed(session, channel, commit)
+    session.go_on()
+
+
+def committed(session: "Session", channel: Channel, commit: int) -> None:
     if commit:
         session.send_when_committed(commit, channel.number, TxCommitOk())
     else:

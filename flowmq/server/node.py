@@ -249,6 +249,8 @@ class Node:
         channel = consumer.outlet
         assert isinstance(channel, Channel)
         channel.cancel(consumer.tag)
+        if channel.closing:
+            return
         assert isinstance(channel.peer, Connection)
         session = channel.peer.session
         session.consumer_cancelled(channel, consumer.tag)

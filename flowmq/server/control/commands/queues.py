@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from flowmq._channel import Channel
+from flowmq._queue import Consumer
 from flowmq._tally import queue_counts, sequences, was_active
 from flowmq.amqp.methods import QueueDeclare, QueueDelete, QueuePurge
 from flowmq.broker.queues import DeclaredQueue
@@ -54,12 +56,17 @@ def list_queues(node: "Node", asked: Listing) -> Iterator[Any]:
     return listed(queues_of(node, asked.vhosts), QUEUE_VIEW, asked, lambda found: found.declared.name)
 
 
+def consumers_of(found: InVHost) -> list[Consumer]:
+    """But for those whose channel has ended, which are about to leave."""
+    return [one for one in found.declared.queue.consumers if isinstance(one.outlet, Channel) and not one.outlet.closing]
+
+
 @command("queue.show", QueueName)
 def show_queue(node: "Node", asked: QueueName) -> dict[str, Any]:
     """One queue, with its consumers."""
     found = queue_named(node, asked.vhost, asked.name)
     row = {name: column(found) for name, column in QUEUE_VIEW.items()}
-    consumers = [RunningConsumer(found.vhost, found.declared, one) for one in found.declared.queue.consumers]
+    consumers = [RunningConsumer(found.vhost, found.declared, one) for one in consumers_of(found)]
     row["consumer_details"] = [{name: column(one) for name, column in CONSUMER_VIEW.items()} for one in consumers]
     return row
 
@@ -181,7 +188,7 @@ def list_consumers(node: "Node", asked: Consumers) -> Iterator[Any]:
     def running() -> Iterator[Any]:
         for found in queues_of(node, asked.vhosts):
             if asked.queue is None or found.declared.name == asked.queue:
-                for consumer in found.declared.queue.consumers:
+                for consumer in consumers_of(found):
                     yield RunningConsumer(found.vhost, found.declared, consumer)
 
     return listed(running(), CONSUMER_VIEW, asked, lambda found: found.consumer.tag.decode("utf-8", "surrogateescape"))
