@@ -145,7 +145,7 @@ cdef class Journal(RecordWriter):
         """A message or target record; the number of its commit."""
         cdef TargetRecord target
         cdef Described described
-        cdef char *at
+        cdef char *at = NULL
         if self.error:
             return never_committed()
         try:
