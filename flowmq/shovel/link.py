@@ -12,7 +12,8 @@ from typing import Any
 
 import pika
 from pika.adapters.asyncio_connection import AsyncioConnection
-from pika.exceptions import AMQPConnectionError, ChannelClosed, ConnectionClosed
+from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
+from pika.exceptions import AMQPConnectionError, ChannelClosed, ConnectionClosed, ConnectionOpenAborted
 
 from flowmq.broker.amqp_uri import AmqpUri
 
@@ -52,18 +53,11 @@ class Link:
         self.connection = AsyncioConnection(
             parameters,
             on_open_callback=lambda connection: self._opened(opened),
-            on_open_error_callback=self._not_opened,
+            on_open_error_callback=lambda connection, error: self._not_opened(error, seconds),
             on_close_callback=self._connection_closed,
             custom_ioloop=self.loop,
         )
-        began = self.loop.time()
-        try:
-            await self._first(opened)
-        except Failed as error:
-            # The library has several timers and says something else with each.
-            if self.loop.time() - began >= seconds:
-                raise Failed(f"{self.title}: no answer within {seconds:g} s") from error
-            raise
+        await self._first(opened)
         self.channel = await self.new_channel()
         self.channel.add_on_close_callback(lambda channel, error: self.lose(error))
 
@@ -108,9 +102,9 @@ class Link:
     def lose(self, error: BaseException) -> None:
         settle(self.lost, error if isinstance(error, Failed) else failure(self.title, error))
 
-    def _not_opened(self, connection: Any, error: BaseException) -> None:
+    def _not_opened(self, error: BaseException, seconds: float) -> None:
         settle(self.closed)
-        self.lose(error)
+        self.lose(Failed(f"{self.title}: no answer within {seconds:g} s") if is_time_limit(error) else error)
 
     def _connection_closed(self, connection: Any, error: BaseException) -> None:
         settle(self.closed)
@@ -153,6 +147,14 @@ def failure(title: str, error: BaseException) -> Failed:
     if close := CLOSE.fullmatch(text):
         return Failed(f"{title}: {close['code']} {close['text']}", int(close["code"]))
     return Failed(f"{title}: {text}")
+
+
+def is_time_limit(error: BaseException) -> bool:
+    """The library has several timers and says something else with each; only they close what is not open yet."""
+    inner = innermost(error)
+    if isinstance(inner, TimeoutError):
+        return inner.errno is None  # the kernel's has one
+    return isinstance(inner, AMQPConnectorStackTimeout | ConnectionOpenAborted)
 
 
 def innermost(error: BaseException) -> BaseException:
