@@ -3,36 +3,14 @@
 Where something of it has to be in the journal it happens as a whole instead: see tests/crash/test_transactions.py.
 """
 
-from collections.abc import Iterator
-
 import pytest
 
-from flowmq.server import methods, turns
 from tests.support import codec
 from tests.unit.support_plane import Client, Plane, publish_frames
-from tests.unit.test_returns import bodies, consume, step
+from tests.unit.support_turns import BODIES, COUNT, PIECE, bodies, consume, names, step
 
-COUNT, PIECE = 10, 3
-BODIES = [b"%d" % number for number in range(COUNT)]
 COMMIT = codec.method_frame(1, "tx.commit")
 NEXT = codec.method_frame(2, "queue.declare", queue="other")
-
-
-@pytest.fixture
-def plane(monkeypatch: pytest.MonkeyPatch) -> Iterator[Plane]:
-    monkeypatch.setattr(methods, "COMMITTED_AT_ONCE", PIECE)
-    monkeypatch.setattr(methods, "COMMITTED_MESSAGES", PIECE)
-    monkeypatch.setattr(turns, "TURN_SECONDS", 0.0)
-    with Plane() as plane:
-        yield plane
-
-
-@pytest.fixture
-def neighbour(plane: Plane) -> Client:
-    neighbour = plane.client(1)
-    for name in ("q", "other"):
-        neighbour.call(1, "queue.declare", queue=name)
-    return neighbour
 
 
 @pytest.fixture
@@ -40,10 +18,6 @@ def client(plane: Plane, neighbour: Client) -> Client:
     client = plane.client(1, 2)
     client.call(1, "tx.select")
     return client
-
-
-def names(client: Client) -> list[str]:
-    return [method.name for method in client.received()]
 
 
 def test_others_get_their_turn_and_the_answer_comes_last(plane: Plane, neighbour: Client, client: Client) -> None:

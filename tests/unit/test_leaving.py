@@ -1,33 +1,14 @@
 """The consumers of a connection or channel that ends leave their queues in pieces, and others act between them."""
 
-from collections.abc import Iterator
-
 import pytest
 
-from flowmq.server import leaving, turns
 from flowmq.server.control.commands.queues import consumers_of, queue_named
 from tests.support import codec
 from tests.unit.support_plane import Client, Plane, publish_frames
-from tests.unit.test_returns import CLOSE, bodies, consume, step
+from tests.unit.support_turns import CLOSE, PIECE, bodies, consume, names, step
 
-CONSUMERS, PIECE = 10, 3
+CONSUMERS = 10
 NAMES = [f"q{number}" for number in range(CONSUMERS)]
-
-
-@pytest.fixture
-def plane(monkeypatch: pytest.MonkeyPatch) -> Iterator[Plane]:
-    monkeypatch.setattr(leaving, "AT_ONCE_CONSUMERS", PIECE)
-    monkeypatch.setattr(leaving, "TURN_CONSUMERS", PIECE)
-    monkeypatch.setattr(turns, "TURN_SECONDS", 0.0)
-    with Plane() as plane:
-        yield plane
-
-
-@pytest.fixture
-def neighbour(plane: Plane) -> Client:
-    neighbour = plane.client(1)
-    neighbour.call(1, "queue.declare", queue="q")
-    return neighbour
 
 
 @pytest.fixture
@@ -50,7 +31,7 @@ def test_those_that_still_stand_there_get_nothing(plane: Plane, neighbour: Clien
         step(plane)
     plane.loop.run()
     assert (queue.consumer_count, queue.unacked_count) == (0, 0)
-    assert [method.name for method in leaver.received()] == ["channel.close-ok"]
+    assert names(leaver) == ["channel.close-ok"]
 
 
 def test_another_consumer_gets_what_is_published_meanwhile(plane: Plane, neighbour: Client, leaver: Client) -> None:
@@ -75,7 +56,7 @@ def test_the_queue_is_deleted_meanwhile(plane: Plane, neighbour: Client, leaver:
     neighbour.read(codec.method_frame(1, "queue.delete", queue="q"))
     assert queue.consumer_count == 0
     plane.loop.run()
-    assert [method.name for method in leaver.received()] == ([] if is_lost else ["channel.close-ok"])
+    assert names(leaver) == ([] if is_lost else ["channel.close-ok"])
 
 
 def test_the_connection_is_lost_while_its_channel_ends(plane: Plane, leaver: Client) -> None:
@@ -98,9 +79,9 @@ def test_queues_that_lived_for_them_go_and_the_next_ones_get_their_turn(plane: P
     leaver.read(codec.method_frame(0, "connection.close", reply_code=200))
     assert bodies(waiting) == []
     plane.loop.run()
-    assert [method.name for method in leaver.received()][-1] == "connection.close-ok"
+    assert names(leaver)[-1] == "connection.close-ok"
     assert sorted(bodies(waiting)) == [(name.encode(), True) for name in sorted(NAMES)]
-    assert set(plane.node.broker.vhosts["/"].queues) == {"q", *(f"{name}-one" for name in NAMES)}
+    assert set(plane.node.broker.vhosts["/"].queues) == {"q", "other", *(f"{name}-one" for name in NAMES)}
 
 
 def test_each_priority_goes_with_its_last_consumer(plane: Plane, neighbour: Client) -> None:

@@ -1,35 +1,10 @@
 """What a channel held when it ends goes back in pieces, and others act between them."""
 
-from collections.abc import Iterator
-
 import pytest
 
-from flowmq.server import leaving, turns
 from tests.support import codec
-from tests.support.codec import Method
 from tests.unit.support_plane import Client, Plane, publish_frames
-
-HELD, PIECE = 10, 3
-BODIES = [b"%d" % number for number in range(HELD)]
-
-
-@pytest.fixture
-def plane(monkeypatch: pytest.MonkeyPatch) -> Iterator[Plane]:
-    monkeypatch.setattr(leaving, "AT_ONCE_MESSAGES", PIECE)
-    monkeypatch.setattr(leaving, "TURN_MESSAGES", PIECE)
-    monkeypatch.setattr(turns, "TURN_SECONDS", 0.0)
-    with Plane() as plane:
-        yield plane
-
-
-@pytest.fixture
-def publisher(plane: Plane) -> Client:
-    publisher = plane.client(1)
-    for name in ("q", "other"):
-        publisher.call(1, "queue.declare", queue=name)
-    for body in BODIES:
-        publisher.publish(1, "q", body)
-    return publisher
+from tests.unit.support_turns import BODIES, CLOSE, COUNT, PIECE, bodies, consume, step
 
 
 @pytest.fixture
@@ -40,41 +15,21 @@ def holder(plane: Plane, publisher: Client) -> Client:
     return holder
 
 
-def consume(client: Client, queue: str, prefetch: int = 0) -> list[Method]:
-    client.call(1, "basic.qos", prefetch_count=prefetch)
-    client.send(1, "basic.consume", queue=queue, consumer_tag=queue)
-    return client.received()[1:]
-
-
-def bodies(client: Client) -> list[tuple[bytes, bool]]:
-    return [(method.body, method.redelivered) for method in client.received() if method.name == "basic.deliver"]
-
-
-def step(plane: Plane) -> None:
-    """What has been asked to be done soon, but not what that leads to."""
-    for _ in range(len(plane.loop.soon)):
-        callback, arguments = plane.loop.soon.popleft()
-        callback(*arguments)
-
-
-CLOSE = codec.method_frame(1, "channel.close", reply_code=200)
-
-
 def test_others_get_their_turn_and_nothing_is_out_of_order(plane: Plane, publisher: Client, holder: Client) -> None:
     waiting, neighbour = plane.client(1), plane.client(1)
-    assert consume(waiting, "q", prefetch=HELD) == consume(neighbour, "other") == []
+    assert consume(waiting, "q", prefetch=COUNT) == consume(neighbour, "other") == []
     holder.received()
     holder.read(CLOSE + codec.method_frame(2, "queue.declare", queue="other"))
     queue = plane.queue("q")
-    for back in range(PIECE, HELD, PIECE):
-        assert (queue.message_count, queue.unacked_count) == (back + back // PIECE - 1, HELD - back)
+    for back in range(PIECE, COUNT, PIECE):
+        assert (queue.message_count, queue.unacked_count) == (back + back // PIECE - 1, COUNT - back)
         publisher.read(publish_frames(1, "other", b"news") + publish_frames(1, "q", b"later"))
         assert holder.received() == [], "nothing is answered before all is back"
         step(plane)
         assert [body for body, _ in bodies(neighbour)] == [b"news"]
     assert bodies(waiting) == [(body, True) for body in BODIES]
     assert [method.name for method in holder.received()] == ["channel.close-ok", "queue.declare-ok"]
-    assert (queue.message_count, queue.unacked_count) == (3, HELD)
+    assert (queue.message_count, queue.unacked_count) == (3, COUNT)
     waiting.send(1, "basic.ack", delivery_tag=0, multiple=True)
     assert bodies(waiting) == [(b"later", False)] * 3
 
@@ -104,8 +59,8 @@ def test_one_that_is_resumed_meanwhile_waits_for_what_comes_back(plane: Plane, h
 def test_two_channels_give_back_to_one_queue_at_the_same_time(plane: Plane, publisher: Client) -> None:
     holders = [plane.client(1), plane.client(1)]
     for holder in holders:
-        holder.call(1, "basic.qos", prefetch_count=HELD // 2)
-        consume(holder, "q", HELD // 2)
+        holder.call(1, "basic.qos", prefetch_count=COUNT // 2)
+        consume(holder, "q", COUNT // 2)
     waiting = plane.client(1)
     assert consume(waiting, "q") == []
     for holder in holders:
@@ -119,7 +74,7 @@ def test_the_next_of_those_that_take_turns_waits_until_all_is_back(plane: Plane,
     for body in BODIES:
         publisher.publish(1, "one", body)
     first, second = plane.client(1), plane.client(1)
-    assert len(consume(first, "one")) == HELD
+    assert len(consume(first, "one")) == COUNT
     assert consume(second, "one") == []
     first.read(CLOSE)
     step(plane)
@@ -133,7 +88,7 @@ def test_a_queue_that_lived_for_it_goes_when_all_is_back(plane: Plane, publisher
     for body in BODIES:
         publisher.publish(1, "short-lived", body)
     consumer = plane.client(1)
-    assert len(consume(consumer, "short-lived")) == HELD
+    assert len(consume(consumer, "short-lived")) == COUNT
     consumer.read(CLOSE)
     assert plane.queue("short-lived").message_count == PIECE
     plane.loop.run()
@@ -152,7 +107,7 @@ def test_the_connection_is_lost_meanwhile(plane: Plane, holder: Client) -> None:
     holder.connection.connection_lost(None)
     assert queue.message_count == PIECE
     plane.loop.run()
-    assert queue.message_count == HELD
+    assert queue.message_count == COUNT
     assert plane.node.sessions.isdisjoint({holder.session})
 
 
@@ -162,7 +117,7 @@ def test_a_connection_that_closes_is_answered_when_all_is_back(plane: Plane, hol
     assert holder.received() == []
     plane.loop.run()
     assert [method.name for method in holder.received()] == ["connection.close-ok"]
-    assert plane.queue("q").message_count == HELD
+    assert plane.queue("q").message_count == COUNT
 
 
 def test_one_failure_for_each_consumer(plane: Plane, publisher: Client) -> None:
@@ -171,13 +126,13 @@ def test_one_failure_for_each_consumer(plane: Plane, publisher: Client) -> None:
     for body in BODIES:
         publisher.publish(1, "strict", body)
     consumer = plane.client(1)
-    assert len(consume(consumer, "strict")) == HELD
+    assert len(consume(consumer, "strict")) == COUNT
     consumer.feed(CLOSE)
     assert plane.queue("strict").buried_counts["delivery_limit"] == 1
-    assert plane.queue("strict").message_count == HELD - 1
+    assert plane.queue("strict").message_count == COUNT - 1
 
 
 def test_a_broker_that_ends_puts_nothing_off(plane: Plane, holder: Client) -> None:
     holder.read(CLOSE)
     plane.node.turns.finish()
-    assert plane.queue("q").message_count == HELD
+    assert plane.queue("q").message_count == COUNT
