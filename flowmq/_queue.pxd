@@ -142,3 +142,6 @@ cdef class Queue(Order):
     cdef bint hand_out(self, Consumer consumer, Order lane, Entry *entry) except -1
     cdef int note_redelivery(self, Entry *entry) except -1
     cdef int log_hand_out(self, Order lane, Entry *entry, bint no_ack) except -1
+
+# Those to which something has come back -> are they held? All of them go on, also when one of them cannot.
+cdef int deliver_again(dict touched) except -1

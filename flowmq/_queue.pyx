@@ -613,3 +613,18 @@ cdef class Queue(Order):
                     level.join(consumer)
                 return consumer
         return None
+
+
+cdef int deliver_again(dict touched) except -1:
+    error = None
+    for queue, is_held in touched.items():
+        try:
+            if is_held:
+                (<Queue>queue).let_go()
+            else:
+                (<Queue>queue).dispatch()
+        except Exception as raised:
+            error = raised
+    if error is not None:
+        raise error
+    return 0

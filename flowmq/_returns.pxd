@@ -19,4 +19,5 @@ cdef class Returns:
     cdef int add(self, UnackedWindow window) except -1
     cdef int touch(self, Queue queue) except -1
     cdef Py_ssize_t give_back(self, UnackedWindow window, Py_ssize_t limit) except -1
+    cdef bint give_some_back(self, Py_ssize_t limit) except? True
     cdef int finish(self) except -1

@@ -8,7 +8,7 @@ from flowmq._delivery cimport Unacked, UnackedWindow, release_unacked
 from flowmq._frame cimport FLOWMQ_CONTRACT
 from flowmq._heaps cimport Entry
 from flowmq._message cimport message_retain
-from flowmq._queue cimport Queue
+from flowmq._queue cimport Queue, deliver_again
 
 from flowmq._frame import check_contract
 
@@ -34,7 +34,17 @@ cdef class Returns:
         return 0
 
     def step(self, Py_ssize_t limit) -> bool:
-        """Give so many back at most; are there more? When there are none, deliveries begin again."""
+        """Give so many back at most; are there more? When there are none, deliveries begin again.
+
+        After an error of ours deliveries begin again too, and further steps give back what is left.
+        """
+        try:
+            return self.give_some_back(limit)
+        except Exception:
+            self.finish()
+            raise
+
+    cdef bint give_some_back(self, Py_ssize_t limit) except? True:
         cdef UnackedWindow window
         while self.windows and limit > 0:
             window = self.windows[len(self.windows) - 1]
@@ -94,9 +104,4 @@ cdef class Returns:
 
     cdef int finish(self) except -1:
         touched, self.touched = self.touched, {}
-        for queue, held in touched.items():
-            if held:
-                (<Queue>queue).let_go()
-            else:
-                (<Queue>queue).dispatch()
-        return 0
+        return deliver_again(touched)

@@ -6,6 +6,7 @@ from flowmq._delivery cimport release_unacked
 from flowmq._frame cimport FLOWMQ_CONTRACT
 from flowmq._heaps cimport Entry
 from flowmq._message cimport message_retain
+from flowmq._queue cimport deliver_again
 from flowmq._transaction cimport ACKED, DROPPED, FAILED, REQUEUED
 
 from flowmq._frame import check_contract
@@ -73,12 +74,7 @@ cdef class Settlement:
         touched, self.touched = self.touched, None
         self.window = None
         self.is_going_on = False
-        for queue, is_held in (touched or {}).items():
-            if is_held:
-                (<Queue>queue).let_go()
-            else:
-                (<Queue>queue).dispatch()
-        return 0
+        return 0 if touched is None else deliver_again(touched)
 
 
 cdef int wake(Consumer consumer) except -1:

@@ -61,6 +61,7 @@ cdef class Transaction:
     cdef int hold(self, Queue queue) except -1
     cdef int let_go(self) except -1
     cdef void drop_publishes(self) noexcept
+    # Those that have not happened.
     cdef int restore_settlements(self, UnackedWindow window) except -1
 
 cdef void release_publish(StagedPublish *publish) noexcept

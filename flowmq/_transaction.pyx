@@ -6,6 +6,7 @@ from libc.stdlib cimport free, realloc
 from flowmq._delivery cimport release_unacked
 from flowmq._frame cimport FLOWMQ_CONTRACT
 from flowmq._message cimport message_release
+from flowmq._queue cimport deliver_again
 
 from flowmq._frame import check_contract
 
@@ -70,15 +71,13 @@ cdef class Transaction:
         if self.held is None:
             self.held = {}
         if queue not in self.held:
-            self.held[queue] = None
             queue.hold()
+            self.held[queue] = True
         return 0
 
     cdef int let_go(self) except -1:
         held, self.held = self.held, None
-        for queue in held or ():
-            (<Queue>queue).let_go()
-        return 0
+        return 0 if held is None else deliver_again(held)
 
     cdef void drop_publishes(self) noexcept:
         cdef Py_ssize_t at
@@ -91,12 +90,12 @@ cdef class Transaction:
         cdef Py_ssize_t at
         # The window wants bare entries: they lie at a larger stride here, so the gaps are closed in place.
         cdef Unacked *entries = <Unacked *>self.settlements
-        cdef Py_ssize_t count = self.settlements_count
+        cdef Py_ssize_t count = self.settlements_count - self.settled
         if count == 0:
             return 0
         for at in range(count):
-            entries[at] = self.settlements[at].entry
-        self.settlements_count = 0
+            entries[at] = self.settlements[self.settled + at].entry
+        self.settled = self.settlements_count = 0
         return window.restore(entries, count)
 
 

@@ -18,5 +18,7 @@ cdef int commit_some(Channel channel, Transaction staged, Py_ssize_t limit) exce
 cdef int commit_whole(Channel channel, Transaction staged) except -1
 # What its records may take in the journal.
 cdef uint64_t record_bytes_of(Transaction staged, Journal journal) except? 0
+# Publishes are dropped, deliveries unacknowledged again, and queues deliver again.
+cdef int give_up(Channel channel, Transaction staged) except -1
 cdef int publish_staged(Channel channel, Transaction staged, StagedPublish *publish) except -1
 cdef int settle_staged(Transaction staged, StagedSettlement *settlement) except -1

@@ -10,6 +10,7 @@ from flowmq._peer cimport current_journal
 from flowmq._queue cimport Queue, publish_refused
 from flowmq._records cimport PENDING_RECORDS_BYTES, RECORD_HEADER_BYTES, MessageRecord, RangeRecord, TargetRecord
 from flowmq._rewrite cimport exchange_of
+from flowmq._returns cimport Returns
 from flowmq._router cimport Exchange, RouteSet
 from flowmq._rules cimport Deduplication
 from flowmq._settlement cimport settle_delivery
@@ -34,12 +35,28 @@ def begin_commit(Channel channel not None):
 
 
 def commit_more(Channel channel not None, Transaction staged not None, Py_ssize_t limit) -> bool:
-    """So much more of it; is there still more?"""
-    if staged.is_durable and current_journal() is not None:
-        commit_whole(channel, staged)
-    else:
-        commit_some(channel, staged, limit)
+    """So much more of it; is there still more? After an error of ours what has not happened does not happen."""
+    try:
+        if staged.is_durable and current_journal() is not None:
+            commit_whole(channel, staged)
+        else:
+            commit_some(channel, staged, limit)
+    except Exception:
+        give_up(channel, staged)
+        raise
     return not staged.is_over()
+
+
+cdef int give_up(Channel channel, Transaction staged) except -1:
+    cdef Returns returns
+    staged.drop_publishes()
+    staged.restore_settlements(staged.window)
+    if channel.closing:
+        # Its window has gone back without them.
+        returns = Returns()
+        returns.add(staged.window)
+        returns.step(PY_SSIZE_T_MAX)
+    return staged.let_go()
 
 
 cdef int commit_some(Channel channel, Transaction staged, Py_ssize_t limit) except -1:
@@ -104,8 +121,10 @@ cdef int settle_staged(Transaction staged, StagedSettlement *settlement) except 
 def end_commit(Channel channel not None, Transaction staged not None) -> int:
     """All of it has happened. Returns the commit of the journal to wait for, 0 when there is none."""
     if staged.settlements_count:
-        channel.wake_consumers()
-        staged.let_go()
+        try:
+            channel.wake_consumers()
+        finally:
+            staged.let_go()
     bury_all()
     if staged.commit == publish_refused():
         raise PreconditionFailed("partial tx completion")

@@ -3,11 +3,13 @@
 Until its turn comes such a queue is there, and nobody can use it. Whoever comes for its name has it go at once.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 
 from flowmq.broker.queues import DeclaredQueue
 
 STEP_QUEUES = 5
+log = logging.getLogger("flowmq")
 
 
 class Owners:
@@ -43,6 +45,10 @@ class Owners:
         while going:
             for declared in going[: -STEP_QUEUES - 1 : -1]:
                 if declared in self._owned.get(owner, ()):
-                    delete(declared)
+                    try:
+                        delete(declared)
+                    except Exception as error:
+                        # All others go all the same.
+                        log.error("%s: internal error", declared.where, exc_info=error)
             del going[-STEP_QUEUES:]
             yield

@@ -165,7 +165,13 @@ class VHostPolicies:
         """Bit by bit, until no change is unfinished; whoever else does the same takes a part of it."""
         while self.unfinished:
             change = self.unfinished[0]
-            if next(change, self) is self:
+            try:
+                is_over = next(change, self) is self
+            except Exception as error:
+                # Those behind it come to everything all the same.
+                log.error("vhost '%s': policies: internal error", self.vhost.name, exc_info=error)
+                is_over = True
+            if is_over:
                 self.unfinished.pop(0)
             else:
                 yield

@@ -8,6 +8,7 @@ more is asked than can be checked, those come first from whose address somebody 
 
 import asyncio
 import hashlib
+import logging
 import os
 import secrets
 import time
@@ -38,7 +39,9 @@ OWN = "own"  # the source of what the broker itself asks
 NO_SUCH_USER, WRONG_PASSWORD = "no such user", "wrong password"
 NOT_FROM_THERE = "this user can only connect from the broker's own machine (limits.default_user_loopback_only)"
 CHANGED = "the user was changed or deleted meanwhile"
+NOT_CHECKED = "its password could not be checked"
 TOO_MANY = "too many passwords wait to be checked"
+log = logging.getLogger("flowmq")
 
 Answer = Callable[[User | str], None]  # the user, or why not: for the log alone, never for the client
 
@@ -181,6 +184,11 @@ class Authenticator:
         if not self.waiting_by_user[name]:
             del self.waiting_by_user[name]
         if future.cancelled():
+            return
+        if (error := future.exception()) is not None:
+            log.error("the check of a password: internal error", exc_info=error)
+            for answer in check.answers:
+                answer(NOT_CHECKED)
             return
         right = future.result() and check.refusal is None
         digest, from_loopback, source = key

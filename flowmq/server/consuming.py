@@ -33,6 +33,7 @@ from flowmq.broker.names import octets, text
 from flowmq.broker.permissions import QUEUE, READ
 from flowmq.broker.vhost import REPLY_TO
 from flowmq.server.asking import access_of, answer, readable_queue, vhost_of
+from flowmq.server.turns import begin_waiting
 
 if TYPE_CHECKING:
     from flowmq.server.session import Session
@@ -179,11 +180,9 @@ def return_overdue(session: "Session") -> Iterator[None]:
 
 def go_on_settling(session: "Session", channel: Channel) -> None:
     """One method settles more than can be done at once. Nothing else on that connection is dealt with meanwhile."""
-    session.wait()
-    session.node.turns.begin(settle_rest(session, channel))
+    begin_waiting(session, settle_rest(channel))
 
 
-def settle_rest(session: "Session", channel: Channel) -> Iterator[None]:
+def settle_rest(channel: Channel) -> Iterator[None]:
     while channel.settle_more(SETTLED_MESSAGES):
         yield
-    session.go_on()

@@ -35,7 +35,7 @@ from flowmq.amqp.methods import (
 from flowmq.amqp.tables import Table
 from flowmq.broker.users import User
 from flowmq.broker.vhost import VHost
-from flowmq.server.authentication import TOO_MANY
+from flowmq.server.authentication import NOT_CHECKED, TOO_MANY
 from flowmq.server.mechanisms import MECHANISMS, offered
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ def log_in(session: "Session", mechanism: str, response: bytes) -> None:
     def answered(name: str, user: User | str) -> None:
         if isinstance(user, str):
             log.warning("connection %s: log-in of user %r refused: %s", session.name, name, user)
-            refuse_log_in(session, mechanism, is_wrong=user != TOO_MANY)
+            refuse_log_in(session, mechanism, is_wrong=user not in (TOO_MANY, NOT_CHECKED))
         else:
             session.mechanism = mechanism
             admit(session, user)

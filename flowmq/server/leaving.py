@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from flowmq._channel import Channel
 from flowmq._queue import Queue
 from flowmq._returns import Returns
+from flowmq.server.turns import begin_waiting
 
 if TYPE_CHECKING:
     from flowmq.server.session import Session
@@ -59,15 +60,30 @@ def consumers_left(session: "Session", queues: Iterable[Queue]) -> None:
 
 def give_back(session: "Session", ended: Ended, then: Callable[[], None]) -> None:
     """`then` is called when all is back. Until then nothing else on that connection is dealt with."""
-    if ended.channels or ended.returns.step(AT_ONCE_MESSAGES):
-        session.wait()
-        session.node.turns.begin(giving_back(session, ended, then))
+    try:
+        is_more = ended.channels or ended.returns.step(AT_ONCE_MESSAGES)
+    except Exception as error:
+        session.failed(0, 0, 0, error)
+        is_more = True
+    if is_more:
+        begin_waiting(session, giving_back(session, ended, then))
     else:
         consumers_left(session, ended.queues)
         then()
 
 
 def giving_back(session: "Session", ended: Ended, then: Callable[[], None]) -> Iterator[None]:
+    try:
+        yield from given_back(session, ended)
+    except Exception as error:
+        # It was about one of them, which is done with: all others go back all the same.
+        session.failed(0, 0, 0, error)
+        yield from given_back(session, ended)
+    if session.connection.transport is not None:
+        then()
+
+
+def given_back(session: "Session", ended: Ended) -> Iterator[None]:
     while leave_queues(ended, TURN_CONSUMERS):
         yield
     while ended.returns.step(TURN_MESSAGES):
@@ -77,6 +93,3 @@ def giving_back(session: "Session", ended: Ended, then: Callable[[], None]) -> I
         if start:
             yield
         consumers_left(session, queues[start : start + TURN_CONSUMERS])
-    if session.connection.transport is not None:
-        then()
-    session.go_on()

@@ -25,8 +25,13 @@ def authenticate(session: "Session", name: str, password: str, answered: Callabl
 
     def answer(user: User | str) -> None:
         session.stop_waiting = None
-        if session.connection.transport is not None and not session.connection.closing:
-            answered(user)
+        try:
+            if session.connection.transport is not None and not session.connection.closing:
+                answered(user)
+        except Exception as error:
+            if not waiting:
+                raise
+            session.failed(0, 0, 0, error)
         if waiting:
             session.go_on()
 

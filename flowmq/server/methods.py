@@ -12,7 +12,6 @@ from flowmq._channel import Channel
 from flowmq._transaction import Transaction
 from flowmq._tx import begin_commit, commit_more, end_commit
 from flowmq.amqp.errors import (
-    AMQPError,
     ChannelError,
     CommandInvalid,
     NotAllowed,
@@ -43,6 +42,7 @@ from flowmq.broker.users import User
 from flowmq.server import consuming, declarations, expiry
 from flowmq.server.asking import answer, vhost_of
 from flowmq.server.mechanisms import authenticate
+from flowmq.server.turns import begin_waiting
 
 if TYPE_CHECKING:
     from flowmq.server.session import Session
@@ -163,24 +163,19 @@ def tx_select(session: "Session", channel: Channel, method: TxSelect) -> None:
 def tx_commit(session: "Session", channel: Channel, method: TxCommit) -> None:
     staged = begin_commit(channel)
     if commit_more(channel, staged, COMMITTED_AT_ONCE):
-        session.wait()
-        session.node.turns.begin(commit_rest(session, channel, staged))
+        rest = commit_rest(session, channel, staged)
+        begin_waiting(session, rest, channel.number, TxCommit.CLASS_ID, TxCommit.METHOD_ID)
     else:
         committed(session, channel, end_commit(channel, staged))
 
 
 def commit_rest(session: "Session", channel: Channel, staged: Transaction) -> Iterator[None]:
-    """A transaction of very many. Nothing else on that connection is dealt with meanwhile."""
+    """A transaction of very many."""
     while commit_more(channel, staged, COMMITTED_MESSAGES):
         yield
-    try:
-        commit = end_commit(channel, staged)
-    except AMQPError as error:
-        session.failed(channel.number, TxCommit.CLASS_ID, TxCommit.METHOD_ID, error)
-    else:
-        if not session.connection.closing:
-            committed(session, channel, commit)
-    session.go_on()
+    commit = end_commit(channel, staged)
+    if not session.connection.closing:
+        committed(session, channel, commit)
 
 
 def committed(session: "Session", channel: Channel, commit: int) -> None:

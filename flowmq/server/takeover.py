@@ -62,11 +62,18 @@ class Probe:
         self.began = self.loop.time()
 
     def begin(self) -> None:
-        self.session.wait()
         self.owner.connection.send_octets(HEARTBEAT)
+        self.session.wait()
         self.loop.call_later(LOOK_SECONDS, self._look)
 
     def _look(self) -> None:
+        try:
+            self._decide()
+        except Exception as error:
+            self.session.failed(0, 0, 0, error)
+            self.session.go_on()
+
+    def _decide(self) -> None:
         elapsed = self.loop.time() - self.began
         probed = socket_of(self.owner)
         if probed is None:

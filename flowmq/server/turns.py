@@ -4,10 +4,14 @@ import time
 from asyncio import AbstractEventLoop
 from collections import deque
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from flowmq._busy_poll import soon
 from flowmq._clock import set_clock
 from flowmq._peer import flush
+
+if TYPE_CHECKING:
+    from flowmq.server.session import Session
 
 TURN_SECONDS = 0.002
 
@@ -52,3 +56,20 @@ class Turns:
             self.works.popleft()
             if more:
                 self.works.append(work)
+
+
+def begin_waiting(
+    session: "Session", work: Iterator[None], number: int = 0, class_id: int = 0, method_id: int = 0
+) -> None:
+    """Nothing else on that connection is dealt with until it is done. An error ends as one of the method does."""
+    session.wait()
+    session.node.turns.begin(waited_for(session, work, number, class_id, method_id))
+
+
+def waited_for(session: "Session", work: Iterator[None], number: int, class_id: int, method_id: int) -> Iterator[None]:
+    try:
+        yield from work
+    except Exception as error:
+        session.failed(number, class_id, method_id, error)
+    finally:
+        session.go_on()

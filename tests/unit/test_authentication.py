@@ -9,7 +9,15 @@ from flowmq.broker import passwords
 from flowmq.broker.passwords import ARGON2ID, Password, hashed, rabbitmq_hashed
 from flowmq.broker.users import User, Users
 from flowmq.server import authentication
-from flowmq.server.authentication import CHANGED, NO_SUCH_USER, NOT_FROM_THERE, TOO_MANY, WRONG_PASSWORD, Authenticator
+from flowmq.server.authentication import (
+    CHANGED,
+    NO_SUCH_USER,
+    NOT_CHECKED,
+    NOT_FROM_THERE,
+    TOO_MANY,
+    WRONG_PASSWORD,
+    Authenticator,
+)
 
 SLOW = hashed("secret")
 
@@ -96,6 +104,19 @@ async def test_a_crowd_that_comes_at_once_costs_one_check(door: Authenticator, c
     crowd = [door.user("ann", "secret", from_loopback=False) for _ in range(1000)]
     assert {found.name for found in await asyncio.gather(*crowd) if isinstance(found, User)} == {"ann"}
     assert counting.slow == 1
+
+
+async def test_a_check_that_fails_is_answered_and_made_anew(
+    monkeypatch: pytest.MonkeyPatch, door: Authenticator, users: Users
+) -> None:
+    def fails(known: Password, password: str) -> bool:
+        raise MemoryError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(authentication, "verified", fails)
+        crowd = [door.user("ann", "secret", from_loopback=False) for _ in range(3)]
+        assert await asyncio.gather(*crowd) == [NOT_CHECKED] * 3
+    assert await door.user("ann", "secret", from_loopback=False) is users.by_name["ann"]
 
 
 async def test_after_a_change_of_the_password_the_old_one_is_not_remembered(door: Authenticator, users: Users) -> None:
