@@ -1,4 +1,5 @@
-# A client's connection: octets from the transport in, frames to channels, one write per turn out.
+# A client's connection: octets from the transport in, frames to channels. What goes out, and when it is read at all, is
+# _flow's affair.
 #
 # The methods that come per message (publish, ack, nack, reject) and content frames are dispatched here; everything else
 # goes to the session, a Python object that knows the protocol's life cycle. Errors raised by either end in one call,
@@ -10,8 +11,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from flowmq._channel cimport Channel
 from flowmq._frame cimport ReadBuffer
-from flowmq._peer cimport Peer
-from flowmq._sockets cimport SocketTransport
+from flowmq._flow cimport FlowingPeer
 from flowmq._unfinished cimport Unfinished
 
 cdef enum Stage:
@@ -20,11 +20,8 @@ cdef enum Stage:
     RUNNING = 2
     DEAF = 3                    # framing is lost: only the close-ok that ends it is looked for
 
-cdef class Connection(Peer):
+cdef class Connection(FlowingPeer):
     cdef readonly object session
-    cdef readonly object transport
-    cdef SocketTransport socket     # the same, when that is what it is
-    cdef object loop
     cdef ReadBuffer buffer
     cdef readonly dict channels     # number -> Channel
     cdef Channel last_channel       # the one the last frame was for
@@ -44,22 +41,10 @@ cdef class Connection(Peer):
     cdef uint64_t body_left
     cdef Channel body_channel       # None: its octets are thrown away
 
-    cdef Py_ssize_t read_bytes      # at most so many are read per turn
-    cdef bint between_turns
-    cdef bint disk_is_behind
-    cdef readonly bint held         # frames wait until an answer that waits for the disk is given
-    cdef bint owing_answers         # answers wait for the disk; until they are given only what declares is dealt with
-    cdef readonly bint held_for_room        # frames wait until what they ask for can be written, or for another turn
     cdef int cold_methods           # dealt with in this turn
     cdef bint publishing            # content arrived in this turn
-    cdef bint refill_scheduled
-    cdef readonly bint owing_too_much       # not read until the client takes what it is owed
-    cdef readonly bint is_reading
-    cdef readonly bint told_to_stop         # not read until the session says so
     cdef readonly uint64_t received_bytes
-    cdef readonly uint64_t sent_bytes
     cdef readonly uint64_t reads
-    cdef readonly uint64_t writes
 
     cdef int read(self, const uint8_t *start, const uint8_t *end) except -1
     cdef int keep_unfinished(self, const uint8_t *end) except -1
@@ -75,12 +60,3 @@ cdef class Connection(Peer):
     cdef bint continue_body(self, const uint8_t *end) except -1
     cdef int listen_for_close_ok(self, const uint8_t *start, const uint8_t *end) except -1
     cdef Channel find_channel(self, uint16_t number)
-    cdef int wake_consumers(self) except -1
-    cdef int write_objects(self) except -1
-    cdef int hold_back(self) except -1
-    cdef int soon(self, callback) except -1
-    cdef int hold_for_room(self) except -1
-    cdef int go_on(self) except -1
-    cdef int adapt_read_bytes(self) except -1
-    cdef int end_turn(self) except -1
-    cdef int apply_reading(self) except -1

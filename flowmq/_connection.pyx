@@ -8,9 +8,10 @@ from flowmq._content cimport METHOD_FRAME, PUBLISH_BYTES_MIN, WholePublish, find
 from flowmq._frame cimport (
     BASIC_PUBLISH, FLOWMQ_CONTRACT, FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_HEARTBEAT, FRAME_METHOD,
     FRAME_OVERHEAD_BYTES, FRAME_PREFIX_BYTES, READ_BUFFER_BYTES, UNFINISHED_BYTES_MAX, frame_declares, frame_ends_well,
-    frame_method, load_long, load_short, output_frame, output_reserve, output_take,
+    frame_method, load_long, load_short,
 )
 from flowmq._channel cimport Channel
+from flowmq._flow cimport HELD_BACK_FACTOR, READ_BYTES_USUAL
 from flowmq._held cimport held_message_bytes, hold_back_publish
 from flowmq._message cimport Message, message_bytes_alive
 from flowmq._journal cimport Journal
@@ -18,8 +19,9 @@ from flowmq._peer cimport begin_turn, current_journal, flush_dirty
 from flowmq._order cimport queue_memory
 from flowmq._queue cimport Outlet
 from flowmq._router cimport Exchange, RouteSet
+from flowmq._sockets cimport SocketTransport
 from flowmq._unfinished cimport unfinished_append, unfinished_clear
-from flowmq._busy_poll cimport note_arrival, note_dealt_with, want_loop
+from flowmq._busy_poll cimport note_arrival, note_dealt_with
 
 import logging
 
@@ -40,10 +42,7 @@ cdef enum:
     SHOWN_OCTETS_MAX = 16
     CLOSE_OK_BYTES = 12
     CONTENT_HEADER_BYTES_MIN = 14
-    READ_BYTES_MIN = 8192
-    READ_BYTES_USUAL = 65536
     COLD_METHODS_PER_TURN = 100     # each costs as much as a hundred messages: others wait
-    HELD_BACK_FACTOR = 2        # of what deliveries alone may gather
 
 cdef const char *CLOSE_OK = b"\x01\x00\x00\x00\x00\x00\x04\x00\x0a\x00\x33\xce"
 cdef const uint8_t *BODY_TYPE = b"\x03"
@@ -58,7 +57,7 @@ def set_memory_limit(uint64_t limit_bytes):
     memory_limit_bytes = limit_bytes
 
 
-cdef class Connection(Peer):
+cdef class Connection(FlowingPeer):
     """asyncio's BufferedProtocol for one client; `session` is described in the .pyi."""
 
     def __init__(self, session, loop, *, uint64_t message_bytes_max, Py_ssize_t outgoing_bytes_max,
@@ -131,22 +130,6 @@ cdef class Connection(Peer):
         self.session.client_left()
         return False
 
-    def pause_writing(self):
-        self.paused = True
-        if self.transport is not None:
-            self.count_left(self.transport.get_write_buffer_size())
-
-    def resume_writing(self):
-        self.paused = False
-        self.count_left(0)
-        self.owing_too_much = False
-        self.apply_reading()
-        self.mark_dirty()
-        if self.held_for_room:
-            self.soon(self.look_for_room)
-        if self.starved:
-            self.refill()
-
     def connection_lost(self, error):
         self.closing = True
         self.transport = self.socket = None
@@ -165,50 +148,13 @@ cdef class Connection(Peer):
 
     # ------------------------------------------------------------------------------------- called by the session
 
-    @property
-    def outgoing_bytes(self) -> int:
-        """Octets that the client has not taken from us yet, the transport's own included."""
-        waiting = self.waiting_bytes()
-        if self.transport is not None:
-            waiting += self.transport.get_write_buffer_size()
-        return waiting
-
-    def stop_reading(self):
-        self.told_to_stop = True
-        self.apply_reading()
-
-    def resume_reading(self):
-        self.told_to_stop = False
-        self.apply_reading()
-
-    def hold(self):
-        """Deal with no further frame until release(): its answer could overtake one that has to wait."""
-        self.held = True
-        self.apply_reading()
-
-    def hold_all_but_declarations(self):
-        """Until release(): clients declare in bulk without waiting, and one sync of the disk serves many of them."""
-        self.owing_answers = True
-
-    def release(self):
-        self.held = self.owing_answers = False
-        self.go_on()
-
-    cdef int hold_for_room(self) except -1:
-        """One read can ask for more than memory should hold, or others should wait for: the rest of it is for later."""
-        self.held_for_room = True
-        self.apply_reading()
-        self.soon(self.look_for_room)
+    cdef int wake_consumers(self) except -1:
+        cdef Channel channel
+        for channel in list(self.channels.values()):
+            channel.wake_consumers()
         return 0
 
-    def look_for_room(self):
-        # While the transport is full resume_writing() calls this again.
-        if self.held_for_room and not self.paused:
-            self.held_for_room = False
-            self.go_on()
-
     cdef int go_on(self) except -1:
-        """Deal with the frames that were held back."""
         cdef Py_ssize_t count = self.unfinished.used
         if self.held or self.held_for_room or self.transport is None:
             return 0
@@ -265,16 +211,6 @@ cdef class Connection(Peer):
         self.body_frame_bytes = frame_max - FRAME_OVERHEAD_BYTES
         self.frame_payload_max = frame_max
 
-    def send(self, uint16_t number, bytes payload):
-        """A method frame."""
-        output_frame(&self.output, FRAME_METHOD, number, payload, len(payload))
-        self.mark_dirty()
-
-    def send_octets(self, bytes octets):
-        memcpy(output_reserve(&self.output, len(octets)), <const char *>octets, len(octets))
-        self.output.used += len(octets)
-        self.mark_dirty()
-
     def open_channel(self, uint16_t number, vhost):
         channel = Channel(self, number, vhost)
         self.channels[number] = channel
@@ -290,90 +226,6 @@ cdef class Connection(Peer):
         self.channels.clear()
         self.last_number = -1
         self.last_channel = None
-
-    # --------------------------------------------------------------------------------------------------- writing
-
-    cdef int flush(self) except -1:
-        cdef Channel channel
-        if self.paused and self.transport is not None:
-            return self.hold_back()
-        if self.owing is not None:
-            for channel in self.owing:
-                channel.tell_confirms()
-            self.owing = None
-        if self.output.used == 0:
-            return 0
-        if self.transport is None:
-            return self.forget_output()
-        self.sent_bytes += self.waiting_bytes()
-        self.writes += 1
-        if self.parts is None and self.socket is not None:
-            self.socket.write_output(&self.output)
-        else:
-            self.write_objects()
-        if self.starved and not self.paused and not self.refill_scheduled:
-            # There is room again and nobody will say so: the transport only tells when it had been full.
-            self.refill_scheduled = True
-            self.soon(self.refill)
-        return 0
-
-    cdef int write_objects(self) except -1:
-        cdef list parts = self.parts
-        octets = output_take(&self.output)
-        if parts is None:
-            self.transport.write(octets)
-            return 0
-        self.forget_output()
-        parts.append(octets)
-        if self.socket is not None:
-            return self.socket.write_parts(parts)
-        self.transport.writelines(parts)
-        return 0
-
-    cdef int hold_back(self) except -1:
-        """The transport is full: what is owed waits here, and who lets too much of it gather is not read any more."""
-        if self.waiting_bytes() > HELD_BACK_FACTOR * self.outgoing_bytes_max:
-            self.owing_too_much = True
-            self.apply_reading()
-        return 0
-
-    cdef int apply_reading(self) except -1:
-        cdef bint wanted = not (
-            self.owing_too_much or self.told_to_stop or self.between_turns or self.held or self.held_for_room
-            or self.disk_is_behind
-        )
-        if self.transport is None or wanted == self.is_reading:
-            return 0
-        self.is_reading = wanted
-        if wanted:
-            self.transport.resume_reading()
-        else:
-            self.transport.pause_reading()
-        return 0
-
-    def refill(self):
-        """Consumers that were refused for want of room take what waits for them."""
-        self.refill_scheduled = False
-        if self.paused or not self.starved or self.closing:
-            return
-        self.starved = False
-        tell_time()
-        begin_turn()
-        try:
-            self.wake_consumers()
-        finally:
-            flush_dirty()
-
-    cdef int soon(self, callback) except -1:
-        self.loop.call_soon(callback)
-        want_loop()
-        return 0
-
-    cdef int wake_consumers(self) except -1:
-        cdef Channel channel
-        for channel in list(self.channels.values()):
-            channel.wake_consumers()
-        return 0
 
     # --------------------------------------------------------------------------------------------------- reading
 
@@ -407,35 +259,6 @@ cdef class Connection(Peer):
                 self.apply_reading()
                 journal.when_committed(journal.submitted, self.disk_has_caught_up)
         return 0
-
-    cdef int adapt_read_bytes(self) except -1:
-        """How much of a publisher is read per turn: less while queues with consumers grow.
-
-        The acknowledgements that make room for deliveries only come in turns of their own, so that a publisher whose
-        turns are long fills queues that a consumer could keep empty.
-        """
-        if self.backing_up:
-            self.backing_up = 0
-            self.read_bytes = max(self.read_bytes // 2, <Py_ssize_t>READ_BYTES_MIN)
-        elif self.read_bytes < READ_BYTES_USUAL:
-            self.read_bytes *= 2
-        return 0
-
-    cdef int end_turn(self) except -1:
-        """A full read: the event loop would go on reading this connection, many times before it turns to others."""
-        if self.is_reading and self.transport is not None:
-            self.between_turns = True
-            self.apply_reading()
-            self.soon(self.begin_next_turn)
-        return 0
-
-    def disk_has_caught_up(self, failed):
-        self.disk_is_behind = False
-        self.apply_reading()
-
-    def begin_next_turn(self):
-        self.between_turns = False
-        self.apply_reading()
 
     cdef int keep_unfinished(self, const uint8_t *end) except -1:
         cdef Py_ssize_t count = end - self.position

@@ -41,7 +41,7 @@ LAYERS = [
     },
     {
         *("_clock", "_busy_poll", "_peer", "_content", "_channel", "_held", "_tx"),
-        *("_sockets", "_listening", "_connection", "server"),
+        *("_sockets", "_listening", "_flow", "_connection", "server"),
     },
     {"management", "shovel"},
 ]
