@@ -1,10 +1,10 @@
 # The flow of a client's connection: one write per turn out, and whether there is a next read.
 #
 # A connection is not read while its client does not take what it is owed, while its session says so, until others have
-# had their turn, while an answer that nothing may overtake is not given yet, and while the disk is behind. Frames
-# that have been read already are held back for the same reasons, but for the disk's and for turns'.
+# had their turn, and while the disk is behind. Nor is it while frames that have been read already are held back: until
+# an answer is given that nothing may overtake, or until there is room for what they ask for.
 #
-# Knows nothing of frames and methods: what is read is the affair of who derives from it (_connection).
+# Knows nothing of what is read: that is the affair of who derives from it (_connection).
 
 from libc.stdint cimport uint64_t
 
@@ -32,7 +32,7 @@ cdef class FlowingPeer(Peer):
     cdef readonly uint64_t sent_bytes
     cdef readonly uint64_t writes
 
-    # Of who derives from it: deal with the frames that were held back, unless they are still.
+    # Of who derives from it: deal with the frames that were held back, unless they still are.
     cdef int go_on(self) except -1
     # Of who derives from it: consumers of all channels take what waits for them.
     cdef int wake_consumers(self) except -1

@@ -8,7 +8,7 @@ import pytest
 from flowmq.broker.policies import Policy
 from flowmq.broker.queues import DeclaredQueue
 from flowmq.broker.rules import VHostRules
-from flowmq.server import consuming, expiry, methods
+from flowmq.server import consuming, expiry, methods, takeover
 from tests.support import codec
 from tests.unit.support_plane import Client, Plane, publish_frames
 from tests.unit.support_turns import BODIES, CLOSE, COUNT, bodies, consume
@@ -185,6 +185,22 @@ def test_of_exclusive_queues_that_go(monkeypatch: pytest.MonkeyPatch, plane: Pla
     plane.loop.run()
     assert list(vhost.queues) == ["4"]
     assert owner.session not in plane.node.sessions
+
+
+def test_of_the_question_whether_another_connection_is_dead(
+    monkeypatch: pytest.MonkeyPatch, plane: Plane, neighbour: Client
+) -> None:
+    client = plane.client(1)
+    probe = takeover.Probe(client.session, neighbour.session, lambda is_gone: None)
+    probe.begin()
+    client.read(codec.method_frame(1, "queue.declare", queue="other"))
+    assert client.received() == []
+    fail_once(monkeypatch, takeover, "socket_of")
+    probe._look()
+    plane.loop.run()
+    assert is_told(client)
+    client.send(0, "connection.close-ok")
+    assert client.transport.closed
 
 
 def test_of_what_an_answer_leads_to(monkeypatch: pytest.MonkeyPatch, plane: Plane) -> None:
