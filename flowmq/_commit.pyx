@@ -9,27 +9,23 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset, strerror
 from posix.fcntl cimport O_CLOEXEC, O_CREAT, O_TRUNC, O_WRONLY, open as open_file
-from posix.signal cimport sigfillset, sigset_t
 from posix.stat cimport fstat, struct_stat
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from posix.unistd cimport close as close_descriptor, fdatasync, write as write_on
 
 from flowmq._frame cimport FLOWMQ_CONTRACT
+from flowmq._threads cimport pthread_t, start_thread
 
 from flowmq._frame import check_contract
 
 check_contract(FLOWMQ_CONTRACT)
 
 cdef extern from "<pthread.h>" nogil:
-    ctypedef struct pthread_t:
-        pass
     ctypedef struct pthread_mutex_t:
         pass
     ctypedef struct pthread_cond_t:
         pass
-    int pthread_create(pthread_t *, const void *, void *(*)(void *) noexcept nogil, void *)
     int pthread_join(pthread_t, void **)
-    int pthread_setname_np(pthread_t, const char *)
     int pthread_mutex_init(pthread_mutex_t *, const void *)
     int pthread_mutex_destroy(pthread_mutex_t *)
     int pthread_mutex_lock(pthread_mutex_t *)
@@ -39,10 +35,6 @@ cdef extern from "<pthread.h>" nogil:
     int pthread_cond_wait(pthread_cond_t *, pthread_mutex_t *)
     int pthread_cond_signal(pthread_cond_t *)
     int pthread_cond_broadcast(pthread_cond_t *)
-
-cdef extern from "<signal.h>" nogil:
-    int SIG_SETMASK
-    int pthread_sigmask(int, const sigset_t *, sigset_t *)
 
 cdef extern from "<sys/eventfd.h>" nogil:
     int EFD_CLOEXEC
@@ -360,20 +352,6 @@ cdef int trace_octets(int fd, const char *data, size_t size) noexcept nogil:
 
 # --------------------------------------------------------------------------------------------------- the loop side
 
-cdef int start(State *state) except -1:
-    """With all signals blocked from its first instruction on: they are the main thread's."""
-    cdef sigset_t every, usual
-    cdef int error
-    sigfillset(&every)
-    pthread_sigmask(SIG_SETMASK, &every, &usual)
-    error = pthread_create(&state.thread, NULL, run, state)
-    pthread_sigmask(SIG_SETMASK, &usual, NULL)
-    if error:
-        raise os_error(error)
-    pthread_setname_np(state.thread, b"flowmq-commit")
-    return 0
-
-
 cdef object os_error(int error):
     return OSError(error, strerror(error).decode())
 
@@ -410,12 +388,15 @@ cdef void state_free(State *state) noexcept:
 
 cdef class CommitThread:
     def __cinit__(self):
+        cdef int error
         self.wake_fd = -1
         self.state = state_new()
         self.state.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
         if self.state.wake_fd < 0:
             raise os_error(errno)
-        start(self.state)
+        error = start_thread(&self.state.thread, b"flowmq-commit", run, self.state)
+        if error:
+            raise os_error(error)
         # Only with a thread that runs: end() goes by it.
         self.wake_fd = self.state.wake_fd
 

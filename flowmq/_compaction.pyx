@@ -4,6 +4,7 @@ import os
 
 from libc.stdint cimport uint32_t
 
+from flowmq._disposal cimport dispose_of
 from flowmq._failpoint cimport failpoint
 from flowmq._frame cimport FLOWMQ_CONTRACT
 from flowmq._message cimport Message
@@ -105,10 +106,6 @@ cdef class Compaction:
             segment.has_definitions = segment is self.journal.segment
 
     def recycle(self, Segment segment):
-        del self.journal.segments[segment.number]
-        forget_chunk(segment.number)
-        os.close(segment.fd)
-        segment.fd = -1
         if segment.size == self.journal.segment_bytes and len(self.journal.spares) < SPARES_MAX:
             spare = os.path.join(self.journal.directory, f"spare-{segment.number:x}.segment")
             os.rename(segment.path, spare)
@@ -116,6 +113,11 @@ cdef class Compaction:
             self.journal.spares.append((spare, self.journal.next_number))
         else:
             os.unlink(segment.path)
+        # Not before its name is gone: the numbers of those that are left have no gap, whatever fails.
+        del self.journal.segments[segment.number]
+        forget_chunk(segment.number)
+        dispose_of(segment.fd)
+        segment.fd = -1
         failpoint("segment-renamed")
         self.journal.sync_only(self.journal.directory_fd)
         self.journal.directory_commit = self.journal.submitted

@@ -35,8 +35,8 @@ LAYERS = [
         *("_matching", "_binding_keys", "_headers", "_hashing", "_router"),
     },
     {
-        *("_failpoint", "_records", "_summary", "_segment", "_queue_log", "_commit", "_journal"),
-        *("_compaction", "_verification", "_restore"),
+        *("_failpoint", "_records", "_summary", "_segment", "_queue_log", "_threads", "_commit", "_journal"),
+        *("_disposal", "_compaction", "_verification", "_restore"),
         *("_replay", "_replay_queue", "_replay_segment", "storage"),
     },
     {
