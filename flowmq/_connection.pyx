@@ -254,7 +254,8 @@ cdef class Connection(FlowingPeer):
             elif message_bytes_alive() - held_message_bytes() > memory_limit_bytes:
                 self.session.memory_is_short()
             journal = current_journal()
-            if journal is not None and journal.is_behind() and not self.disk_is_behind:
+            if (journal is not None and not self.disk_is_behind
+                    and journal.must_wait(&self.behind_share, self.received_bytes)):
                 self.disk_is_behind = True
                 self.apply_reading()
                 journal.when_committed(journal.submitted, self.disk_has_caught_up)

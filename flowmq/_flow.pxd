@@ -8,6 +8,7 @@
 
 from libc.stdint cimport uint64_t
 
+from flowmq._journal cimport BehindShare
 from flowmq._peer cimport Peer
 from flowmq._sockets cimport SocketTransport
 
@@ -21,7 +22,8 @@ cdef class FlowingPeer(Peer):
     cdef object loop
     cdef Py_ssize_t read_bytes      # at most so many are read per turn
     cdef bint between_turns
-    cdef bint disk_is_behind
+    cdef bint disk_is_behind        # not read until it has caught up
+    cdef BehindShare behind_share
     cdef readonly bint held         # frames wait until an answer that waits for the disk is given
     cdef bint owing_answers         # answers wait for the disk; until they are given only what declares is dealt with
     cdef readonly bint held_for_room        # frames wait until what they ask for can be written, or for another turn

@@ -19,6 +19,11 @@ cdef class CommitWaiter:
     # disk; or, when `failed`, nothing after it ever will be. False when it waits no more.
     cdef bint committed(self, uint64_t number, bint failed) except -1
 
+cdef struct BehindShare:
+    # What one connection has sent since the disk fell behind; all zero at first.
+    uint64_t times_behind
+    uint64_t received_before
+
 cdef class Journal(RecordWriter):
     cdef readonly str directory
     cdef readonly uint64_t segment_bytes
@@ -40,6 +45,7 @@ cdef class Journal(RecordWriter):
     cdef uint64_t vouched_offset
     cdef object sent                        # deque of what the thread has: (number, segment number, end, sync, octets)
     cdef uint64_t sent_bytes
+    cdef uint64_t times_behind              # how often the disk has caught up, plus one
     cdef bint failure_untold
     cdef uint32_t moving        # begun and not ended: see begin_move()
     cdef list hungry                        # QueueLogs whose queue waits for something that cannot be read yet
@@ -64,7 +70,10 @@ cdef class Journal(RecordWriter):
     cdef uint64_t commit_pending(self) except? 0
     cdef int hand_over(self, Batch *batch) except -1
     cdef void shrink(self, Batch *batch) noexcept
-    cdef bint is_behind(self) noexcept
+    # Is a publisher not to be read before the disk has caught up? While more waits for the disk than memory should
+    # hold, that is who has sent much since then, so that who floods keeps no neighbour waiting; at twice as much,
+    # everybody.
+    cdef bint must_wait(self, BehindShare *share, uint64_t received_bytes) noexcept
     # May what was built since the last submit() grow, as far as the journal is concerned?
     cdef bint may_wait(self) noexcept
     cdef int fail(self, int error) except -1

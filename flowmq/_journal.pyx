@@ -36,7 +36,9 @@ cdef uint32_t FIRST_PAGING_ID = 0x80000000
 cdef enum:
     BATCH_BYTES_USUAL = 65536
     BATCHES_KEPT = 16               # of those that are written, for the next ones
-    BEHIND_BYTES = 33554432         # waiting for the disk: publishers are not read any more
+    BEHIND_BYTES = 33554432         # waiting for the disk: who goes on to publish much is not read any more
+    BEHIND_SHARE_BYTES = 1048576    # what that is, for one connection
+    FAR_BEHIND_BYTES = 67108864     # waiting for the disk: nobody who publishes is read any more
     EIO = 5
     SUMMARIES_BYTES_MAX = 16777216  # of segments that are not written any more, in memory
     PART_OBJECT_BYTES = 256
@@ -77,6 +79,7 @@ cdef class Journal(RecordWriter):
         self.logs = {}
         self.waiters = []
         self.hungry = []
+        self.times_behind = 1
         self.callbacks = deque()
         self.sent = deque()
         self.directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -459,12 +462,15 @@ cdef class Journal(RecordWriter):
         if self.thread.error() and not self.error:
             self.fail(self.thread.error())
         self.committed = self.thread.done()
+        was_behind = self.sent_bytes > BEHIND_BYTES
         while self.sent and self.sent[0][0] <= self.committed:
             _, segment_number, end, synced, count = self.sent.popleft()
             self.sent_bytes -= count
             self.note_readable(segment_number, end)
             if synced:
                 self.durable_segment, self.durable_offset = segment_number, end
+        if was_behind and self.sent_bytes <= BEHIND_BYTES:
+            self.times_behind += 1
         self.thread.drop_finished(BATCHES_KEPT)
         self.tell()
         failpoint("commit-told")
@@ -555,9 +561,12 @@ cdef class Journal(RecordWriter):
         if self.error:
             self.failure_untold = True
 
-    cdef bint is_behind(self) noexcept:
-        """Does more wait for the disk than memory should hold?"""
-        return self.sent_bytes > BEHIND_BYTES
+    cdef bint must_wait(self, BehindShare *share, uint64_t received_bytes) noexcept:
+        if self.sent_bytes <= BEHIND_BYTES:
+            return False
+        if share.times_behind != self.times_behind:
+            share.times_behind, share.received_before = self.times_behind, received_bytes
+        return received_bytes - share.received_before > BEHIND_SHARE_BYTES or self.sent_bytes > FAR_BEHIND_BYTES
 
     cdef bint may_wait(self) noexcept:
         return not self.error and not self.hungry

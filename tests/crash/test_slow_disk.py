@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash.power_cut import DurablePlane
-from tests.unit.support_plane import publish_frames
+from tests.unit.support_plane import Client, publish_frames
 
 pytestmark = pytest.mark.flowmq_only
 BATCHES = 2000
@@ -58,3 +58,44 @@ def test_small_batches_that_wait_are_small_and_are_given_back(plane: DurablePlan
     assert plane.journal.submitted > BATCHES
     assert waiting < BATCHES * BATCH_BYTES_USUAL // 10
     assert allocated() - before < 100 * BATCH_BYTES_USUAL
+
+
+MIB = 1 << 20
+BODY = bytes(128 * 1024)
+BEHIND_OCTETS, SHARE_OCTETS, FAR_BEHIND_OCTETS = 32 * MIB, MIB, 64 * MIB
+
+
+def publish(client: Client, octets: int) -> None:
+    """So much, or less when it is not read any more."""
+    for _ in range(octets // len(BODY)):
+        if not client.connection.is_reading:
+            return
+        client.feed(publish_frames(1, "q", BODY, {"delivery_mode": 2}))
+
+
+def test_who_floods_waits_and_neighbours_go_on(plane: DurablePlane) -> None:
+    flooder, neighbour, latecomer = (plane.client(1) for _ in range(3))
+    flooder.send(1, "queue.declare", queue="q", durable=True)
+    for _ in range(2):  # as ever when the disk has caught up
+        plane.settle()
+        assert all(client.connection.is_reading for client in (flooder, neighbour, latecomer))
+        plane.journal.thread._hold(True)
+        publish(flooder, BEHIND_OCTETS - MIB)
+        publish(neighbour, SHARE_OCTETS)
+        assert flooder.connection.is_reading, "the disk is not behind yet"
+        publish(flooder, 8 * MIB)
+        assert not flooder.connection.is_reading
+        publish(neighbour, SHARE_OCTETS)
+        assert neighbour.connection.is_reading, "what it sent before the disk fell behind does not count"
+        publish(neighbour, SHARE_OCTETS)
+        assert not neighbour.connection.is_reading
+        for _ in range(100):
+            publish(latecomer, SHARE_OCTETS // 2)
+            if not latecomer.connection.is_reading:
+                break
+            latecomer = plane.client(1)
+        else:
+            raise AssertionError("what waits for the disk has no bound")
+        plane.journal.thread._hold(False)
+        latecomer = plane.client(1)
+    plane.settle()

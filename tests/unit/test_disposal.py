@@ -3,7 +3,6 @@
 A socket that lingers stands for a file of many blocks: its close ends when the other side has read everything.
 """
 
-import errno
 import os
 import socket
 import struct
@@ -29,12 +28,7 @@ def disposing() -> list[str]:
 
 
 def is_open(fd: int) -> bool:
-    try:
-        os.fstat(fd)
-    except OSError as error:
-        assert error.errno == errno.EBADF
-        return False
-    return True
+    return Path(f"/proc/self/fd/{fd}").is_symlink()
 
 
 def test_who_asks_does_not_wait() -> None:
