@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from bench._load import Load
 from bench.broker import OwnBroker, PeerBroker
+from bench.machine import stolen_seconds
 from bench.scenarios import PREFETCH, Scenario
 from bench.wire import Address, Connection, Properties, publish_image
 
@@ -38,6 +39,7 @@ class Run:
     confirm_p50_us: float | None
     confirm_p99_us: float | None
     rss_bytes: float | None
+    stolen_ms_per_second: float | None  # that the host of this machine took from an average core
     rss_growth_bytes: float | None  # above the broker when nothing was declared yet; None of a peer
     lost: int
     duplicated: int
@@ -64,6 +66,7 @@ MEDIANS = (
     "confirm_p50_us",
     "confirm_p99_us",
     "rss_bytes",
+    "stolen_ms_per_second",
     "rss_growth_bytes",
 )
 SUMS = ("lost", "duplicated", "out_of_order", "returned", "nacked", "unconfirmed")
@@ -206,8 +209,9 @@ def measure(scenario: Scenario, broker: OwnBroker | PeerBroker, seconds: float) 
         load.run(seconds * WARM_UP_SHARE)
         load.forget_latencies()
         published, consumed, started = load.published, load.consumed, time.monotonic()
+        stolen = stolen_seconds()
         load.run(seconds)
-        elapsed = time.monotonic() - started
+        elapsed, stolen = time.monotonic() - started, stolen_seconds() - stolen
         published, consumed = load.published - published, load.consumed - consumed
         latencies = load.latency_us(0.5), load.latency_us(0.99), load.latency_us(0.999)
         confirms = load.confirm_latency_us(0.5), load.confirm_latency_us(0.99)
@@ -227,6 +231,7 @@ def measure(scenario: Scenario, broker: OwnBroker | PeerBroker, seconds: float) 
             confirm_p50_us=confirms[0],
             confirm_p99_us=confirms[1],
             rss_bytes=rss_bytes,
+            stolen_ms_per_second=stolen * 1000 / elapsed / (os.cpu_count() or 1),
             rss_growth_bytes=growth(broker, rss_bytes),
             lost=load.lost,
             duplicated=load.duplicated,

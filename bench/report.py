@@ -16,6 +16,7 @@ from bench.scenarios import Scenario
 TITLE_WIDTH = 54
 BROKER_WIDTH = 8
 KEPT_UP_MIN = 0.8
+STOLEN_MS_PER_SECOND_MIN = 10.0  # one hundredth: a p99 cannot be the broker's any more
 
 
 Figures = TypeVar("Figures", bound=Run | BacklogRun)
@@ -151,6 +152,8 @@ def remarks(run: Run, scenario: Scenario) -> list[str]:
         found.append(f"consumption fell more than {1 - KEPT_UP_MIN:.0%} behind publishing")
     if run.held_back:
         found.append("the publisher had to wait: the backlog reached its limit")
+    if run.stolen_ms_per_second is not None and run.stolen_ms_per_second >= STOLEN_MS_PER_SECOND_MIN:
+        found.append(f"the host took the cores away for {run.stolen_ms_per_second:.0f} ms of each second")
     if not scenario.rate and run.broker_cpu_us is not None and run.generator_cpu_us > run.broker_cpu_us:
         found.append("the generator cost more CPU than the broker: the rates may be the generator's limit")
     return found
