@@ -34,7 +34,7 @@ def machine() -> dict[str, Any]:
 
 
 def stolen_seconds() -> float:
-    """What the host of a virtual machine has taken from its cores since the start, added up; 0 where it does not tell."""
+    """What a virtual machine's host has taken from its cores since the start, added up; 0 where it does not tell."""
     fields = Path("/proc/stat").read_text().partition("\n")[0].split()
     return int(fields[STEAL_FIELD]) / os.sysconf("SC_CLK_TCK") if len(fields) > STEAL_FIELD else 0.0
 

@@ -21,7 +21,8 @@ cdef uint64_t average_gap_ns = 0
 def set_busy_poll(schedule, uint64_t nanoseconds, look_for=None):
     """Silences that are usually shorter than this are not slept through; 0: all are. `schedule` is call_soon.
 
-    `look_for(nanoseconds)` looks for something to read, as much shorter than that as it likes: see Sockets.look().
+    `look_for(nanoseconds)` looks for something to read, as much shorter than that as it likes, and says whether that is
+    worth being done again: see Sockets.look().
     """
     global average_gap_ns, awake_ns, call_soon, is_awake, look
     call_soon = schedule
@@ -61,9 +62,10 @@ def look_again():
         return
     try:
         if look is not None:
-            look(LOOK_NS)
+            is_awake = look(LOOK_NS)
     finally:
-        call_soon(look_again)
+        if is_awake:
+            call_soon(look_again)
 
 
 cdef bint is_looking() noexcept:

@@ -88,6 +88,7 @@ cdef class Sockets:
     cdef readonly bint resting          # before a round, so that there is more to read
     cdef epoll_event events[EVENTS_PER_ROUND]
 
+    cdef bint disk_is_awaited(self)
     cdef int wait(self) noexcept nogil
     cdef void adapt_round(self) noexcept
     cdef void note_round(self) noexcept

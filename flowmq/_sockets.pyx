@@ -10,6 +10,7 @@ from flowmq._busy_poll cimport (
 )
 from flowmq._clock cimport tell_time
 from flowmq._frame cimport FLOWMQ_CONTRACT, ReadBuffer, output_clear, output_sent, output_take
+from flowmq._journal cimport Journal
 from flowmq._peer cimport begin_turn, current_journal, flush_dirty
 
 import os
@@ -395,28 +396,35 @@ cdef class Sockets:
             self.deal_with(count)
 
     def look(self, uint64_t nanoseconds):
-        """Rounds for so long, or until the event loop is wanted, or nothing has come for a while."""
+        """Rounds for so long, or until the event loop is wanted, or nothing has come for a while. Is it worth to look
+        again? Not while the disk is awaited: its thread may have no other core than the one that is kept from it."""
         cdef uint64_t now = now_ns()
         cdef uint64_t ends = now + nanoseconds
         cdef uint64_t silence_ends = now + SILENT_SPIN_NS
         cdef int count
+        cdef bint disk_is_awaited
         want_no_loop()
         while True:
+            disk_is_awaited = self.disk_is_awaited()
             with nogil:
                 if self.resting:
                     rest()
                 count = self.wait()
-                while count == 0 and now < silence_ends:
+                while count == 0 and now < silence_ends and not disk_is_awaited:
                     count = self.wait()
                     now = now_ns()
             if count <= 0:
-                return
+                return not disk_is_awaited
             self.deal_with(count)
             self.note_round()
             now = now_ns()
             if now >= ends or is_loop_wanted():
-                return
+                return True
             silence_ends = now + SILENT_SPIN_NS
+
+    cdef bint disk_is_awaited(self):
+        cdef Journal journal = current_journal()
+        return journal is not None and journal.submitted > journal.committed
 
     cdef int wait(self) noexcept nogil:
         # Those that are told now stand behind all others the next time, however few are asked for.

@@ -99,3 +99,17 @@ def test_who_floods_waits_and_neighbours_go_on(plane: DurablePlane) -> None:
         plane.journal.thread._hold(False)
         latecomer = plane.client(1)
     plane.settle()
+
+
+def test_nobody_looks_while_the_disk_is_awaited(plane: DurablePlane) -> None:
+    """Its thread may have no other core."""
+    client = plane.client(1)
+    client.send(1, "queue.declare", queue="q", durable=True)
+    plane.settle()
+    assert plane.node.sockets.look(1)
+    plane.journal.thread._hold(True)
+    client.publish(1, "q", b"x", delivery_mode=2)
+    assert not plane.node.sockets.look(1)
+    plane.journal.thread._hold(False)
+    plane.settle()
+    assert plane.node.sockets.look(1)
