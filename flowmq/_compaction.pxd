@@ -14,7 +14,12 @@ from flowmq._summary cimport Described
 cdef class Compaction:
     cdef Journal journal
     cdef readonly uint64_t compacted_count      # messages written anew
+    cdef uint64_t begun                         # number of the segment that was written when it was looked at last
+    cdef uint64_t rests                         # since then, or since something was done
 
+    cdef bint free_some(self) except -1
+    cdef int delete_spare(self) except -1
+    cdef int sync_names(self) except -1
     cdef int rewrite_some(self, Segment oldest) except -1
     cdef uint64_t rewrite(self, Segment oldest, QueueLog queue_log, const Described *message) except? 0
     cdef bint count_some(self, Segment segment) except -1

@@ -18,7 +18,9 @@ from flowmq._frame import check_contract
 check_contract(FLOWMQ_CONTRACT)
 
 cdef enum:
-    SPARES_MAX = 1
+    SPARES_MAX = 4                  # while segments come and go: deleting one keeps the disk busy, as a new one does
+    SPARES_MAX_AT_REST = 1
+    RESTS_MIN = 40                  # calls of maintain() without anything to do, before spare files are deleted
     STEP_BYTES = 65536              # per call of maintain(): its pause
     STEP_MESSAGES = 8192            # looked at in one
 
@@ -32,17 +34,32 @@ cdef class Compaction:
     def maintain(self) -> bool:
         """Free the oldest segment, or do a little to make it free. True when there is more to do soon."""
         cdef Journal journal = self.journal
-        cdef Segment oldest = next(iter(journal.segments.values()))
-        if not journal.error and not journal.sent:
+        if journal.error:
+            return False
+        if not journal.sent:
             journal.vouch()
-        if journal.error or oldest is journal.segment or journal.directory_commit > journal.committed:
+        if journal.directory_commit > journal.committed:
             # Names change one by one, so that no power cut can leave a gap in the numbers.
+            return True
+        more = self.free_some()
+        if more or self.begun != journal.segment.number:
+            self.begun, self.rests = journal.segment.number, 0
+            return more
+        self.rests += 1
+        if self.rests < RESTS_MIN or len(journal.spares) <= SPARES_MAX_AT_REST:
+            return False
+        self.delete_spare()
+        return True
+
+    cdef bint free_some(self) except -1:
+        cdef Segment oldest = next(iter(self.journal.segments.values()))
+        if oldest is self.journal.segment:
             return False
         if oldest.damaged and oldest.live:
             return False
         if oldest.free_after:
             if oldest.free_after > self.journal.committed:
-                return False
+                return True
             self.recycle(oldest)
             return True
         if oldest.live == 0:
@@ -52,7 +69,8 @@ cdef class Compaction:
             # It empties by itself: rewriting what is acknowledged a moment later would be wasted.
             oldest.live_last_seen = oldest.live
             return False
-        used = self.used_bytes
+        # Nor are spare files a reason to rewrite anything.
+        used = self.used_bytes - self.journal.segment_bytes * max(len(self.journal.spares) - SPARES_MAX_AT_REST, 0)
         needed = self.live_bytes + self.journal.segment_bytes
         if used <= 2 * needed:
             return used > 2 * self.journal.segment_bytes and self.count_one()
@@ -119,8 +137,19 @@ cdef class Compaction:
         dispose_of(segment.fd)
         segment.fd = -1
         failpoint("segment-renamed")
+        self.sync_names()
+
+    cdef int delete_spare(self) except -1:
+        path, _ = self.journal.spares.pop()
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        os.unlink(path)
+        dispose_of(descriptor)
+        return self.sync_names()
+
+    cdef int sync_names(self) except -1:
         self.journal.sync_only(self.journal.directory_fd)
         self.journal.directory_commit = self.journal.submitted
+        return 0
 
     cdef int rewrite_some(self, Segment oldest) except -1:
         cdef uint64_t done_bytes = 0

@@ -21,7 +21,7 @@ FANOUT = "fan"
 SIZES = (0, 16, 16, 16, 100, 1_000, 1_000, 9_000, 40_000)
 # What a message and a target record take beside the body; names and header are short here.
 MESSAGE_BYTES, TARGET_BYTES = 12 + 48 + 8 + 14, 12 + 40
-RESTS = 6
+RESTS = 50  # more than it takes until files that are kept for a while are deleted
 
 
 class History:

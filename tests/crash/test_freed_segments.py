@@ -15,6 +15,8 @@ pytestmark = pytest.mark.flowmq_only
 BEGIN_MS = 1_900_000_000_000
 SEGMENT_BYTES = 16384
 KEPT, EXPIRING = 5, 20
+SPARES_MAX = 4
+LOOKS = 500  # more than it takes until the journal is taken to be at rest
 
 
 @pytest.fixture
@@ -73,3 +75,31 @@ def test_what_comes_behind_is_found(plane: DurablePlane, way: Callable[[DurableP
         plane.node._maintain()
         client.take()
     assert way(plane, client) == [b"0", b"1", b"2", b"3", b"4"][: KEPT if way is drain else 0]
+
+
+def come_and_go(plane: DurablePlane, client: Client, octets: int) -> None:
+    for _ in range(octets // 500):
+        client.publish(1, "busy", b"x" * 500, delivery_mode=2)
+    plane.settle()
+    client.take()
+
+
+def test_files_are_kept_while_segments_come_and_go_and_deleted_at_rest(plane: DurablePlane) -> None:
+    client = plane.client(1)
+    client.send(1, "queue.declare", queue="busy", durable=True)
+    client.send(1, "basic.consume", queue="busy", consumer_tag="busy", no_ack=True)
+    come_and_go(plane, client, 20 * SEGMENT_BYTES)
+    while plane.store.compaction.maintain():
+        plane.settle()
+    files = {Path(path).name for path, _ in plane.journal.spares}
+    assert len(files) == SPARES_MAX
+    assert len(plane.journal.segments) == 1
+    made = {path.name for path in Path(plane.journal.directory).iterdir()}
+    come_and_go(plane, client, 2 * SEGMENT_BYTES)
+    assert len({path.name for path in Path(plane.journal.directory).iterdir()}) == len(made), "a spare file is not used"
+    for _ in range(LOOKS):
+        plane.store.compaction.maintain()
+        plane.settle()
+    assert len(plane.journal.spares) == 1
+    left = sorted(path.name for path in Path(plane.journal.directory).iterdir())
+    assert len(left) == 2, left
