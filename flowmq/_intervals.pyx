@@ -52,12 +52,29 @@ cdef class IntervalSet:
         cdef Py_ssize_t position
         if first > last:
             raise ValueError(f"a range from {first} to {last}")
+        if self.count and self.extend(first, last):
+            return True
         if not self.locate(first, &at, &position):
             at = max(self.chunks_count - 1, <Py_ssize_t>0)
             return self.insert(at, self.chunks[at].count if self.chunks_count else 0, first, last)
         if lies_behind(&self.chunks[at].items[position], last):
             return self.insert(at, position, first, last)
         return self.merge(at, position, first, last)
+
+    cdef bint extend(self, uint64_t first, uint64_t last) noexcept nogil:
+        """What comes in order only makes the range last touched longer. False when it is not that simple."""
+        cdef Chunk *chunk = &self.chunks[self.chunk]
+        cdef Interval *touched = &chunk.items[self.position]
+        if first <= touched.last or first - touched.last != 1:
+            return False
+        if self.position + 1 < chunk.count:
+            if not lies_behind(&chunk.items[self.position + 1], last):
+                return False
+        elif self.chunk + 1 < self.chunks_count:
+            return False
+        touched.last = last
+        self.total += last - first + 1
+        return True
 
     cdef bint contains(self, uint64_t number) noexcept nogil:
         cdef Py_ssize_t at

@@ -58,6 +58,8 @@ cdef class Journal(RecordWriter):
     cdef readonly uint64_t definition_count     # changes of them
     cdef object definitions_snapshot        # callable: every definition, as payloads of records
 
+    cdef char *room(self, uint64_t record_bytes) except? NULL
+    cdef char *room_made(self, uint64_t record_bytes) except? NULL
     cdef char *reserve(self, uint64_t record_bytes) except NULL
     cdef int begin_batch(self) except -1
     cdef int grow_batch(self, size_t wanted) except -1

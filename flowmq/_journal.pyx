@@ -151,14 +151,12 @@ cdef class Journal(RecordWriter):
         cdef char *at = NULL
         if self.error:
             return never_committed()
-        try:
-            if message.journal_batch == self.next_number:
-                at = self.reserve(RECORD_HEADER_BYTES + sizeof(TargetRecord))
-            # Reserving may have begun another batch, which knows nothing of it.
-            if message.journal_batch != self.next_number:
-                at = self.reserve(message_record_bytes(message))
-        except OSError as error:
-            self.fail(error.errno or EIO)
+        if message.journal_batch == self.next_number:
+            at = self.room(RECORD_HEADER_BYTES + sizeof(TargetRecord))
+        # Making room may have begun another batch, which knows nothing of it.
+        if message.journal_batch != self.next_number:
+            at = self.room(message_record_bytes(message))
+        if at == NULL:
             return never_committed()
         described.offset = described.message_offset = self.batch_end()
         described.sequence, described.body_bytes = place.sequence, message.body_bytes
@@ -190,16 +188,31 @@ cdef class Journal(RecordWriter):
         if type == QUEUE_STATE_RECORD:
             # All its ranges will stand in the summary of the segment too.
             room += payload_bytes
-        try:
-            at = self.reserve(room)
-        except OSError as error:
-            self.fail(error.errno or EIO)
+        at = self.room(room)
+        if at == NULL:
             return never_committed()
         if type == DEFINITION_RECORD or type == DEFINITIONS_RECORD:
             self.segment.summary.add_definition(self.batch_end(), type == DEFINITIONS_RECORD)
         self.batch.bytes += put_record(at, self.segment.seed, type, payload, payload_bytes)
         self.record_count += 1
         return self.next_number
+
+    cdef char *room(self, uint64_t record_bytes) except? NULL:
+        """For a record, as reserve() has it; NULL when the disk fails: the journal has failed then."""
+        cdef uint64_t pending_bytes
+        if self.batch != NULL and self.batch.bytes + record_bytes <= min(self.batch.capacity, <size_t>BATCH_BYTES_MAX):
+            # As nearly always.
+            pending_bytes = (len(self.touched) + 1) * PENDING_RECORDS_BYTES + record_bytes
+            if self.batch_end() + BATCH_HEADER_BYTES + pending_bytes + self.segment_tail() <= self.segment.size:
+                return self.batch.data + self.batch.bytes
+        return self.room_made(record_bytes)
+
+    cdef char *room_made(self, uint64_t record_bytes) except? NULL:
+        try:
+            return self.reserve(record_bytes)
+        except OSError as error:
+            self.fail(error.errno or EIO)
+            return NULL
 
     cdef char *reserve(self, uint64_t record_bytes) except NULL:
         """Room for a record in the batch being built, which is finished and begun anew when it has none."""
@@ -228,12 +241,8 @@ cdef class Journal(RecordWriter):
 
     cdef int begin_move(self, uint64_t record_bytes) except -1:
         self.moving += 1
-        if self.error:
-            return 0
-        try:
-            self.reserve(record_bytes)
-        except OSError as error:
-            self.fail(error.errno or EIO)
+        if not self.error:
+            self.room(record_bytes)
         return 0
 
     cdef int end_move(self) except -1:
