@@ -17,7 +17,7 @@ from flowmq._frame cimport (
 from flowmq._message cimport count_size, message_names, message_release, message_retain
 from flowmq._peer cimport CLEAN, Peer, current_journal, unacked_allowed
 from flowmq._order cimport queue_now
-from flowmq._queue cimport publish_refused
+from flowmq._queue cimport deliver_again, publish_refused
 from flowmq._returns cimport Returns
 from flowmq._rules cimport unlimited
 from flowmq._settlement cimport Settlement, put_off_settlement, settle_delivery
@@ -449,12 +449,11 @@ cdef class Channel(ContentReceiver):
                 self.overdue = set()
             self.overdue.add(delivery_tag)
             self.window.take(delivery_tag, &entry)
-            touched[<Queue>entry.queue] = None
+            touched[<Queue>entry.queue] = False
             settle_delivery(self.window, &entry, REQUEUED)
         if touched:
             self.wake_consumers()
-            for queue in touched:
-                (<Queue>queue).dispatch()
+            deliver_again(touched)
             bury_some(0)
         return overdue
 
@@ -604,10 +603,15 @@ cdef class Channel(ContentReceiver):
             self.transaction.drop_publishes()
             self.transaction.restore_settlements(self.window)
         self.forget_replies()
-        # What the client has settled is settled, although it is not there any more.
-        self.settle_more(PY_SSIZE_T_MAX)
-        returns.add(self.window)
-        self.window = UnackedWindow()
         self.exchange = None
         self.memo_routes = None
         self.memo_names_bytes = self.memo_valid_bytes = 0
+        try:
+            # What the client has settled is settled, although it is not there any more.
+            self.settle_more(PY_SSIZE_T_MAX)
+        finally:
+            # After an error of ours what is not settled yet comes back with the rest.
+            returns.add(self.window)
+            self.window = UnackedWindow()
+            if self.settlement is not None and self.settlement.is_going_on:
+                self.settlement.end()

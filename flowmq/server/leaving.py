@@ -2,7 +2,7 @@
 waits goes on. Each a little at a time when there are many."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, ParamSpec
 
 from flowmq._channel import Channel
 from flowmq._queue import Queue
@@ -12,6 +12,7 @@ from flowmq.server.turns import begin_waiting
 if TYPE_CHECKING:
     from flowmq.server.session import Session
 
+Given = ParamSpec("Given")
 AT_ONCE_MESSAGES = 1000  # of a connection; what goes beyond waits for its turn
 TURN_MESSAGES = 100  # of a step
 AT_ONCE_CONSUMERS = 200
@@ -31,12 +32,20 @@ def end_channels(session: "Session", channels: Iterable[Channel]) -> Ended:
         if not channel.closing:
             session.node.churn.channels_closed += 1
             session.node.broker.limits.channel_closed(session.user_name)
-        channel.close(ended.returns)
         if channel.consumers:
             ended.channels.append(channel)
         session.last_queues.pop(channel.number, None)
-    leave_queues(ended, AT_ONCE_CONSUMERS)
+        attempt(session, channel.close, ended.returns)
+    attempt(session, leave_queues, ended, AT_ONCE_CONSUMERS)
     return ended
+
+
+def attempt(session: "Session", act: Callable[Given, object], *given: Given.args, **named: Given.kwargs) -> None:
+    """An error of ours ends the connection, and keeps nothing else of it from ending."""
+    try:
+        act(*given, **named)
+    except Exception as error:
+        session.failed(0, 0, 0, error)
 
 
 def leave_queues(ended: Ended, limit: int) -> bool:
@@ -53,9 +62,13 @@ def leave_queues(ended: Ended, limit: int) -> bool:
 def consumers_left(session: "Session", queues: Iterable[Queue]) -> None:
     """The next one gets its turn; queues that lived for their consumers go."""
     for queue in queues:
-        queue.choose_active()
-        if session.vhost is not None:
-            session.vhost.consumer_left(queue)
+        attempt(session, consumer_left, session, queue)
+
+
+def consumer_left(session: "Session", queue: Queue) -> None:
+    queue.choose_active()
+    if session.vhost is not None:
+        session.vhost.consumer_left(queue)
 
 
 def give_back(session: "Session", ended: Ended, then: Callable[[], None]) -> None:
@@ -73,23 +86,32 @@ def give_back(session: "Session", ended: Ended, then: Callable[[], None]) -> Non
 
 
 def giving_back(session: "Session", ended: Ended, then: Callable[[], None]) -> Iterator[None]:
-    try:
-        yield from given_back(session, ended)
-    except Exception as error:
-        # It was about one of them, which is done with: all others go back all the same.
-        session.failed(0, 0, 0, error)
-        yield from given_back(session, ended)
-    if session.connection.transport is not None:
-        then()
-
-
-def given_back(session: "Session", ended: Ended) -> Iterator[None]:
-    while leave_queues(ended, TURN_CONSUMERS):
-        yield
-    while ended.returns.step(TURN_MESSAGES):
-        yield
+    is_over = False
+    while not is_over:
+        before = what_is_left(ended)
+        try:
+            yield from given_back(ended)
+            is_over = True
+        except Exception as error:
+            # It was about one of them, which is done with: all others go back all the same.
+            session.failed(0, 0, 0, error)
+            is_over = what_is_left(ended) == before
     queues = list(ended.queues)
     for start in range(0, len(queues), TURN_CONSUMERS):
         if start:
             yield
         consumers_left(session, queues[start : start + TURN_CONSUMERS])
+    if session.connection.transport is not None:
+        then()
+
+
+def given_back(ended: Ended) -> Iterator[None]:
+    while leave_queues(ended, TURN_CONSUMERS):
+        yield
+    while ended.returns.step(TURN_MESSAGES):
+        yield
+
+
+def what_is_left(ended: Ended) -> tuple[int, int]:
+    """Of consumers and of messages."""
+    return sum(len(channel.consumers) for channel in ended.channels), ended.returns.message_count

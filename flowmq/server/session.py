@@ -33,7 +33,7 @@ from flowmq.server import consuming, expiry, handshake, methods
 from flowmq.server.entry import Entry
 from flowmq.server.fair_threads import source_of
 from flowmq.server.heartbeat import Heartbeat
-from flowmq.server.leaving import end_channels, give_back
+from flowmq.server.leaving import attempt, end_channels, give_back
 
 if TYPE_CHECKING:
     from flowmq.server.node import Node
@@ -148,12 +148,14 @@ class Session:
 
     def lost(self, error: Exception | None) -> None:
         self.deadline.cancel()
-        if self.stop_waiting is not None:
-            self.stop_waiting()
-        self._release()
-        self.node.churn.connections_closed += self.was_open
-        self._log_end(error)
-        self.node.session_ended(self)
+        try:
+            if self.stop_waiting is not None:
+                self.stop_waiting()
+            self._release()
+        finally:
+            self.node.churn.connections_closed += self.was_open
+            self._log_end(error)
+            self.node.session_ended(self)
 
     # ------------------------------------------------------------------------------------------------- sending
 
@@ -200,7 +202,7 @@ class Session:
         if failed and not self.connection.closing:
             self._close_connection(0, 0, ResourceError("the broker's disk failed: nothing durable can be done"))
         elif not self.connection.closing:
-            then(*arguments)
+            attempt(self, then, *arguments)
         if not self.answers_owed:
             # Not from here: what is released may wait for the disk again.
             soon(self.node.loop, self._release_frames)
