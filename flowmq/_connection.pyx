@@ -249,6 +249,9 @@ cdef class Connection(FlowingPeer):
             self.publishing = False
             self.adapt_read_bytes()
             queue_memory(message_bytes_alive() > memory_limit_bytes // 2)
+            if self.closing:
+                # Whoever is not read any more cannot say that it has closed, too.
+                return 0
             if self.holding:
                 self.session.published_in_alarm()
             elif message_bytes_alive() - held_message_bytes() > memory_limit_bytes:

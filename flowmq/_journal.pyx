@@ -536,16 +536,26 @@ cdef class Journal(RecordWriter):
     cdef int tell(self) except -1:
         cdef CommitWaiter waiter
         cdef list waiters
+        error = None
         self.failure_untold = False
         if self.waiters:
             waiters = self.waiters
             self.waiters = []
             for waiter in waiters:
-                if waiter.committed(self.committed, self.error != 0):
-                    self.waiters.append(waiter)
+                try:
+                    if waiter.committed(self.committed, self.error != 0):
+                        self.waiters.append(waiter)
+                except Exception as raised:
+                    error = raised
         while self.callbacks and (self.error or self.callbacks[0][0] <= self.committed):
             number, callback = self.callbacks.popleft()
-            callback(number > self.committed)
+            try:
+                callback(number > self.committed)
+            except Exception as raised:
+                error = raised
+        if error is not None:
+            # Not before everybody else is told: it may be long until the next time.
+            raise error
         return 0
 
     cdef int fail(self, int error) except -1:

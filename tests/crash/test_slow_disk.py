@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash.power_cut import DurablePlane
+from tests.support import codec
 from tests.unit.support_plane import Client, publish_frames
 
 pytestmark = pytest.mark.flowmq_only
@@ -71,6 +72,25 @@ def publish(client: Client, octets: int) -> None:
         if not client.connection.is_reading:
             return
         client.feed(publish_frames(1, "q", BODY, {"delivery_mode": 2}))
+
+
+def test_who_is_told_that_its_connection_closes_is_read(plane: DurablePlane) -> None:
+    flooder = plane.client(1)
+    flooder.send(1, "queue.declare", queue="q", durable=True)
+    plane.settle()
+    plane.journal.thread._hold(True)
+    publish(flooder, BEHIND_OCTETS + MIB)
+    assert flooder.connection.is_reading
+    flooder.take()
+    large = publish_frames(1, "q", bytes(16 * 1024), {"delivery_mode": 2})
+    while flooder.connection.is_reading and flooder.session.closing_because is None:
+        flooder.read(large + codec.frame(codec.HEARTBEAT, 1, b""))
+    assert flooder.session.closing_because is not None
+    assert flooder.connection.is_reading
+    flooder.send(0, "connection.close-ok")
+    assert flooder.transport.closed
+    plane.journal.thread._hold(False)
+    plane.settle()
 
 
 def test_who_floods_waits_and_neighbours_go_on(plane: DurablePlane) -> None:
