@@ -71,7 +71,7 @@ def is_anyone_unburied() -> bool:
 
 
 cdef int bury_some(Py_ssize_t at_least) except -1:
-    global put_off, turn_left
+    global turn_left
     cdef Py_ssize_t dealt_with
     if burying or graves_count == 0:
         return 0
@@ -79,7 +79,13 @@ cdef int bury_some(Py_ssize_t at_least) except -1:
         return bury_all()
     dealt_with = bury_up_to(at_least if put_off else max(turn_left, at_least))
     turn_left = max(<Py_ssize_t>0, turn_left - dealt_with)
-    if graves_count and not put_off:
+    put_off_rest()
+    return 0
+
+
+cdef int put_off_rest() except -1:
+    global put_off
+    if graves_head < graves_count and not put_off and schedule_burials is not None:
         put_off = True
         schedule_burials()
     return 0
@@ -109,6 +115,10 @@ cdef Py_ssize_t bury_up_to(Py_ssize_t limit) except -1:
             graves_head += 1
             dealt_with += 1
             bury(&grave)
+    except Exception:
+        # It was about one of them: the others' turn comes all the same.
+        put_off_rest()
+        raise
     finally:
         burying = False
         if graves_head == graves_count:

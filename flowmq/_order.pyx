@@ -28,8 +28,7 @@ cdef enum:
     READ_AGAIN_MS = 20           # what is due and cannot be read yet is tried again
 
 cdef uint64_t NEVER_MS = <uint64_t>-1
-# The same as numbers of messages.
-cdef uint64_t window_messages = 8192
+cdef uint64_t window_messages = 8192            # the same as numbers of messages
 cdef uint64_t transient_window_messages = 1048576
 cdef uint64_t page_messages = 1024
 cdef uint64_t clock_ms = 0
@@ -59,16 +58,18 @@ def deal_with_due(Py_ssize_t limit):
     """Deal with what has fallen due anywhere: about `limit` messages. Milliseconds until more is due; -1 for never."""
     global timed_orders
     cdef Order order
-    cdef list orders = timed_orders
-    cdef list waiting = []
+    cdef list orders = timed_orders, waiting = []
     cdef Py_ssize_t position = 0
     cdef uint64_t next_ms = NEVER_MS
-    timed_orders = []
+    timed_orders, error = [], None
     while position < len(orders) and limit > 0:
         order = orders[position]
         position += 1
         if order.expires_next_ms and order.expires_next_ms <= clock_ms:
-            limit -= order.fall_due(limit)
+            try:
+                limit -= order.fall_due(limit)
+            except Exception as raised:
+                error = raised
         if order.expires_next_ms:
             waiting.append(order)
             next_ms = min(next_ms, order.expires_next_ms)
@@ -76,6 +77,8 @@ def deal_with_due(Py_ssize_t limit):
             order.timed = False
     # Whoever had no turn comes first the next time.
     timed_orders = orders[position:] + waiting + timed_orders
+    if error is not None:
+        raise error
     if position < len(orders):
         return 0
     if not timed_orders:
@@ -93,10 +96,7 @@ def forget_due():
 
 
 def set_window(uint64_t messages, uint64_t transient_messages, uint64_t page):
-    """How many ready messages of a queue are kept in memory, and how many come back at a time; returns what it was.
-
-    For tests, which are short of messages.
-    """
+    """For tests: ready messages of a queue kept in memory, and how many come back at a time; what it was."""
     global window_messages, transient_window_messages, page_messages
     before = (window_messages, transient_window_messages, page_messages)
     window_messages, transient_window_messages, page_messages = messages, transient_messages, page

@@ -28,7 +28,7 @@ from flowmq.broker.permissions import (
 from flowmq.broker.policies import Policy
 from flowmq.broker.policy_keys import PolicyError
 from flowmq.broker.settings import CLASSIC, QUORUM
-from flowmq.broker.steps import all_at_once
+from flowmq.broker.steps import all_at_once, attempt
 from flowmq.broker.users import ADMINISTRATOR, LOOPBACK_ONLY_USER, Users
 from flowmq.broker.vhost import VHost, no_one_to_tell
 
@@ -132,20 +132,21 @@ class Broker:
         self.users.vhost_deleted(name)
         self.limits.clear(VHOST_LIMITS, name)
         self.parameters.vhost_deleted(name)
-        self.vhost_deleted(vhost)
+        attempt(f"vhost '{name}' is deleted", self.vhost_deleted, vhost)
         return self._emptied(vhost)
 
     def _emptied(self, vhost: VHost) -> Iterator[None]:
         """Nobody uses it any more: all that is in it goes, a piece at each step."""
-        vhost.policies.delete_all()
+        where = f"vhost '{vhost.name}' is deleted"
+        attempt(where, vhost.policies.delete_all)
         yield
         for queue in list(vhost.queues.values()):
             if vhost.queues.get(queue.name) is queue:
-                vhost.delete_queue(queue)
+                attempt(where, vhost.delete_queue, queue)
                 yield
         for name in [name for name in vhost.declared_exchanges if name]:
             if name in vhost.declared_exchanges:
-                vhost.remove_exchange(vhost.declared_exchanges[name])
+                attempt(where, vhost.remove_exchange, vhost.declared_exchanges[name])
                 yield
         self.definitions.vhost_emptied(vhost.name)
         self._going.discard(vhost.name)

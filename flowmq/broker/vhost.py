@@ -31,7 +31,7 @@ from flowmq.broker.owners import Owners
 from flowmq.broker.queues import DeclaredQueue, forget_source
 from flowmq.broker.rules import VHostRules
 from flowmq.broker.settings import CLASSIC, ExchangeSettings, queue_settings
-from flowmq.broker.steps import all_at_once, begin_at_once
+from flowmq.broker.steps import all_at_once, attempt, begin_at_once
 from flowmq.broker.vhost_policies import VHostPolicies
 
 REPLY_TO = "amq.rabbitmq.reply-to"
@@ -324,7 +324,7 @@ class VHost:
         """Queues with x-expires that nobody has used for as long as that."""
         for declared in self.leases.over(now_ms):
             log.info("%s expired: nobody has used it for %d ms", declared.where, declared.settings.expires_ms)
-            self.delete_queue(declared)
+            attempt(declared.where, self.delete_queue, declared)
 
     def owner_left(self, owner: object) -> None:
         begin_at_once(self.owners.leave(owner, self.delete_queue), self.begin)

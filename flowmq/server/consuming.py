@@ -164,7 +164,17 @@ HANDLERS: dict[type[Method], Callable[["Session", Channel, Any], None]] = {
 
 
 def return_overdue(session: "Session") -> Iterator[None]:
-    """Messages that consumers of this connection have held for too long go back to their queues, a few in each step."""
+    """Messages that consumers of this connection have held for too long go back to their queues, a few in each step.
+
+    An error of ours ends this connection, and no other one has to wait.
+    """
+    try:
+        yield from overdue_returned(session)
+    except Exception as error:
+        session.failed(0, 0, 0, error)
+
+
+def overdue_returned(session: "Session") -> Iterator[None]:
     for channel in list(session.connection.channels.values()):
         while channel.unacked_count and (overdue := channel.return_overdue(OVERDUE_MESSAGES)):
             for delivery_tag, held_ms in overdue:

@@ -46,6 +46,7 @@ OVERDUE_MS = 1000  # between two looks at what consumers have held for too long
 DUE_SECONDS = 0.003  # for what falls due or dies, before anything else gets a turn
 DUE_MESSAGES = 100  # between two looks at the clock
 DUE_SECONDS_MIN, DUE_SECONDS_MAX = 0.001, 0.05  # between two looks at what falls due
+DUE_ERROR_MS = 50  # after an error of ours
 STEPS_SECONDS = 0.002
 QUIET_SECONDS = 0.25  # a client that says nothing for as long, when it is asked to go, is not waited for
 MAINTENANCE_SECONDS = 0.25
@@ -325,19 +326,30 @@ class Node:
         self.due_timer = self.loop.call_later(DUE_SECONDS_MIN, self._fall_due)
 
     def _fall_due(self) -> None:
+        # Whatever goes wrong here, the next time comes.
+        wait_ms = DUE_ERROR_MS
+        try:
+            wait_ms = self._deal_with_due()
+        finally:
+            self._look_at_due_again(wait_ms)
+            flush()
+
+    def _deal_with_due(self) -> int:
         set_clock()
         ends = time.perf_counter() + DUE_SECONDS
         wait_ms = deal_with_due(DUE_MESSAGES)
         # What has died already comes first.
         while wait_ms == 0 and not is_anyone_unburied() and time.perf_counter() < ends:
             wait_ms = deal_with_due(DUE_MESSAGES)
+        return wait_ms
+
+    def _look_at_due_again(self, wait_ms: int) -> None:
         if wait_ms < 0:
             self.due_timer = None
             due_timer_ended()
         else:
             seconds = min(max(wait_ms / 1000, DUE_SECONDS_MIN), DUE_SECONDS_MAX)
             self.due_timer = self.loop.call_later(seconds, self._fall_due)
-        flush()
 
     def _bury_soon(self) -> None:
         """More has died than one turn can deal with."""
@@ -346,12 +358,13 @@ class Node:
     def _bury(self) -> None:
         set_clock()
         ends = time.perf_counter() + DUE_SECONDS
-        more = bury_next(DUE_MESSAGES)
-        while more and time.perf_counter() < ends:
-            more = bury_next(DUE_MESSAGES)
-        flush()
-        if more:
-            self._bury_soon()
+        try:
+            while bury_next(DUE_MESSAGES) and time.perf_counter() < ends:
+                pass
+            flush()
+        finally:
+            if is_anyone_unburied():
+                self._bury_soon()
 
     def _go_on_settling(self, channel: Channel) -> None:
         assert isinstance(channel.peer, Connection)

@@ -2,16 +2,20 @@
 stays held."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 
+from flowmq._clock import set_clock
+from flowmq._dead_letters import is_anyone_unburied, set_burials_in_turn
+from flowmq._order import told_ms
 from flowmq.broker.policies import Policy
 from flowmq.broker.queues import DeclaredQueue
 from flowmq.broker.rules import VHostRules
 from flowmq.server import consuming, expiry, methods, takeover
 from tests.support import codec
-from tests.unit.support_plane import Client, Plane, publish_frames
-from tests.unit.support_turns import BODIES, CLOSE, COUNT, bodies, consume
+from tests.unit.support_plane import Client, Plane, Timer, publish_frames
+from tests.unit.support_turns import BODIES, CLOSE, COUNT, bodies, consume, names
 
 COMMIT = codec.method_frame(1, "tx.commit")
 NACK = codec.method_frame(1, "basic.nack", delivery_tag=0, multiple=True, requeue=True)
@@ -32,6 +36,19 @@ def fail_once(monkeypatch: pytest.MonkeyPatch, of: object, name: str, when: int 
         return meant(*given)
 
     monkeypatch.setattr(of, name, called)
+
+
+def fail_always(monkeypatch: pytest.MonkeyPatch, of: object, name: str) -> None:
+    def called(*_: object) -> None:
+        raise Mistake
+
+    monkeypatch.setattr(of, name, called)
+
+
+def let_pass(milliseconds: int) -> None:
+    ends_ms = told_ms() + milliseconds
+    while told_ms() < ends_ms:
+        set_clock()
 
 
 @pytest.fixture
@@ -162,7 +179,125 @@ def test_of_consumers_that_leave(monkeypatch: pytest.MonkeyPatch, plane: Plane, 
     fail_once(monkeypatch, type(vhost), "consumer_left", 5)
     leaver.feed(CLOSE)
     assert is_told(leaver)
-    assert set(vhost.queues) == {"q", "other"}
+    assert set(vhost.queues) == {"q", "other", "4"}
+
+
+@pytest.mark.parametrize("way", ["lost", "forced", "evicted"])
+def test_of_what_was_settled_when_the_connection_ends(
+    plane: Plane, doomed: Client, publisher: Client, holder: Client, way: str
+) -> None:
+    """What had not been settled goes back all the same, and whoever can be told is."""
+    doomed.publish(1, "doomed")
+    for body in BODIES:
+        doomed.publish(1, "other", body)
+    holder.send(1, "basic.get", queue="doomed")
+    holder.received()
+    assert len(consume(holder, "other")) == COUNT
+    holder.read(codec.method_frame(1, "basic.nack", delivery_tag=COUNT + 1, multiple=True))
+    {
+        "lost": lambda: holder.connection.connection_lost(None),
+        "forced": lambda: holder.session.force("test"),
+        "evicted": lambda: holder.session.evict("test"),
+    }[way]()
+    plane.loop.run()
+    codes = [method.reply_code for method in holder.received() if method.name == "connection.close"]
+    assert codes == ([320] if way == "forced" else [])
+    assert (plane.queue("q").message_count, plane.queue("q").unacked_count) == (0, 0)
+    assert [body for body, _ in bodies_of(consume(publisher, "other"))] == BODIES
+    if way == "lost":
+        assert holder.session not in plane.node.sessions
+
+
+def test_of_many_that_come_back(monkeypatch: pytest.MonkeyPatch, plane: Plane, neighbour: Client) -> None:
+    """Each is an error: the others go back, and the client that closes is answered."""
+    fail_always(monkeypatch, VHostRules, "letter_lost")
+    dying(plane, neighbour)
+    for _ in range(COUNT):
+        neighbour.publish(1, "short")
+    neighbour.publish(1, "q", b"x")
+    client = plane.client(1)
+    consume(client, "short")
+    consume(client, "q")
+    client.read(codec.method_frame(0, "connection.close", reply_code=200))
+    plane.loop.run()
+    assert names(client) == ["connection.close-ok"]
+    assert plane.queue("short").unacked_count == 0
+    assert bodies_of(consume(neighbour, "q")) == [(b"x", True)]
+
+
+def test_of_messages_that_fall_due(monkeypatch: pytest.MonkeyPatch, plane: Plane, neighbour: Client) -> None:
+    fail_once(monkeypatch, VHostRules, "letter_lost")
+    calls = list[object]()
+    monkeypatch.setattr(plane.loop, "call_later", lambda seconds, callback: calls.append(callback) or Timer())
+    for name in BODIES:
+        arguments = {"x-dead-letter-exchange": "nowhere", "x-message-ttl": 1}
+        neighbour.call(1, "queue.declare", queue=name.decode(), arguments=arguments)
+        neighbour.publish(1, name.decode())
+    let_pass(5)
+    calls.clear()
+    with pytest.raises(Mistake):
+        plane.node._fall_due()
+    assert calls == [plane.node._fall_due]
+    assert [plane.queue(name.decode()).message_count for name in BODIES] == [0] * COUNT
+    plane.node._fall_due()
+    assert calls == [plane.node._fall_due]
+
+
+def test_of_dead_letters_that_were_put_off(monkeypatch: pytest.MonkeyPatch, plane: Plane, neighbour: Client) -> None:
+    before = set_burials_in_turn(0)
+    fail_always(monkeypatch, VHostRules, "letter_lost")
+    dying(plane, neighbour)
+    for _ in range(COUNT):
+        neighbour.publish(1, "short")
+    consume(neighbour, "short")
+    neighbour.read(codec.method_frame(1, "basic.nack", delivery_tag=0, multiple=True))
+    set_burials_in_turn(before)
+    while plane.loop.soon:
+        callback, arguments = plane.loop.soon.popleft()
+        with suppress(Mistake):
+            callback(*arguments)
+    assert not is_anyone_unburied()
+    assert plane.queue("short").unacked_count == 0
+
+
+def test_of_what_was_held_for_too_long(monkeypatch: pytest.MonkeyPatch, plane: Plane, neighbour: Client) -> None:
+    neighbour.call(1, "queue.declare", queue="slow", arguments={"x-consumer-timeout": 1})
+    holders = [plane.client(1) for _ in range(3)]
+    for client in holders:
+        neighbour.publish(1, "slow")
+        consume(client, "slow", 1)
+    let_pass(5)
+    fail_once(monkeypatch, consuming, "overdue_returned")
+    looked = list[bool]()
+    monkeypatch.setattr(plane.node.alarms, "look_at_memory", lambda: looked.append(True))
+    plane.node._keep_house()
+    plane.loop.run()
+    assert looked == [True]
+    assert sum(is_told(client) for client in (neighbour, *holders)) == 1
+
+
+def test_of_queues_that_nobody_uses(monkeypatch: pytest.MonkeyPatch, plane: Plane, neighbour: Client) -> None:
+    for name in BODIES:
+        neighbour.call(1, "queue.declare", queue=name.decode(), arguments={"x-expires": 1})
+    vhost = plane.node.broker.vhosts["/"]
+    fail_once(monkeypatch, type(vhost), "delete_queue", 5)
+    let_pass(5)
+    plane.node._keep_house()
+    assert set(vhost.queues) == {"q", "other", "4"}
+
+
+def test_of_a_virtual_host_that_goes(monkeypatch: pytest.MonkeyPatch, plane: Plane) -> None:
+    broker = plane.node.broker
+    vhost = broker.create_vhost("v")
+    for name in BODIES:
+        vhost.declare_queue(name.decode(), None)
+    fail_once(monkeypatch, type(vhost), "delete_queue", 5)
+    fail_once(monkeypatch, type(vhost), "remove_exchange", 2)
+    for _ in broker.delete_vhost("v"):
+        pass
+    assert list(vhost.queues) == ["4"]
+    assert len(vhost.declared_exchanges) == 2
+    assert not broker.create_vhost("v").queues
 
 
 def test_of_a_policy_that_comes_to_queues(monkeypatch: pytest.MonkeyPatch, plane: Plane, neighbour: Client) -> None:
