@@ -44,7 +44,7 @@ cdef class IntervalSet:
     cdef bint locate(self, uint64_t number, Py_ssize_t *chunk, Py_ssize_t *position) noexcept nogil
     cdef bint search(self, uint64_t number, Py_ssize_t *chunk, Py_ssize_t *position) noexcept nogil
     cdef const Interval *before(self, Py_ssize_t chunk, Py_ssize_t position) noexcept nogil
-    cdef bint extend(self, uint64_t first, uint64_t last) noexcept nogil
+    cdef bint extend(self, uint64_t first, uint64_t last) noexcept
     cdef bint insert(self, Py_ssize_t at, Py_ssize_t position, uint64_t first, uint64_t last) except -1
     cdef bint merge(self, Py_ssize_t at, Py_ssize_t position, uint64_t first, uint64_t last) noexcept
     cdef uint64_t absorb(self, Py_ssize_t at, Py_ssize_t position, uint64_t last) noexcept

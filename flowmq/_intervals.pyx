@@ -61,7 +61,7 @@ cdef class IntervalSet:
             return self.insert(at, position, first, last)
         return self.merge(at, position, first, last)
 
-    cdef bint extend(self, uint64_t first, uint64_t last) noexcept nogil:
+    cdef bint extend(self, uint64_t first, uint64_t last) noexcept:
         """What comes in order only makes the range last touched longer. False when it is not that simple."""
         cdef Chunk *chunk = &self.chunks[self.chunk]
         cdef Interval *touched = &chunk.items[self.position]
